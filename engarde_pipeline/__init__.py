@@ -1,0 +1,1 @@
+"""Keeps a marketing platform's Postgres true to BigQuery."""

@@ -1,0 +1,37 @@
+"""campaign_space_aggregates: the totals on the application's campaign_spaces."""
+
+from dagster import MaterializeResult, asset
+
+from engarde_pipeline.assets.campaign_asset_metrics import campaign_asset_metrics
+from engarde_pipeline.assets.campaign_metrics import campaign_metrics
+from engarde_pipeline.assets.landing import explained
+from engarde_pipeline.assets.metadata import totals_lineage, totals_schema
+from engarde_pipeline.assets.resources import Postgres
+from engarde_pipeline.assets.sources import GROUP, OWNERS
+from engarde_pipeline.postgres.totals import update_totals
+
+
+@asset(
+    deps=[campaign_metrics, campaign_asset_metrics],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres", "table"},
+    metadata={
+        "dagster/table_name": "campaign_spaces",
+        "dagster/column_schema": totals_schema(),
+        "dagster/column_lineage": totals_lineage(),
+    },
+)
+def campaign_space_aggregates(postgres: Postgres) -> MaterializeResult[None]:
+    """The totals on `campaign_spaces`: sums over all dates of `campaign_metrics`, and CTR and ROAS of those
+    sums (never averages of daily ratios). Campaigns whose totals stand are left untouched.
+    """
+    with explained(), postgres.connect() as connection:
+        totals = update_totals(connection)
+    return MaterializeResult(
+        metadata={
+            "campaign_spaces": totals.campaign_spaces,
+            "campaign_spaces_updated": totals.affected,
+            "dagster/row_count": totals.campaign_spaces,
+        }
+    )

@@ -1,0 +1,223 @@
+"""The asset checks: can this number be trusted?
+
+In a sync they look at the dates of the run; run by hand from the UI, at the dates still provisional. They
+report and hold nothing back: the totals are sums of what stands in Postgres either way.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+
+import psycopg
+from dagster import (
+    AssetCheckExecutionContext,
+    AssetCheckResult,
+    AssetChecksDefinition,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    AssetKey,
+    AssetRecordsFilter,
+    DagsterInstance,
+    EventLogRecord,
+    MetadataValue,
+    TableColumn,
+    TableRecord,
+    TableSchema,
+    asset_check,
+    multi_asset_check,
+)
+
+from engarde_pipeline.assets.campaign_space_aggregates import campaign_space_aggregates
+from engarde_pipeline.assets.landing import PROVISIONAL_DAYS, explained
+from engarde_pipeline.assets.resources import BigQuery, Postgres
+from engarde_pipeline.bigquery.errors import TableMissing
+from engarde_pipeline.bigquery.extraction import Source
+from engarde_pipeline.bigquery.sums import sums_by_date as bigquery_sums
+from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.partitions import today
+from engarde_pipeline.postgres.quality import rejected_and_processed, rows_with_more_clicks_than_impressions
+from engarde_pipeline.postgres.sums import sums_by_date as postgres_sums
+from engarde_pipeline.postgres.totals import wrong_totals
+
+REJECTED_SHARE_LIMIT = 0.05
+
+
+def _metric_checks(table: MetricTable) -> AssetChecksDefinition:
+    asset = AssetKey(table.target)
+
+    @multi_asset_check(
+        name=f"{table.target}_checks",
+        specs=[
+            AssetCheckSpec(
+                "records_accounted_for",
+                asset=asset,
+                description="Every record of a synced date was inserted, updated, unchanged or rejected:"
+                " processed = inserted + updated + unchanged + rejected.",
+            ),
+            AssetCheckSpec(
+                "sums_equal_bigquery",
+                asset=asset,
+                description="Each date's sum of each measure is exactly what BigQuery computes, with rejected"
+                " records counted on Postgres' side. BigQuery may have moved on since the sync: then sync again.",
+            ),
+            AssetCheckSpec(
+                "rejected_share_below_5_percent",
+                asset=asset,
+                description="Less than 5 % of the records could not be loaded.",
+            ),
+            AssetCheckSpec(
+                "clicks_not_above_impressions",
+                asset=asset,
+                description="No row has more clicks than impressions. A warning: some platforms count late clicks.",
+            ),
+        ],
+    )
+    def checks(
+        context: AssetCheckExecutionContext, bigquery: BigQuery, postgres: Postgres
+    ) -> Iterator[AssetCheckResult]:
+        dates = _dates(context)
+        with explained(), postgres.connect() as connection:
+            yield _records_accounted_for(context.instance, asset, dates)
+            yield _sums_equal_bigquery(bigquery.open_source(), connection, table, dates)
+            yield _rejected_share(connection, table, dates)
+            yield _clicks_not_above_impressions(connection, table, dates)
+
+    return checks
+
+
+campaign_metrics_checks = _metric_checks(CAMPAIGN_METRICS)
+campaign_asset_metrics_checks = _metric_checks(ASSET_METRICS)
+
+
+@asset_check(asset=campaign_space_aggregates)
+def totals_equal_rows(postgres: Postgres) -> AssetCheckResult:
+    """The totals on every campaign space are the sums of its rows in `campaign_metrics`."""
+    with explained(), postgres.connect() as connection:
+        totals = wrong_totals(connection)
+    return AssetCheckResult(
+        passed=totals.affected == 0,
+        metadata={"campaign_spaces": totals.campaign_spaces, "campaign_spaces_that_differ": totals.affected},
+    )
+
+
+def _dates(context: AssetCheckExecutionContext) -> list[date]:
+    run = context.op_execution_context
+    if run.has_partition_key or run.has_partition_key_range:
+        return [date.fromisoformat(key) for key in run.partition_keys]
+    return [today() - timedelta(days=n) for n in reversed(range(PROVISIONAL_DAYS))]
+
+
+def _records_accounted_for(
+    instance: DagsterInstance, asset: AssetKey, dates: Sequence[date]
+) -> AssetCheckResult:
+    latest = _latest_materializations(instance, asset, dates)
+    wrong = [
+        partition
+        for partition, counts in latest.items()
+        if counts["processed"]
+        != counts["inserted"] + counts["updated"] + counts["unchanged"] + counts["rejected"]
+    ]
+    return AssetCheckResult(
+        asset_key=asset,
+        check_name="records_accounted_for",
+        passed=not wrong,
+        metadata={"dates_checked": len(latest), "dates_that_differ": ", ".join(wrong) or "none"},
+    )
+
+
+def _latest_materializations(
+    instance: DagsterInstance, asset: AssetKey, dates: Sequence[date]
+) -> dict[str, dict[str, int]]:
+    wanted = {day.isoformat() for day in dates}
+    latest: dict[str, dict[str, int]] = {}
+    cursor = None
+    while True:
+        page = instance.fetch_materializations(
+            AssetRecordsFilter(asset, asset_partitions=sorted(wanted)), limit=500, cursor=cursor
+        )
+        for record in page.records:
+            latest.setdefault(record.partition_key or "", _counts(record))
+        if not page.has_more or latest.keys() >= wanted:
+            return latest
+        cursor = page.cursor
+
+
+def _counts(record: EventLogRecord) -> dict[str, int]:
+    metadata = record.asset_materialization.metadata if record.asset_materialization else {}
+    return {
+        name: int(str(metadata[f"records_{name}"].value))
+        for name in ("processed", "inserted", "updated", "unchanged", "rejected")
+    }
+
+
+def _sums_equal_bigquery(
+    source: Source, connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]
+) -> AssetCheckResult:
+    try:
+        source_table = source.inspect(table)
+    except TableMissing:
+        if not table.optional:
+            raise
+        return AssetCheckResult(
+            asset_key=AssetKey(table.target),
+            check_name="sums_equal_bigquery",
+            passed=True,
+            description="BigQuery has no such table, so there is nothing to compare.",
+        )
+    theirs = bigquery_sums(source, source_table, min(dates), max(dates))
+    ours = postgres_sums(connection, table, dates)
+    nothing = dict.fromkeys(table.measure_names, Decimal(0))
+    different = [
+        TableRecord(
+            {
+                "date": day.isoformat(),
+                "measure": name,
+                "bigquery": str(theirs.get(day, nothing)[name]),
+                "postgres": str(ours.get(day, nothing)[name]),
+            }
+        )
+        for day in dates
+        for name in table.measure_names
+        if theirs.get(day, nothing)[name] != ours.get(day, nothing)[name]
+    ]
+    return AssetCheckResult(
+        asset_key=AssetKey(table.target),
+        check_name="sums_equal_bigquery",
+        passed=not different,
+        metadata={
+            "dates_checked": len(dates),
+            "differences": MetadataValue.table(
+                different[:100],
+                TableSchema([TableColumn(name) for name in ("date", "measure", "bigquery", "postgres")]),
+            ),
+        },
+    )
+
+
+def _rejected_share(
+    connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]
+) -> AssetCheckResult:
+    rejected, processed = rejected_and_processed(connection, table, dates)
+    share = rejected / processed if processed else 0.0
+    return AssetCheckResult(
+        asset_key=AssetKey(table.target),
+        check_name="rejected_share_below_5_percent",
+        passed=share < REJECTED_SHARE_LIMIT,
+        metadata={"rejected": rejected, "processed": processed, "rejected_percent": round(100 * share, 3)},
+    )
+
+
+def _clicks_not_above_impressions(
+    connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]
+) -> AssetCheckResult:
+    found = rows_with_more_clicks_than_impressions(connection, table, dates)
+    return AssetCheckResult(
+        asset_key=AssetKey(table.target),
+        check_name="clicks_not_above_impressions",
+        passed=not found,
+        severity=AssetCheckSeverity.WARN,
+        metadata={
+            "rows": sum(found.values()),
+            "dates": ", ".join(f"{day} ({rows})" for day, rows in found.items()) or "none",
+        },
+    )

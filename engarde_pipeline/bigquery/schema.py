@@ -1,0 +1,97 @@
+"""The schema check: before anything is read, every column is there and has a type we can read."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from google.api_core import exceptions as google_errors
+from google.cloud import bigquery
+
+from engarde_pipeline.bigquery.client import CALL_SECONDS, RETRY, source_errors
+from engarde_pipeline.bigquery.errors import SchemaMismatch, TableMissing
+from engarde_pipeline.metrics import CONVERSIONS, METRIC_DATE, Measure, MetricTable
+
+_SYNONYMS = {"INTEGER": "INT64", "FLOAT": "FLOAT64"}
+_FRACTIONAL = ("FLOAT64", "NUMERIC", "BIGNUMERIC")
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """A checked source table: its full name, the columns to read with their types, and whether it is a
+    base table (which the Storage Read API can read) rather than a view."""
+
+    metric_table: MetricTable
+    reference: bigquery.TableReference
+    columns: Mapping[str, str]
+    is_base_table: bool
+
+    def __str__(self) -> str:
+        return f"{self.reference.project}.{self.reference.dataset_id}.{self.reference.table_id}"
+
+
+def inspect_table(
+    client: bigquery.Client, dataset: bigquery.DatasetReference, metric_table: MetricTable
+) -> SourceTable:
+    """Return the source table of `metric_table` after checking its schema; costs one free metadata call.
+
+    Raises:
+        TableMissing: the dataset or the table does not exist.
+        SchemaMismatch: names every column that is missing or has a wrong type, found and expected.
+        AccessDenied, SourceUnavailable: see `source_errors`.
+    """
+    reference = dataset.table(metric_table.source)
+    name = f"{dataset.project}.{dataset.dataset_id}.{metric_table.source}"
+    with source_errors(f"table {name}"):
+        try:
+            table = client.get_table(reference, retry=RETRY, timeout=CALL_SECONDS)
+        except google_errors.NotFound:
+            raise TableMissing(
+                f"BigQuery has no table {name}. Check BIGQUERY_PROJECT_ID and BIGQUERY_DATASET_ID, or create"
+                " the table."
+            ) from None
+    fields = {field.name.lower(): field for field in table.schema}
+    expected = dict(_expected_columns(metric_table))
+    faults = [
+        fault
+        for column, (types, required) in expected.items()
+        if (fault := _fault(fields.get(column), column, types, required))
+    ]
+    if faults:
+        raise SchemaMismatch(
+            f"Table {name} cannot be read:\n  " + "\n  ".join(faults) + "\nCorrect the table in BigQuery."
+        )
+    return SourceTable(
+        metric_table=metric_table,
+        reference=reference,
+        columns={column: _type(fields[column]) for column in expected if column in fields},
+        is_base_table=table.table_type == "TABLE",
+    )
+
+
+def _expected_columns(metric_table: MetricTable) -> Iterator[tuple[str, tuple[tuple[str, ...], bool]]]:
+    yield METRIC_DATE, (("DATE",), True)
+    for key in metric_table.keys:
+        yield key.name, ((key.bigquery_type,), key.required)
+    for measure in metric_table.measures:
+        yield measure.name, (_measure_types(measure), True)
+
+
+def _measure_types(measure: Measure) -> tuple[str, ...]:
+    if measure.kind == "count":
+        return ("INT64",)
+    # Whole conversions are usual; whole money would leave open whether it is in units or micros.
+    return (*_FRACTIONAL, "INT64") if measure is CONVERSIONS else _FRACTIONAL
+
+
+def _fault(
+    field: bigquery.SchemaField | None, column: str, types: tuple[str, ...], required: bool
+) -> str | None:
+    if field is None:
+        return f"column {column} is missing; expected {' or '.join(types)}" if required else None
+    if field.mode == "REPEATED" or _type(field) not in types:
+        found = f"ARRAY<{_type(field)}>" if field.mode == "REPEATED" else _type(field)
+        return f"column {column} has type {found}; expected {' or '.join(types)}"
+    return None
+
+
+def _type(field: bigquery.SchemaField) -> str:
+    return _SYNONYMS.get(field.field_type, field.field_type)

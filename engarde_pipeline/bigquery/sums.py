@@ -1,0 +1,65 @@
+"""The sums BigQuery itself computes, for comparing with Postgres: independent of extraction and merge."""
+
+from datetime import date
+from decimal import Decimal
+
+from google.cloud import bigquery
+
+from engarde_pipeline.bigquery.extraction import Source
+from engarde_pipeline.bigquery.schema import SourceTable
+from engarde_pipeline.metrics import AMOUNT_DECIMALS, AMOUNT_DIGITS, METRIC_DATE, Measure
+
+# Per record first, since an amount is rounded once per record; then per date. Records with a NaN, an
+# infinity or an absurd amount have no sum and are left out, here as in Postgres' rejected rows.
+_SUMS = """
+SELECT {date}, {outer_sums}
+FROM (
+    SELECT {date}, {inner_sums}, LOGICAL_OR({unsummable}) AS unsummable
+    FROM `{table}`
+    WHERE {date} BETWEEN @start AND @end
+    GROUP BY {group_by}
+)
+WHERE NOT unsummable
+GROUP BY {date}
+"""
+
+
+def sums_by_date(source: Source, table: SourceTable, start: date, end: date) -> dict[date, dict[str, Decimal]]:
+    """Return each date's exact sum of each measure; a date without rows is absent.
+
+    One query for the whole range. Raises AccessDenied or SourceUnavailable when BigQuery does.
+    """
+    measures = table.metric_table.measures
+    keys = [name for name in table.columns if name in table.metric_table.key_names]
+    floats = [m.name for m in measures if table.columns[m.name] == "FLOAT64"]
+    query = _SUMS.format(
+        date=METRIC_DATE,
+        table=table,
+        outer_sums=", ".join(f"SUM({m.name}) AS {m.name}" for m in measures),
+        inner_sums=", ".join(f"{_record_sum(m, table.columns[m.name])} AS {m.name}" for m in measures),
+        unsummable=" OR ".join(f"IFNULL({_has_no_sum(name)}, FALSE)" for name in floats) or "FALSE",
+        group_by=", ".join([METRIC_DATE, *keys]),
+    )
+    rows = source.query(
+        query,
+        [
+            bigquery.ScalarQueryParameter("start", "DATE", start),
+            bigquery.ScalarQueryParameter("end", "DATE", end),
+        ],
+        table,
+    )
+    return {row[METRIC_DATE]: {m.name: Decimal(row[m.name] or 0) for m in measures} for row in rows}
+
+
+def _record_sum(measure: Measure, column_type: str) -> str:
+    if column_type == "INT64":
+        return f"IFNULL(SUM(CAST({measure.name} AS NUMERIC(38, 9))), 0)"
+    if column_type == "FLOAT64":
+        # A float counts as the shortest decimal that reads back as it, as in Postgres.
+        text = f"CAST(IF({_has_no_sum(measure.name)}, NULL, {measure.name}) AS STRING)"
+        return f"IFNULL(ROUND(SUM(PARSE_BIGNUMERIC({text})), {AMOUNT_DECIMALS}), 0)"
+    return f"IFNULL(ROUND(SUM({measure.name}), {AMOUNT_DECIMALS}), 0)"
+
+
+def _has_no_sum(name: str) -> str:
+    return f"IS_NAN({name}) OR IS_INF({name}) OR ABS({name}) >= 1e{AMOUNT_DIGITS - AMOUNT_DECIMALS}"

@@ -1,0 +1,34 @@
+"""The code location: what there is, in one place."""
+
+from dagster import Definitions, in_process_executor
+
+from engarde_pipeline.assets.campaign_asset_metrics import campaign_asset_metrics
+from engarde_pipeline.assets.campaign_metrics import campaign_metrics
+from engarde_pipeline.assets.campaign_space_aggregates import campaign_space_aggregates
+from engarde_pipeline.assets.checks import (
+    campaign_asset_metrics_checks,
+    campaign_metrics_checks,
+    totals_equal_rows,
+)
+from engarde_pipeline.assets.resources import BigQuery, Postgres
+from engarde_pipeline.assets.sources import bigquery_asset_metrics, bigquery_campaign_metrics
+from engarde_pipeline.automation.performance_sync import performance_sync
+from engarde_pipeline.automation.slice_sync import slice_sync
+from engarde_pipeline.settings import check_environment
+
+check_environment()
+
+defs = Definitions(
+    assets=[
+        bigquery_campaign_metrics,
+        bigquery_asset_metrics,
+        campaign_metrics,
+        campaign_asset_metrics,
+        campaign_space_aggregates,
+    ],
+    asset_checks=[campaign_metrics_checks, campaign_asset_metrics_checks, totals_equal_rows],
+    jobs=[performance_sync, slice_sync],
+    resources={"bigquery": BigQuery(), "postgres": Postgres()},
+    # Steps are short and share their connections' cost: a process for each would cost seconds.
+    executor=in_process_executor,
+)

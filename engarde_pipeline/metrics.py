@@ -1,0 +1,164 @@
+"""The vocabulary: measures, ratios and their units, and the two kinds of metric record.
+
+Said once here; the schema check, the extraction, the merge, the table definitions, the asset
+checks and the documentation shown in Dagster are all built from it. No SQL and no I/O here.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Measure:
+    """An additive number. A `count` is whole (int64); an `amount` has six decimals."""
+
+    name: str
+    kind: Literal["count", "amount"]
+    description: str
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """`factor * numerator / denominator`, from sums; undefined (NULL) where the denominator is zero."""
+
+    name: str
+    numerator: str
+    denominator: str
+    factor: int
+    unit: str
+    description: str
+
+
+IMPRESSIONS = Measure("impressions", "count", "Times an ad was shown.")
+CLICKS = Measure("clicks", "count", "Clicks on an ad.")
+SPEND = Measure("spend", "amount", "Money spent, in the ad account's currency.")
+CONVERSIONS = Measure("conversions", "amount", "Conversions; attribution models split them.")
+REVENUE = Measure("revenue", "amount", "Revenue attributed to the ads, in the ad account's currency.")
+ENGAGEMENTS = Measure("engagements", "count", "Likes, shares, comments and the like.")
+
+CTR = Ratio("ctr", "clicks", "impressions", 100, "percent", "Click-through rate.")
+CPC = Ratio("cpc", "spend", "clicks", 1, "currency", "Cost per click.")
+CPM = Ratio("cpm", "spend", "impressions", 1000, "currency", "Cost per thousand impressions.")
+ROAS = Ratio("roas", "revenue", "spend", 1, "factor", "Return on ad spend.")
+CONVERSION_RATE = Ratio("conversion_rate", "conversions", "clicks", 100, "percent", "Conversions per click.")
+ENGAGEMENT_RATE = Ratio(
+    "engagement_rate", "engagements", "impressions", 100, "percent", "Engagements per impression."
+)
+
+AMOUNT_DECIMALS = 6
+"""Ad platforms bill in micros; a record's amounts are rounded to this once, after its rows are summed."""
+
+AMOUNT_DIGITS = 38
+"""Precision of a stored amount: every BigQuery NUMERIC fits, only wilder numbers are out of range."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A column that says whose number it is. `required`: the source must have the column."""
+
+    name: str
+    bigquery_type: Literal["STRING", "INT64"]
+    required: bool
+    description: str
+
+
+TENANT_ID = Key("tenant_id", "STRING", True, "The tenant's uuid.")
+CAMPAIGN_ID = Key("campaign_id", "STRING", True, "The campaign's id on the ad platform (external).")
+ASSET_ID = Key("asset_id", "STRING", True, "The creative's id on the ad platform (external).")
+PLATFORM = Key("platform", "STRING", True, "The ad platform: meta, google, tiktok, linkedin, ...")
+METRIC_HOUR = Key("metric_hour", "INT64", False, "Hour 0..23 where the source is hourly, else NULL.")
+OPTIONAL_TENANT_ID = Key(
+    "tenant_id", "STRING", False, "The tenant's uuid; where absent it is found through the campaign."
+)
+
+METRIC_DATE = "metric_date"
+"""The partition column: a label in the ad account's own time zone, never re-bucketed."""
+
+
+@dataclass(frozen=True)
+class MetricTable:
+    """One kind of metric record and the two tables it lives in.
+
+    `target_id` is the Postgres column that names what is measured (campaign space or asset).
+    """
+
+    source: str
+    target: str
+    target_id: str
+    keys: tuple[Key, ...]
+    measures: tuple[Measure, ...]
+    ratios: tuple[Ratio, ...]
+    optional: bool = False
+    key_names: tuple[str, ...] = field(init=False)
+    measure_names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key_names", tuple(key.name for key in self.keys))
+        object.__setattr__(self, "measure_names", tuple(measure.name for measure in self.measures))
+
+
+CAMPAIGN_METRICS = MetricTable(
+    source="campaign_metrics",
+    target="campaign_metrics",
+    target_id="campaign_space_id",
+    keys=(TENANT_ID, CAMPAIGN_ID, PLATFORM, METRIC_HOUR),
+    measures=(IMPRESSIONS, CLICKS, SPEND, CONVERSIONS, REVENUE),
+    ratios=(CTR, CPC, CPM, ROAS, CONVERSION_RATE),
+)
+
+ASSET_METRICS = MetricTable(
+    source="asset_metrics",
+    target="campaign_asset_metrics",
+    target_id="campaign_asset_id",
+    keys=(OPTIONAL_TENANT_ID, CAMPAIGN_ID, ASSET_ID, PLATFORM),
+    measures=(IMPRESSIONS, CLICKS, SPEND, CONVERSIONS, REVENUE, ENGAGEMENTS),
+    ratios=(CTR, ENGAGEMENT_RATE),
+    optional=True,
+)
+
+
+class RejectReason(StrEnum):
+    """Why a record could not be loaded (rule 3). The first that applies, in this order, is recorded."""
+
+    NULL_KEY = "null_key"
+    MALFORMED_KEY = "malformed_key"
+    MALFORMED_TENANT = "malformed_tenant"
+    UNKNOWN_TENANT = "unknown_tenant"
+    AMBIGUOUS_TENANT = "ambiguous_tenant"
+    CAMPAIGN_NOT_MAPPED = "campaign_not_mapped"
+    AMBIGUOUS_CAMPAIGN = "ambiguous_campaign"
+    ASSET_NOT_MAPPED = "asset_not_mapped"
+    AMBIGUOUS_ASSET = "ambiguous_asset"
+    NOT_A_NUMBER = "not_a_number"
+    NEGATIVE_MEASURE = "negative_measure"
+    OUT_OF_RANGE = "out_of_range"
+
+    @property
+    def sentence(self) -> str:
+        """What it means and what to do, for an analyst."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    RejectReason.NULL_KEY: "A key column is NULL in BigQuery, so nobody can say whose numbers these are;"
+    " correct the load that wrote the row.",
+    RejectReason.MALFORMED_KEY: "A key holds a NUL character, which Postgres text cannot hold; correct the id"
+    " in BigQuery (shown here with \\u0000 spelled out).",
+    RejectReason.MALFORMED_TENANT: "tenant_id is not a uuid; correct it in BigQuery.",
+    RejectReason.UNKNOWN_TENANT: "No tenant with this id exists in Postgres; create the tenant or correct the"
+    " id in BigQuery.",
+    RejectReason.AMBIGUOUS_TENANT: "The row names no tenant, and campaigns of several tenants have this"
+    " platform and id; add tenant_id to the row in BigQuery.",
+    RejectReason.CAMPAIGN_NOT_MAPPED: "No campaign space has this tenant, platform and external campaign id;"
+    " connect the campaign in the application, then this date can be synced again.",
+    RejectReason.AMBIGUOUS_CAMPAIGN: "Several campaign spaces of the tenant have this platform and external"
+    " campaign id; keep one of them.",
+    RejectReason.ASSET_NOT_MAPPED: "The campaign space has no asset with this external id; add the asset in the"
+    " application, then this date can be synced again.",
+    RejectReason.AMBIGUOUS_ASSET: "Several assets of the campaign space have this external id; keep one of them.",
+    RejectReason.NOT_A_NUMBER: "A measure is NaN in BigQuery; correct the load that wrote it.",
+    RejectReason.NEGATIVE_MEASURE: "A measure of at least one source row is negative; correct it in BigQuery.",
+    RejectReason.OUT_OF_RANGE: "A measure is infinite or too large to store (counts are int64, amounts have 32"
+    " digits before the point), or the hour is not 0..23; correct it in BigQuery.",
+}

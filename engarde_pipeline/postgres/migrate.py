@@ -1,0 +1,68 @@
+"""Schema migrations, run by Alembic from inside the package, so that they work wherever it is installed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.postgres.connection import create_engine
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+VERSION_TABLE = "engarde_alembic_version"
+"""Our own version table: the application may keep its own `alembic_version` in the same schema."""
+
+
+class SchemaNotCurrent(EngardeError):
+    """The database's schema is not the one this version of the code writes to."""
+
+
+def upgrade(database_url: str, revision: str = "head") -> None:
+    """Bring the schema up to `revision`, in one transaction."""
+    _run(database_url, lambda config: command.upgrade(config, revision))
+
+
+def downgrade(database_url: str, revision: str) -> None:
+    """Bring the schema down to `revision` ("base" removes everything the pipeline created)."""
+    _run(database_url, lambda config: command.downgrade(config, revision))
+
+
+def current(database_url: str) -> str | None:
+    """Return the database's revision, or None where no migration has run."""
+    with create_engine(database_url).connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        return context.get_current_revision()
+
+
+def head() -> str:
+    """Return the newest revision this version of the code knows."""
+    revision = ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+    assert revision is not None  # noqa: S101  the package ships migrations
+    return revision
+
+
+def check(database_url: str) -> None:
+    """Check that the schema is current, before anything is written to it.
+
+    Raises:
+        SchemaNotCurrent: migrations are missing, or newer than this code.
+    """
+    found = current(database_url)
+    if found != head():
+        raise SchemaNotCurrent(
+            f"The database's schema is at revision {found or 'none'}, this version of the pipeline needs"
+            f" {head()}. Run `engarde db upgrade` (or deploy the version that knows {found})."
+        )
+
+
+def _run(database_url: str, migrate: Callable[[Config], None]) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        migrate(config)
+    engine.dispose()

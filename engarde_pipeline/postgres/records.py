@@ -1,0 +1,216 @@
+"""Records: the staged source rows summed per key, resolved to the application's ids, and judged.
+
+A record is one campaign (or asset), platform and date (and hour). The temporary table `records` has one
+row per record: `record_number`, `metric_date`, `tenant_key` (the tenant as BigQuery names it, or as found through the
+campaign), the other keys, `source_rows`, the measures as exact sums, `tenant_id`, `campaign_space_id`,
+`target_id`, and `reason`, NULL where the record is good.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+
+from engarde_pipeline.metrics import (
+    AMOUNT_DECIMALS,
+    AMOUNT_DIGITS,
+    ASSET_ID,
+    METRIC_HOUR,
+    TENANT_ID,
+    Measure,
+    MetricTable,
+    RejectReason,
+)
+from engarde_pipeline.postgres.scope import Scope
+
+# Rows that name no tenant get the one tenant that has their campaign; NULL where it is none or several.
+_SUMMED = """
+WITH owner AS MATERIALIZED (
+    SELECT platform, external_campaign_id AS campaign_id,
+           count(DISTINCT tenant_id) AS tenants,
+           CASE WHEN count(DISTINCT tenant_id) = 1 THEN min(tenant_id::text) END AS tenant_key
+    FROM campaign_spaces
+    WHERE {tenant_is_optional}
+    GROUP BY 1, 2
+), summed AS MATERIALIZED (
+    SELECT s.metric_date,
+           coalesce(lower(s.tenant_id), owner.tenant_key) AS tenant_key,
+           {keys},
+           count(*) AS source_rows,
+           {sums},
+           coalesce(bool_or(least({measures}) < 0), false) AS is_negative,
+           bool_or(s.has_nul) AS has_nul,
+           coalesce(max(owner.tenants) > 1, false) AS is_ambiguous
+    FROM staged s
+    LEFT JOIN owner
+        ON s.tenant_id IS NULL AND owner.platform = s.platform AND owner.campaign_id = s.campaign_id
+    GROUP BY {group_by}
+)
+"""
+
+# The application's tables have no unique key on external ids, so several matches are seen, not joined twice.
+_RESOLVED = """
+, campaign AS MATERIALIZED (
+    SELECT tenant_id, platform, external_campaign_id AS campaign_id,
+           count(*) AS matches, (array_agg(id))[1] AS id
+    FROM campaign_spaces
+    WHERE external_campaign_id IN (SELECT campaign_id FROM summed)
+    GROUP BY 1, 2, 3
+), asset AS MATERIALIZED (
+    SELECT campaign_space_id, external_asset_id AS asset_id,
+           count(*) AS matches, (array_agg(id))[1] AS id
+    FROM campaign_assets
+    WHERE {has_assets} AND external_asset_id IN (SELECT {asset_id} FROM summed r)
+    GROUP BY 1, 2
+), resolved AS (
+    SELECT r.*,
+           tenants.id AS tenant_id,
+           campaign.matches AS campaign_matches,
+           CASE WHEN campaign.matches = 1 THEN campaign.id END AS campaign_space_id,
+           asset.matches AS asset_matches,
+           CASE WHEN asset.matches = 1 THEN asset.id END AS campaign_asset_id
+    FROM summed r
+    LEFT JOIN tenants ON tenants.id::text = r.tenant_key
+    LEFT JOIN campaign
+        ON campaign.tenant_id = tenants.id
+        AND campaign.platform = r.platform
+        AND campaign.campaign_id = r.campaign_id
+    LEFT JOIN asset
+        ON campaign.matches = 1
+        AND asset.campaign_space_id = campaign.id
+        AND asset.asset_id = {asset_id}
+)
+"""
+
+# The first reason that applies is recorded: first whose numbers these are, then whether they are numbers.
+_JUDGED = """
+SELECT row_number() OVER () AS record_number, r.*, r.{target_id} AS target_id,
+       CASE
+           WHEN {null_key} THEN {NULL_KEY}
+           WHEN r.has_nul THEN {MALFORMED_KEY}
+           WHEN r.tenant_key IS NULL AND r.is_ambiguous THEN {AMBIGUOUS_TENANT}
+           WHEN r.tenant_key IS NULL THEN {CAMPAIGN_NOT_MAPPED}
+           WHEN r.tenant_id IS NULL AND r.tenant_key !~ {uuid} THEN {MALFORMED_TENANT}
+           WHEN r.tenant_id IS NULL THEN {UNKNOWN_TENANT}
+           WHEN r.campaign_matches IS NULL THEN {CAMPAIGN_NOT_MAPPED}
+           WHEN r.campaign_matches > 1 THEN {AMBIGUOUS_CAMPAIGN}
+           WHEN {has_assets} AND r.asset_matches IS NULL THEN {ASSET_NOT_MAPPED}
+           WHEN r.asset_matches > 1 THEN {AMBIGUOUS_ASSET}
+           WHEN {not_a_number} THEN {NOT_A_NUMBER}
+           WHEN r.is_negative THEN {NEGATIVE_MEASURE}
+           WHEN {out_of_range} THEN {OUT_OF_RANGE}
+       END AS reason
+FROM resolved r
+"""
+
+# What earlier, good records left for a record that is now bad (rule 3). Where a bad record's tenant cannot
+# be told, every tenant's row for that campaign is kept: a bad record must not delete a good number.
+_KEPT = """
+CREATE TEMPORARY TABLE kept AS
+SELECT r.record_number, r.metric_date, {target}.id AS target_id, {hour} AS metric_hour
+FROM records r
+JOIN campaign_spaces
+    ON campaign_spaces.platform = r.platform
+    AND campaign_spaces.external_campaign_id = r.campaign_id
+    AND (r.tenant_id IS NULL OR campaign_spaces.tenant_id = r.tenant_id)
+{join_assets}
+WHERE r.reason IS NOT NULL
+"""
+
+_JOIN_ASSETS = """
+JOIN campaign_assets
+    ON campaign_assets.campaign_space_id = campaign_spaces.id
+    AND campaign_assets.external_asset_id = r.asset_id
+"""
+
+_UUID = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+
+
+def create_records(connection: psycopg.Connection, table: MetricTable, scope: Scope) -> None:
+    """Replace the temporary table `records` by the records of what is staged, within `scope`.
+
+    Beside it stands `kept` (`record_number`, `metric_date`, `target_id`, `metric_hour`): the rows that must
+    keep their last good value because a record is bad now.
+    """
+    connection.execute("DROP TABLE IF EXISTS records, kept")
+    connection.execute(sql.SQL("CREATE TEMPORARY TABLE records AS {}").format(_records(table)))
+    connection.execute(_kept(table))
+    connection.execute(
+        sql.SQL("DELETE FROM records r WHERE ({}) IS NOT TRUE").format(scope.of_records()), scope.parameters
+    )
+    connection.execute("CREATE INDEX ON records (metric_date)")
+    connection.execute("ANALYZE records")
+
+
+def matches(table: MetricTable, alias: LiteralString) -> sql.Composed:
+    """Return the condition that a row of `records` or `kept` is about the target's row t."""
+    match = sql.SQL(f"{alias}.target_id = t.{{}}").format(sql.Identifier(table.target_id))
+    if METRIC_HOUR not in table.keys:
+        return match
+    # An equality, so that it can be hashed; no hour is -1, since NULL equals nothing.
+    return sql.SQL(f"{{}} AND coalesce({alias}.metric_hour, -1) = coalesce(t.metric_hour, -1)").format(match)
+
+
+def has_no_good_record(table: MetricTable) -> sql.Composed:
+    """Return the condition that no good record of %(date)s is about the target's row t."""
+    return sql.SQL(
+        "NOT EXISTS (SELECT FROM records g"
+        " WHERE g.metric_date = %(date)s AND g.reason IS NULL AND {})"
+    ).format(matches(table, "g"))
+
+
+def _kept(table: MetricTable) -> sql.Composed:
+    has_assets = ASSET_ID in table.keys
+    return sql.SQL(_KEPT).format(
+        target=sql.Identifier("campaign_assets" if has_assets else "campaign_spaces"),
+        hour=sql.SQL("r.metric_hour" if METRIC_HOUR in table.keys else "NULL::smallint"),
+        join_assets=sql.SQL(_JOIN_ASSETS if has_assets else ""),
+    )
+
+
+def _records(table: MetricTable) -> sql.Composed:
+    keys = [key for key in table.key_names if key != "tenant_id"]
+    has_assets = ASSET_ID in table.keys
+    return sql.SQL(_SUMMED + _RESOLVED + _JUDGED).format(
+        tenant_is_optional=sql.Literal(TENANT_ID not in table.keys),
+        keys=_list("s.{}", keys),
+        group_by=sql.SQL(", ").join(sql.Literal(n + 1) for n in range(len(keys) + 2)),
+        sums=sql.SQL(", ").join(map(_sum, table.measures)),
+        measures=_list("s.{}", table.measure_names),
+        has_assets=sql.Literal(has_assets),
+        asset_id=sql.SQL("r.asset_id") if has_assets else sql.SQL("NULL::text"),
+        target_id=sql.Identifier(table.target_id),
+        null_key=_any("r.{} IS NULL", _required_keys(table)),
+        not_a_number=_any("r.{} = 'NaN'", table.measure_names),
+        out_of_range=sql.SQL(" OR ").join(_out_of_range(table)),
+        uuid=sql.Literal(_UUID),
+        **{reason.name: sql.Literal(str(reason)) for reason in RejectReason},
+    )
+
+
+def _required_keys(table: MetricTable) -> list[str]:
+    return ["tenant_key" if key is TENANT_ID else key.name for key in table.keys if key.required]
+
+
+def _sum(measure: Measure) -> sql.Composed:
+    total = sql.SQL("coalesce(sum(s.{}), 0)").format(sql.Identifier(measure.name))
+    if measure.kind == "amount":
+        total = sql.SQL("round({}, {})").format(total, sql.Literal(AMOUNT_DECIMALS))
+    return sql.SQL("{} AS {}").format(total, sql.Identifier(measure.name))
+
+
+def _out_of_range(table: MetricTable) -> Iterator[sql.Composed]:
+    for measure in table.measures:
+        limit = 2**63 if measure.kind == "count" else 10 ** (AMOUNT_DIGITS - AMOUNT_DECIMALS)
+        yield sql.SQL("r.{} >= {}").format(sql.Identifier(measure.name), sql.Literal(limit))
+    if METRIC_HOUR in table.keys:
+        yield sql.SQL("r.metric_hour NOT BETWEEN 0 AND 23").format()
+
+
+def _list(template: LiteralString, names: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL(template).format(sql.Identifier(name)) for name in names)
+
+
+def _any(template: LiteralString, names: Iterable[str]) -> sql.Composed:
+    return sql.SQL(" OR ").join(sql.SQL(template).format(sql.Identifier(name)) for name in names)

@@ -1,0 +1,149 @@
+"""A slice (rule 8), resolved against the application's tables: whose rows a sync may replace."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.metrics import CAMPAIGN_METRICS, MetricTable
+
+
+class UnknownSlice(EngardeError):
+    """A tenant, platform or campaign that was asked for does not exist in Postgres."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The tenant, platforms and campaign spaces a sync is narrowed to; None means all of them.
+
+    `external_campaign_ids` are the ids by which BigQuery knows `campaign_space_ids`.
+    """
+
+    tenant_id: UUID | None = None
+    platforms: tuple[str, ...] | None = None
+    campaign_space_ids: tuple[UUID, ...] | None = None
+    external_campaign_ids: tuple[str, ...] = ()
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """The values that the conditions below bind."""
+        return {
+            "tenant": self.tenant_id,
+            "platforms": list(self.platforms) if self.platforms is not None else None,
+            "campaigns": list(self.campaign_space_ids) if self.campaign_space_ids is not None else None,
+        }
+
+    def of_records(self) -> sql.Composable:
+        """The condition on a record (alias r): its tenant, platform and campaign as BigQuery names them."""
+        return self._all(
+            sql.SQL("r.tenant_key = %(tenant)s::uuid::text"),
+            sql.SQL("r.platform = ANY(%(platforms)s)"),
+            sql.SQL("r.campaign_space_id = ANY(%(campaigns)s::uuid[])"),
+        )
+
+    def of_target(self, table: MetricTable) -> sql.Composable:
+        """The condition on a row of the target table (alias t)."""
+        campaign = sql.SQL("t.campaign_space_id = ANY(%(campaigns)s::uuid[])")
+        if table.target_id != CAMPAIGN_METRICS.target_id:
+            campaign = sql.SQL(
+                "t.campaign_asset_id IN (SELECT id FROM campaign_assets"
+                " WHERE campaign_space_id = ANY(%(campaigns)s::uuid[]))"
+            )
+        return self._all(
+            sql.SQL("t.tenant_id = %(tenant)s"), sql.SQL("t.platform = ANY(%(platforms)s)"), campaign
+        )
+
+    def of_rejected(self) -> sql.Composable:
+        """The condition on an open rejected row (alias j)."""
+        return self._all(
+            sql.SQL("j.keys ->> 'tenant_id' = %(tenant)s::uuid::text"),
+            sql.SQL("j.keys ->> 'platform' = ANY(%(platforms)s)"),
+            sql.SQL(
+                "EXISTS (SELECT FROM campaign_spaces c WHERE c.id = ANY(%(campaigns)s::uuid[])"
+                " AND c.platform = j.keys ->> 'platform' AND c.external_campaign_id = j.keys ->> 'campaign_id'"
+                " AND c.tenant_id::text = j.keys ->> 'tenant_id')"
+            ),
+        )
+
+    def _all(
+        self, tenant: sql.Composable, platform: sql.Composable, campaign: sql.Composable
+    ) -> sql.Composable:
+        conditions = [
+            condition
+            for condition, value in (
+                (tenant, self.tenant_id),
+                (platform, self.platforms),
+                (campaign, self.campaign_space_ids),
+            )
+            if value is not None
+        ]
+        return sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("true")
+
+
+EVERYTHING = Scope()
+
+
+def resolve_scope(
+    connection: psycopg.Connection,
+    tenant: str | None,
+    platforms: Sequence[str],
+    campaigns: Sequence[str],
+) -> Scope:
+    """Return the scope of a slice.
+
+    `campaigns` are campaign space ids (uuids) or external campaign ids, as is at hand.
+
+    Raises:
+        UnknownSlice: names what does not exist, and what there is instead.
+    """
+    tenant_id = _tenant(connection, tenant) if tenant else None
+    if platforms:
+        _check_platforms(connection, platforms)
+    if not campaigns:
+        return Scope(tenant_id, tuple(platforms) or None)
+    spaces = connection.cursor(row_factory=dict_row).execute(
+        """
+        SELECT id, external_campaign_id
+        FROM campaign_spaces
+        WHERE (id::text = ANY(%(wanted)s) OR external_campaign_id = ANY(%(wanted)s))
+          AND (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
+          AND (%(platforms)s::text[] IS NULL OR platform = ANY(%(platforms)s))
+        """,
+        {"wanted": list(campaigns), "tenant": tenant_id, "platforms": list(platforms) or None},
+    ).fetchall()
+    found = {str(space["id"]) for space in spaces} | {space["external_campaign_id"] for space in spaces}
+    if missing := [campaign for campaign in campaigns if campaign not in found]:
+        raise UnknownSlice(
+            f"No campaign space (of this tenant and platform, where given) has the id {', '.join(missing)};"
+            " give a campaign space's uuid or the campaign's id on the ad platform."
+        )
+    return Scope(
+        tenant_id,
+        tuple(platforms) or None,
+        tuple(space["id"] for space in spaces),
+        tuple(sorted({space["external_campaign_id"] for space in spaces} - {None})),
+    )
+
+
+def _tenant(connection: psycopg.Connection, tenant: str) -> UUID:
+    row = connection.execute(
+        "SELECT id FROM tenants WHERE id::text = lower(%s)", [tenant]
+    ).fetchone()
+    if row:
+        return UUID(str(row[0]))
+    known = connection.execute("SELECT name, id FROM tenants ORDER BY name LIMIT 5").fetchall()
+    examples = ", ".join(f"{name} ({tenant_id})" for name, tenant_id in known) or "none at all"
+    raise UnknownSlice(f"There is no tenant {tenant!r} in Postgres; give a tenant's uuid. There are: {examples}.")
+
+
+def _check_platforms(connection: psycopg.Connection, platforms: Sequence[str]) -> None:
+    rows = connection.execute("SELECT DISTINCT platform FROM campaign_spaces ORDER BY 1").fetchall()
+    known = [row[0] for row in rows]
+    if unknown := [platform for platform in platforms if platform not in known]:
+        raise UnknownSlice(
+            f"No campaign space is on the platform {', '.join(unknown)}. There are: {', '.join(known)}."
+        )

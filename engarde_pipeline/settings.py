@@ -1,0 +1,184 @@
+"""Every environment variable: typed, validated, and named in one error.
+
+Where nothing about BigQuery or Postgres is set at all, the embedded default is chosen here: the
+local servers that `engarde dev` and `engarde demo` start and announce in `<home>/services.json`.
+"""
+
+import json
+import os
+import re
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from engarde_pipeline.errors import EngardeError
+
+
+class InvalidSettings(EngardeError):
+    """One or more environment variables are missing or malformed; the message names each."""
+
+
+class EmbeddedDefaultNotRunning(EngardeError):
+    """Nothing is configured, and the embedded Postgres and BigQuery emulator are not running."""
+
+
+def _http_url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s]+", value.rstrip("/")):
+        raise ValueError("must look like http://host:port")
+    return value.rstrip("/")
+
+
+def _host_and_port(value: str) -> str:
+    if not re.fullmatch(r"[^\s/:]+:\d{1,5}", value):
+        raise ValueError("must look like host:port, without http://")
+    return value
+
+
+def _credentials(value: SecretStr) -> SecretStr:
+    # A malformed secret is still a secret: none of it may reach the message.
+    try:
+        parsed = json.loads(value.get_secret_value())
+    except json.JSONDecodeError:
+        raise ValueError(
+            "is not JSON; paste the whole service account key file, not its path or base64"
+        ) from None
+    if not isinstance(parsed, dict) or not {"type", "client_email", "private_key"} <= parsed.keys():
+        raise ValueError(
+            "is not a service account key: it needs the fields type, client_email and private_key"
+        )
+    return value
+
+
+def _postgres_url(value: SecretStr) -> SecretStr:
+    try:
+        url = make_url(value.get_secret_value())
+    except (ArgumentError, ValueError):
+        raise ValueError("must look like postgresql://user:password@host:5432/database") from None
+    if url.drivername.partition("+")[0] not in ("postgresql", "postgres"):
+        raise ValueError("must be a Postgres address, postgresql://user:password@host:5432/database")
+    return value
+
+
+class PipelineSettings(BaseSettings):
+    """What the pipeline does; every variable has a default, so the definitions load without any."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, hide_input_in_errors=True, frozen=True)
+
+    engarde_home: Path = Field(
+        default=Path(".engarde"), description="Where the embedded default and the Dagster instance live."
+    )
+    engarde_first_date: date = Field(
+        default=date(2020, 1, 1), description="The first daily partition, as YYYY-MM-DD."
+    )
+    engarde_shrink_threshold: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="A date is refused when BigQuery has fewer than this share of the rows Postgres has"
+        " for it (rule 5); 0 refuses only an empty answer.",
+    )
+    engarde_maximum_bytes_billed: int = Field(
+        default=100 * 1024**3, gt=0, description="No single BigQuery query may bill more bytes than this."
+    )
+
+
+class Settings(PipelineSettings):
+    """The pipeline's settings and how to reach BigQuery and Postgres."""
+
+    bigquery_project_id: str = Field(
+        pattern=r"^[A-Za-z0-9.:_-]+$", description="The Google Cloud project that holds the dataset.")
+    bigquery_dataset_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")] = Field(
+        default="engarde_analytics", description="The dataset with campaign_metrics and asset_metrics."
+    )
+    bigquery_location: str = Field(default="US", description="The dataset's location.")
+    bigquery_credentials_json: Annotated[SecretStr, AfterValidator(_credentials)] | None = Field(
+        default=None,
+        description="The service account key itself, as JSON; absent: application default credentials.",
+    )
+    bigquery_emulator_host: Annotated[str, AfterValidator(_http_url)] | None = Field(
+        default=None, description="An emulator's http://host:port."
+    )
+    bigquery_storage_emulator_host: Annotated[str, AfterValidator(_host_and_port)] | None = Field(
+        default=None, description="The emulator's Storage API, host:port; without it queries are used."
+    )
+    database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = Field(
+        description="Postgres, as postgresql://user:password@host:5432/database."
+    )
+
+
+_CONNECTION_VARIABLES = tuple(
+    name.upper() for name in Settings.model_fields.keys() - PipelineSettings.model_fields.keys()
+)
+
+
+_S = TypeVar("_S", bound=PipelineSettings)
+
+
+def is_embedded() -> bool:
+    """Whether nothing about BigQuery or Postgres is set, so that the embedded default is meant."""
+    return not any(os.environ.get(name) for name in _CONNECTION_VARIABLES)
+
+
+def load_pipeline_settings() -> PipelineSettings:
+    """Return the settings that need no server.
+
+    Raises:
+        InvalidSettings: a variable is malformed.
+    """
+    return _load(PipelineSettings)
+
+
+def load_settings() -> Settings:
+    """Return all settings, from the environment or, where nothing is set, from the embedded default.
+
+    Raises:
+        InvalidSettings: variables are missing or malformed; one message names them all.
+        EmbeddedDefaultNotRunning: nothing is set, and the local servers are not running.
+    """
+    if not is_embedded():
+        return _load(Settings)
+    announced = services_file(load_pipeline_settings().engarde_home)
+    try:
+        services = json.loads(announced.read_text())
+    except FileNotFoundError:
+        raise EmbeddedDefaultNotRunning(
+            "Nothing about BigQuery or Postgres is set, so the embedded default is meant, but it is not"
+            " running. Start it with `engarde dev` (or `make dev`), or set BIGQUERY_PROJECT_ID and"
+            " DATABASE_URL to use real servers."
+        ) from None
+    return _load(Settings, **{name.lower(): value for name, value in services.items()})
+
+
+def services_file(home: Path) -> Path:
+    """Return the file in which running local servers announce themselves, as environment variables."""
+    return home / "services.json"
+
+
+def check_environment() -> None:
+    """Check what is set, so that a code location with a malformed environment says so when it loads.
+
+    Raises:
+        InvalidSettings: variables are missing or malformed; one message names them all.
+    """
+    load_pipeline_settings() if is_embedded() else load_settings()
+
+
+def _load(settings: type[_S], **values: Any) -> _S:
+    try:
+        return settings(**values)
+    except ValidationError as error:
+        raise InvalidSettings(_message(settings, error)) from None
+
+
+def _message(settings: type[PipelineSettings], error: ValidationError) -> str:
+    lines = ["These environment variables need attention:"]
+    for fault in error.errors(include_input=False, include_url=False):
+        name = str(fault["loc"][0])
+        problem = "is missing" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
+        lines.append(f"  {name.upper()}: {problem}. {settings.model_fields[name].description}")
+    return "\n".join(lines)

@@ -1,0 +1,112 @@
+"""The use case: some dates (or a slice of them) of one kind of metric, from BigQuery to Postgres.
+
+Plain Python: an asset, a job, a test or a notebook calls it. Dates are read together and land one by one.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from uuid import UUID
+
+import psycopg
+
+from engarde_pipeline.bigquery.extraction import Selection, Source
+from engarde_pipeline.metrics import MetricTable
+from engarde_pipeline.postgres.locks import dates_locked
+from engarde_pipeline.postgres.merge import DateWouldShrink, MergedDate, merge_date
+from engarde_pipeline.postgres.records import create_records
+from engarde_pipeline.postgres.scope import EVERYTHING, Scope
+from engarde_pipeline.postgres.staging import stage
+
+logger = logging.getLogger(__name__)
+
+DATES_PER_READ = 31
+"""Dates that are read and staged together: few reads, while the first dates land soon."""
+
+
+@dataclass(frozen=True)
+class SyncedDate:
+    """A date that landed. Bytes and seconds of a read over several dates are shared out by source rows."""
+
+    day: date
+    merged: MergedDate
+    method: str
+    bytes_read: int
+    seconds_reading: float
+    seconds_merging: float
+
+
+@dataclass(frozen=True)
+class FailedDate:
+    """A date that did not land; Postgres has it as it was before."""
+
+    day: date
+    error: Exception
+
+
+def sync_dates(
+    table: MetricTable,
+    dates: Sequence[date],
+    source: Source,
+    connection: psycopg.Connection,
+    run_id: UUID,
+    shrink_threshold: float | None,
+    scope: Scope = EVERYTHING,
+) -> Iterator[SyncedDate | FailedDate]:
+    """Sync `dates` and yield each as soon as it is committed, or has failed; a failed date stops no other.
+
+    `shrink_threshold` is rule 5's; None where the caller says that shrinking is intended. Every number that
+    changes carries `run_id`.
+
+    Raises:
+        SourceError: BigQuery cannot be read (rule 4). Dates not yet yielded are unchanged.
+        DatesLocked: another sync holds the dates.
+        psycopg.OperationalError: the connection broke. Dates not yet yielded are unchanged.
+    """
+    source_table = source.inspect(table)
+    selection = Selection(scope.tenant_id, scope.platforms or (), scope.external_campaign_ids)
+    for span in _spans(sorted(set(dates))):
+        with dates_locked(connection, table, span):
+            started = time.perf_counter()
+            extraction = source.read(source_table, span[0], span[-1], selection)
+            rows = stage(connection, table, list(source_table.columns), extraction.batches)
+            seconds_reading = time.perf_counter() - started
+            logger.info(
+                "%s: read %d rows of %s to %s in %.1f s (%s)",
+                table.source, rows, span[0], span[-1], seconds_reading, extraction.method,
+            )
+            started = time.perf_counter()
+            create_records(connection, table, scope)
+            seconds_preparing = time.perf_counter() - started
+            for day in span:
+                started = time.perf_counter()
+                try:
+                    merged = merge_date(connection, table, day, scope, run_id, shrink_threshold)
+                except (DateWouldShrink, psycopg.Error) as error:
+                    if connection.closed:
+                        raise
+                    yield FailedDate(day, error)
+                    continue
+                share = merged.counts.source_rows / rows if rows else 1 / len(span)
+                yield SyncedDate(
+                    day,
+                    merged,
+                    extraction.method,
+                    bytes_read=round(extraction.bytes_read * share),
+                    seconds_reading=seconds_reading * share,
+                    seconds_merging=time.perf_counter() - started + seconds_preparing * share,
+                )
+
+
+def _spans(dates: Sequence[date]) -> Iterator[list[date]]:
+    """Split sorted dates where a date is missing, and after `DATES_PER_READ`."""
+    span: list[date] = []
+    for day in dates:
+        if span and (day - span[-1] > timedelta(days=1) or len(span) == DATES_PER_READ):
+            yield span
+            span = []
+        span.append(day)
+    if span:
+        yield span
