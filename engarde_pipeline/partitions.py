@@ -8,9 +8,7 @@ from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.settings import load_pipeline_settings
 
 # `end_offset=1`: today is a partition too, provisional while the day is still filling.
-daily = DailyPartitionsDefinition(
-    start_date=load_pipeline_settings().engarde_first_date.isoformat(), end_offset=1
-)
+daily = DailyPartitionsDefinition(start_date=load_pipeline_settings().engarde_first_date.isoformat(), end_offset=1)
 
 
 class InvalidDates(EngardeError):

@@ -44,13 +44,9 @@ def _credentials(value: SecretStr) -> SecretStr:
     try:
         parsed = json.loads(value.get_secret_value())
     except json.JSONDecodeError:
-        raise ValueError(
-            "is not JSON; paste the whole service account key file, not its path or base64"
-        ) from None
+        raise ValueError("is not JSON; paste the whole service account key file, not its path or base64") from None
     if not isinstance(parsed, dict) or not {"type", "client_email", "private_key"} <= parsed.keys():
-        raise ValueError(
-            "is not a service account key: it needs the fields type, client_email and private_key"
-        )
+        raise ValueError("is not a service account key: it needs the fields type, client_email and private_key")
     return value
 
 
@@ -91,7 +87,8 @@ class Settings(PipelineSettings):
     """The pipeline's settings and how to reach BigQuery and Postgres."""
 
     bigquery_project_id: str = Field(
-        pattern=r"^[A-Za-z0-9.:_-]+$", description="The Google Cloud project that holds the dataset.")
+        pattern=r"^[A-Za-z0-9.:_-]+$", description="The Google Cloud project that holds the dataset."
+    )
     bigquery_dataset_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")] = Field(
         default="engarde_analytics", description="The dataset with campaign_metrics and asset_metrics."
     )
@@ -111,7 +108,7 @@ class Settings(PipelineSettings):
     )
 
 
-_CONNECTION_VARIABLES = tuple(
+CONNECTION_VARIABLES = tuple(
     name.upper() for name in Settings.model_fields.keys() - PipelineSettings.model_fields.keys()
 )
 
@@ -121,7 +118,7 @@ _S = TypeVar("_S", bound=PipelineSettings)
 
 def is_embedded() -> bool:
     """Whether nothing about BigQuery or Postgres is set, so that the embedded default is meant."""
-    return not any(os.environ.get(name) for name in _CONNECTION_VARIABLES)
+    return not any(os.environ.get(name) for name in CONNECTION_VARIABLES)
 
 
 def load_pipeline_settings() -> PipelineSettings:

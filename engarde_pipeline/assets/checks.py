@@ -16,9 +16,7 @@ from dagster import (
     AssetCheckSeverity,
     AssetCheckSpec,
     AssetKey,
-    AssetRecordsFilter,
     DagsterInstance,
-    EventLogRecord,
     MetadataValue,
     TableColumn,
     TableRecord,
@@ -28,6 +26,7 @@ from dagster import (
 )
 
 from engarde_pipeline.assets.campaign_space_aggregates import campaign_space_aggregates
+from engarde_pipeline.assets.history import counts_of, latest_materializations
 from engarde_pipeline.assets.landing import PROVISIONAL_DAYS, explained
 from engarde_pipeline.assets.resources import BigQuery, Postgres
 from engarde_pipeline.bigquery.errors import TableMissing
@@ -107,16 +106,9 @@ def _dates(context: AssetCheckExecutionContext) -> list[date]:
     return [today() - timedelta(days=n) for n in reversed(range(PROVISIONAL_DAYS))]
 
 
-def _records_accounted_for(
-    instance: DagsterInstance, asset: AssetKey, dates: Sequence[date]
-) -> AssetCheckResult:
-    latest = _latest_materializations(instance, asset, dates)
-    wrong = [
-        partition
-        for partition, counts in latest.items()
-        if counts["processed"]
-        != counts["inserted"] + counts["updated"] + counts["unchanged"] + counts["rejected"]
-    ]
+def _records_accounted_for(instance: DagsterInstance, asset: AssetKey, dates: Sequence[date]) -> AssetCheckResult:
+    latest = latest_materializations(instance, asset, dates)
+    wrong = [str(day) for day, record in sorted(latest.items()) if not _add_up(counts_of(record))]
     return AssetCheckResult(
         asset_key=asset,
         check_name="records_accounted_for",
@@ -125,29 +117,9 @@ def _records_accounted_for(
     )
 
 
-def _latest_materializations(
-    instance: DagsterInstance, asset: AssetKey, dates: Sequence[date]
-) -> dict[str, dict[str, int]]:
-    wanted = {day.isoformat() for day in dates}
-    latest: dict[str, dict[str, int]] = {}
-    cursor = None
-    while True:
-        page = instance.fetch_materializations(
-            AssetRecordsFilter(asset, asset_partitions=sorted(wanted)), limit=500, cursor=cursor
-        )
-        for record in page.records:
-            latest.setdefault(record.partition_key or "", _counts(record))
-        if not page.has_more or latest.keys() >= wanted:
-            return latest
-        cursor = page.cursor
-
-
-def _counts(record: EventLogRecord) -> dict[str, int]:
-    metadata = record.asset_materialization.metadata if record.asset_materialization else {}
-    return {
-        name: int(str(metadata[f"records_{name}"].value))
-        for name in ("processed", "inserted", "updated", "unchanged", "rejected")
-    }
+def _add_up(counts: dict[str, int]) -> bool:
+    ends = ("records_inserted", "records_updated", "records_unchanged", "records_rejected")
+    return counts["records_processed"] == sum(counts[name] for name in ends)
 
 
 def _sums_equal_bigquery(
@@ -194,9 +166,7 @@ def _sums_equal_bigquery(
     )
 
 
-def _rejected_share(
-    connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]
-) -> AssetCheckResult:
+def _rejected_share(connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]) -> AssetCheckResult:
     rejected, processed = rejected_and_processed(connection, table, dates)
     share = rejected / processed if processed else 0.0
     return AssetCheckResult(

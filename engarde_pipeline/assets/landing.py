@@ -18,7 +18,7 @@ from engarde_pipeline.partitions import today
 from engarde_pipeline.postgres.merge import Counts
 from engarde_pipeline.postgres.rejected import open_rejections
 from engarde_pipeline.settings import load_pipeline_settings
-from engarde_pipeline.sync.dates import FailedDate, SyncedDate, sync_dates
+from engarde_pipeline.sync.dates import FailedDate, sync_dates
 
 PROVISIONAL_DAYS = 30
 """Platforms restate up to 28 days (Meta), 30 (Google)."""
@@ -48,7 +48,11 @@ class SyncConfig(Config):
 
 
 def sync_partitions(
-    context: AssetExecutionContext, table: MetricTable, config: SyncConfig, bigquery: BigQuery, postgres: Postgres
+    context: AssetExecutionContext,
+    table: MetricTable,
+    config: SyncConfig,
+    bigquery: BigQuery,
+    postgres: Postgres,
 ) -> Output[None]:
     """Sync the run's partitions of `table`, materializing each date as it lands.
 
@@ -66,9 +70,7 @@ def sync_partitions(
                 " tables are not affected."
             )
             return Output(None, metadata={_EVENTS_ALREADY_LOGGED: True})
-        outcomes = sync_dates(
-            table, dates, source, connection, UUID(context.run_id), config.shrink_threshold
-        )
+        outcomes = sync_dates(table, dates, source, connection, UUID(context.run_id), config.shrink_threshold)
         for number, outcome in enumerate(outcomes, start=1):
             if isinstance(outcome, FailedDate):
                 context.log.error(f"{outcome.day} did not land ({number} of {len(dates)}): {outcome.error}")

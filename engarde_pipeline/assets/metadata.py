@@ -30,7 +30,9 @@ def source_schema(table: MetricTable) -> TableSchema:
     """Return the columns read from BigQuery."""
     keys = [TableColumn(key.name, key.bigquery_type, key.description) for key in table.keys]
     measures = [
-        TableColumn(measure.name, "INT64" if measure.kind == "count" else "FLOAT64 or NUMERIC", measure.description)
+        TableColumn(
+            measure.name, "INT64" if measure.kind == "count" else "FLOAT64 or NUMERIC", measure.description
+        )
         for measure in table.measures
     ]
     return TableSchema([TableColumn(METRIC_DATE, "DATE", _DATE.description), *keys, *measures])
@@ -79,7 +81,7 @@ def target_lineage(table: MetricTable) -> TableColumnLineage:
     """Return which BigQuery columns each Postgres column comes from."""
     source = source_key(table)
     external_ids = [name for name in table.key_names if name != "metric_hour"]
-    origins = {
+    origins: dict[str, list[str]] = {
         "tenant_id": [name for name in ("tenant_id", "campaign_id", "platform") if name in table.key_names],
         table.target_id: external_ids,
         "platform": ["platform"],

@@ -1,6 +1,5 @@
 """The official clients, with a deadline on every call and errors that say what to do."""
 
-import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,9 +34,7 @@ def create_client(settings: Settings) -> bigquery.Client:
     Raises:
         AccessDenied: there are no usable credentials.
     """
-    options = (
-        {"api_endpoint": settings.bigquery_emulator_host} if settings.bigquery_emulator_host else None
-    )
+    options = {"api_endpoint": settings.bigquery_emulator_host} if settings.bigquery_emulator_host else None
     with source_errors("BigQuery"):
         return bigquery.Client(
             project=settings.bigquery_project_id,
@@ -62,12 +59,6 @@ def create_storage_client(settings: Settings) -> BigQueryReadClient | None:
         return None
     with source_errors("BigQuery"):
         return BigQueryReadClient(credentials=_credentials(settings))
-
-
-def encoded_credentials(settings: Settings) -> str | None:
-    """Return the service account key in base64, the form dagster-gcp's resource takes it in."""
-    secret = settings.bigquery_credentials_json
-    return base64.b64encode(secret.get_secret_value().encode()).decode() if secret else None
 
 
 @contextmanager
@@ -110,9 +101,9 @@ def source_errors(what: str) -> Iterator[None]:
 
 def _credentials(settings: Settings) -> Credentials | None:
     if settings.bigquery_credentials_json:
-        return service_account.Credentials.from_service_account_info(
-            json.loads(settings.bigquery_credentials_json.get_secret_value()), scopes=_SCOPES
-        )
+        key = json.loads(settings.bigquery_credentials_json.get_secret_value())
+        credentials: Credentials = service_account.Credentials.from_service_account_info(key, scopes=_SCOPES)
+        return credentials
     return AnonymousCredentials() if settings.bigquery_emulator_host else None
 
 

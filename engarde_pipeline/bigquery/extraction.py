@@ -88,9 +88,7 @@ class Source:
         """Return the source table of `metric_table`, checked; see `schema.inspect_table` for the errors."""
         return inspect_table(self.client, self._dataset, metric_table)
 
-    def read(
-        self, table: SourceTable, start: date, end: date, selection: Selection = Selection()
-    ) -> Extraction:
+    def read(self, table: SourceTable, start: date, end: date, selection: Selection = Selection()) -> Extraction:
         """Return the rows with `start <= metric_date <= end`, restricted to `selection`.
 
         Batches have the columns of `table.columns`, in that order, with BigQuery's Arrow types.
@@ -128,11 +126,15 @@ class Source:
             return None
         extraction = Extraction(iter(()), "storage_read_api", session.estimated_total_bytes_scanned)
 
+        schema = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
+
         def batches() -> Iterator[pa.RecordBatch]:
             with source_errors(f"table {table}"):
                 for stream in session.streams:
-                    for page in storage.read_rows(stream.name, timeout=READ_SECONDS).rows().pages:
-                        yield page.to_arrow().select(list(table.columns))
+                    # The reader resumes a broken stream at the row it had reached.
+                    for message in storage.read_rows(stream.name, timeout=READ_SECONDS):
+                        batch = pa.py_buffer(message.arrow_record_batch.serialized_record_batch)
+                        yield pa.ipc.read_record_batch(batch, schema).select(list(table.columns))
 
         extraction.batches = batches()
         return extraction
@@ -174,9 +176,7 @@ def _result(job: bigquery.QueryJob) -> RowIterator:
     return job.result(retry=RETRY, job_retry=None, timeout=READ_SECONDS)
 
 
-def _select(
-    table: SourceTable, start: date, end: date, selection: Selection
-) -> tuple[str, Parameters]:
+def _select(table: SourceTable, start: date, end: date, selection: Selection) -> tuple[str, Parameters]:
     conditions = [f"{METRIC_DATE} BETWEEN @start AND @end"]
     parameters: Parameters = [
         bigquery.ScalarQueryParameter("start", "DATE", start),

@@ -82,9 +82,7 @@ def _measure_types(measure: Measure) -> tuple[str, ...]:
     return (*_FRACTIONAL, "INT64") if measure is CONVERSIONS else _FRACTIONAL
 
 
-def _fault(
-    field: bigquery.SchemaField | None, column: str, types: tuple[str, ...], required: bool
-) -> str | None:
+def _fault(field: bigquery.SchemaField | None, column: str, types: tuple[str, ...], required: bool) -> str | None:
     if field is None:
         return f"column {column} is missing; expected {' or '.join(types)}" if required else None
     if field.mode == "REPEATED" or _type(field) not in types:

@@ -21,9 +21,7 @@ class DatesLocked(EngardeError):
 
 
 @contextmanager
-def dates_locked(
-    connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]
-) -> Iterator[None]:
+def dates_locked(connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]) -> Iterator[None]:
     """Hold the right to write `dates` of `table`; waits for a sync that has it.
 
     Raises:

@@ -163,9 +163,7 @@ def merge_date(
     return MergedDate(counts, *stands)
 
 
-def _refuse_to_shrink(
-    table: MetricTable, day: date, processed: int, existing: int, threshold: float
-) -> None:
+def _refuse_to_shrink(table: MetricTable, day: date, processed: int, existing: int, threshold: float) -> None:
     if existing and (processed == 0 or processed < threshold * existing):
         raise DateWouldShrink(
             f"{table.target} {day}: BigQuery has {processed} records where Postgres has {existing} rows, less"
@@ -202,8 +200,7 @@ def _compose(text: LiteralString, table: MetricTable, scope: Scope) -> sql.Compo
         ratios=_commas(ratios),
         ratio_values=_commas(ratio_of(ratio, "r") for ratio in table.ratios),
         set_ratios=_commas(
-            sql.SQL("{} = {}").format(sql.Identifier(ratio.name), ratio_of(ratio, "r"))
-            for ratio in table.ratios
+            sql.SQL("{} = {}").format(sql.Identifier(ratio.name), ratio_of(ratio, "r")) for ratio in table.ratios
         ),
         hour_column=sql.SQL("metric_hour," if has_hours else ""),
         hour_value=sql.SQL("r.metric_hour," if has_hours else ""),

@@ -155,8 +155,7 @@ def matches(table: MetricTable, alias: LiteralString) -> sql.Composed:
 def has_no_good_record(table: MetricTable) -> sql.Composed:
     """Return the condition that no good record of %(date)s is about the target's row t."""
     return sql.SQL(
-        "NOT EXISTS (SELECT FROM records g"
-        " WHERE g.metric_date = %(date)s AND g.reason IS NULL AND {})"
+        "NOT EXISTS (SELECT FROM records g WHERE g.metric_date = %(date)s AND g.reason IS NULL AND {})"
     ).format(matches(table, "g"))
 
 

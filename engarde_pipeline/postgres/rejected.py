@@ -113,6 +113,34 @@ def open_rejections(
         ).fetchall()
 
 
+@dataclass(frozen=True)
+class OpenReason:
+    """How many records are not loaded for one reason, and on which dates."""
+
+    table_name: str
+    reason_code: str
+    reason: str
+    records: int
+    first_date: date
+    last_date: date
+
+
+def open_reasons(connection: psycopg.Connection, start: date, end: date) -> list[OpenReason]:
+    """Return why records between two dates are not loaded, the most frequent reason first."""
+    with connection.cursor(row_factory=class_row(OpenReason)) as cursor:
+        return cursor.execute(
+            """
+            SELECT table_name, reason_code, min(reason) AS reason, count(*) AS records,
+                   min(metric_date) AS first_date, max(metric_date) AS last_date
+            FROM rejected_metric_rows
+            WHERE metric_date BETWEEN %s AND %s AND resolved_at IS NULL
+            GROUP BY table_name, reason_code
+            ORDER BY records DESC, table_name, reason_code
+            """,
+            [start, end],
+        ).fetchall()
+
+
 def _sentences() -> str:
     return json.dumps({str(reason): reason.sentence for reason in RejectReason})
 

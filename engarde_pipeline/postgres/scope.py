@@ -53,9 +53,7 @@ class Scope:
                 "t.campaign_asset_id IN (SELECT id FROM campaign_assets"
                 " WHERE campaign_space_id = ANY(%(campaigns)s::uuid[]))"
             )
-        return self._all(
-            sql.SQL("t.tenant_id = %(tenant)s"), sql.SQL("t.platform = ANY(%(platforms)s)"), campaign
-        )
+        return self._all(sql.SQL("t.tenant_id = %(tenant)s"), sql.SQL("t.platform = ANY(%(platforms)s)"), campaign)
 
     def of_rejected(self) -> sql.Composable:
         """The condition on an open rejected row (alias j)."""
@@ -69,9 +67,7 @@ class Scope:
             ),
         )
 
-    def _all(
-        self, tenant: sql.Composable, platform: sql.Composable, campaign: sql.Composable
-    ) -> sql.Composable:
+    def _all(self, tenant: sql.Composable, platform: sql.Composable, campaign: sql.Composable) -> sql.Composable:
         conditions = [
             condition
             for condition, value in (
@@ -105,16 +101,20 @@ def resolve_scope(
         _check_platforms(connection, platforms)
     if not campaigns:
         return Scope(tenant_id, tuple(platforms) or None)
-    spaces = connection.cursor(row_factory=dict_row).execute(
-        """
+    spaces = (
+        connection.cursor(row_factory=dict_row)
+        .execute(
+            """
         SELECT id, external_campaign_id
         FROM campaign_spaces
         WHERE (id::text = ANY(%(wanted)s) OR external_campaign_id = ANY(%(wanted)s))
           AND (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
           AND (%(platforms)s::text[] IS NULL OR platform = ANY(%(platforms)s))
         """,
-        {"wanted": list(campaigns), "tenant": tenant_id, "platforms": list(platforms) or None},
-    ).fetchall()
+            {"wanted": list(campaigns), "tenant": tenant_id, "platforms": list(platforms) or None},
+        )
+        .fetchall()
+    )
     found = {str(space["id"]) for space in spaces} | {space["external_campaign_id"] for space in spaces}
     if missing := [campaign for campaign in campaigns if campaign not in found]:
         raise UnknownSlice(
@@ -130,9 +130,7 @@ def resolve_scope(
 
 
 def _tenant(connection: psycopg.Connection, tenant: str) -> UUID:
-    row = connection.execute(
-        "SELECT id FROM tenants WHERE id::text = lower(%s)", [tenant]
-    ).fetchone()
+    row = connection.execute("SELECT id FROM tenants WHERE id::text = lower(%s)", [tenant]).fetchone()
     if row:
         return UUID(str(row[0]))
     known = connection.execute("SELECT name, id FROM tenants ORDER BY name LIMIT 5").fetchall()

@@ -1,4 +1,4 @@
-"""The sums Postgres has for some dates, in the terms BigQuery is asked in: loaded or rejected, every micro."""
+"""The sums Postgres has for some dates, in BigQuery's terms: loaded or rejected, every micro."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date

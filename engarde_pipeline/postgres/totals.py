@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-
 from typing import LiteralString
 
 import psycopg

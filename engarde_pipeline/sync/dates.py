@@ -75,7 +75,12 @@ def sync_dates(
             seconds_reading = time.perf_counter() - started
             logger.info(
                 "%s: read %d rows of %s to %s in %.1f s (%s)",
-                table.source, rows, span[0], span[-1], seconds_reading, extraction.method,
+                table.source,
+                rows,
+                span[0],
+                span[-1],
+                seconds_reading,
+                extraction.method,
             )
             started = time.perf_counter()
             create_records(connection, table, scope)

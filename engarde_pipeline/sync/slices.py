@@ -1,4 +1,4 @@
-"""A slice: a tenant's, some platforms' or some campaigns' part of some dates, replaced on its own (rule 8)."""
+"""A slice: a tenant's, platforms' or campaigns' part of some dates, replaced on its own (rule 8)."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date
@@ -21,7 +21,10 @@ def sync_slice(
     run_id: UUID,
     shrink_threshold: float | None,
 ) -> Iterator[tuple[MetricTable, SyncedDate | FailedDate]]:
-    """Sync the slice `scope` of `dates` in both tables, yielding each date as it lands; raises as `sync_dates`."""
+    """Sync the slice `scope` of `dates` in both tables, yielding each date as it lands.
+
+    Raises as `sync_dates` does.
+    """
     for table in (CAMPAIGN_METRICS, ASSET_METRICS):
         try:
             source.inspect(table)

@@ -5,6 +5,8 @@ they are created only where missing, and `campaign_spaces` gets only the total c
 this migration creates it marks with a comment, and the downgrade removes only what bears that mark.
 """
 
+from uuid import UUID
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import BYTEA, JSONB
@@ -91,12 +93,8 @@ def upgrade() -> None:
         ["campaign_asset_id", "metric_date"],
         unique=True,
     )
-    op.create_index(
-        "campaign_asset_metrics_tenant_date", "campaign_asset_metrics", ["tenant_id", "metric_date"]
-    )
-    op.create_index(
-        "campaign_asset_metrics_date_platform", "campaign_asset_metrics", ["metric_date", "platform"]
-    )
+    op.create_index("campaign_asset_metrics_tenant_date", "campaign_asset_metrics", ["tenant_id", "metric_date"])
+    op.create_index("campaign_asset_metrics_date_platform", "campaign_asset_metrics", ["metric_date", "platform"])
 
     op.create_table(
         "rejected_metric_rows",
@@ -104,12 +102,8 @@ def upgrade() -> None:
         sa.Column("table_name", sa.Text, nullable=False, comment="The source table, and so the kind of record."),
         sa.Column("metric_date", sa.Date, nullable=False, comment="The partition."),
         sa.Column("keys", JSONB, nullable=False, comment="The record's keys as BigQuery has them."),
-        sa.Column(
-            "key_digest", BYTEA, nullable=False, comment="SHA-256 of keys: ids can be too long to index."
-        ),
-        sa.Column(
-            "measures", JSONB, nullable=False, comment="The sums over its source rows, and their number."
-        ),
+        sa.Column("key_digest", BYTEA, nullable=False, comment="SHA-256 of keys: ids can be too long to index."),
+        sa.Column("measures", JSONB, nullable=False, comment="The sums over its source rows, and their number."),
         sa.Column("reason_code", sa.Text, nullable=False),
         sa.Column("reason", sa.Text, nullable=False, comment="What is wrong and what to do."),
         sa.Column(
@@ -183,9 +177,9 @@ def _add_missing_total_columns() -> None:
             op.add_column("campaign_spaces", sa.Column(name, column_type, comment=OURS))
 
 
-def _id() -> sa.Column[object]:
-    return sa.Column("id", sa.Uuid, primary_key=True, server_default=sa.text("gen_random_uuid()"))
+def _id() -> sa.Column[UUID]:
+    return sa.Column("id", sa.Uuid(), primary_key=True, server_default=sa.text("gen_random_uuid()"))
 
 
-def _reference(name: str, target: str) -> sa.Column[object]:
-    return sa.Column(name, sa.Uuid, sa.ForeignKey(target, ondelete="CASCADE"), nullable=False)
+def _reference(name: str, target: str) -> sa.Column[UUID]:
+    return sa.Column(name, sa.Uuid(), sa.ForeignKey(target, ondelete="CASCADE"), nullable=False)

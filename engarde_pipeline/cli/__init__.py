@@ -1,0 +1,36 @@
+"""`engarde ...`: what people do with the pipeline from a terminal.
+
+Exit codes: 0 done, 1 something did not work (the message says what and the cure), 2 the call itself is wrong.
+"""
+
+import sys
+
+import typer
+from rich.markup import escape
+
+from engarde_pipeline.cli import db, demo, dev, doctor, status, sync
+from engarde_pipeline.cli.terminal import errors
+from engarde_pipeline.errors import EngardeError
+
+app = typer.Typer(
+    help="Keeps Postgres true to BigQuery: one date at a time, exactly, and says what it did.\n\n"
+    "New here? `engarde demo` shows the whole thing on sample data, without an account anywhere.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.command("sync")(sync.sync)
+app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
+app.add_typer(db.app, name="db")
+app.command("demo")(demo.demo)
+app.command("dev")(dev.dev)
+
+
+def main() -> None:
+    """Run the command line; an error a person can act on is a message, not a stack trace."""
+    try:
+        app()
+    except EngardeError as error:
+        errors.print(f"[bold red]Error:[/] {escape(str(error))}")
+        sys.exit(1)

@@ -1,0 +1,48 @@
+"""`engarde db`: the schema of the target database."""
+
+from typing import Annotated
+
+import typer
+
+from engarde_pipeline.cli.servers import servers
+from engarde_pipeline.cli.terminal import console
+
+app = typer.Typer(
+    help="Migrate the schema in Postgres. The application's own tables are never altered beyond the total"
+    " columns they lack, and a downgrade removes only what an upgrade created.",
+    no_args_is_help=True,
+)
+
+Revision = Annotated[str, typer.Argument(help="A revision such as 0001.")]
+
+
+@app.command()
+def upgrade(revision: Revision = "head") -> None:
+    """Bring the schema up to a revision (default: the newest)."""
+    from engarde_pipeline.postgres import migrate
+
+    with servers() as settings:
+        migrate.upgrade(settings.database_url.get_secret_value(), revision)
+    current()
+
+
+@app.command()
+def downgrade(revision: Revision) -> None:
+    """Bring the schema down to a revision; `base` removes all the pipeline created, synced numbers included."""
+    from engarde_pipeline.postgres import migrate
+
+    with servers() as settings:
+        migrate.downgrade(settings.database_url.get_secret_value(), revision)
+    current()
+
+
+@app.command()
+def current() -> None:
+    """Show which revision the database has, and which is the newest."""
+    from engarde_pipeline.postgres import migrate
+
+    with servers() as settings:
+        found = migrate.current(settings.database_url.get_secret_value())
+    newest = migrate.head()
+    advice = "up to date" if found == newest else "run `engarde db upgrade`"
+    console.print(f"The schema is at revision {found or 'none'}; the newest is {newest}: {advice}.")

@@ -1,0 +1,58 @@
+"""`engarde doctor`: is everything in place? One line each, with the cure."""
+
+from collections.abc import Callable, Iterator
+
+import typer
+
+from engarde_pipeline.cli.servers import servers
+from engarde_pipeline.cli.terminal import console
+from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.settings import Settings
+
+
+def doctor() -> None:
+    """Check settings, connections, permissions and schemas on both sides; one line each, with the cure.
+
+    Exits with 1 if anything would keep a sync from working.
+    """
+    try:
+        with servers() as settings:
+            console.print("[green]✓[/] settings: every variable that is needed is set and well-formed")
+            failures = sum(not _passes(name, check) for name, check in _checks(settings))
+    except EngardeError as error:
+        _print_failure("settings", error)
+        failures = 1
+    if failures:
+        console.print(f"{failures} to mend.")
+        raise typer.Exit(1)
+    console.print("All is well; `engarde sync --help` says how to start.")
+
+
+def _passes(name: str, check: Callable[[], str]) -> bool:
+    try:
+        found = check()
+    except EngardeError as error:
+        _print_failure(name, error)
+        return False
+    console.print(f"[green]✓[/] {name}: {found}", highlight=False)
+    return True
+
+
+def _print_failure(name: str, error: EngardeError) -> None:
+    console.print(f"[red]✗[/] {name}: ", end="")
+    console.print(str(error), markup=False, highlight=False)
+
+
+def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
+    from engarde_pipeline.bigquery import diagnosis as bigquery
+    from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
+    from engarde_pipeline.postgres import diagnosis as postgres
+
+    database_url = settings.database_url.get_secret_value()
+    yield "BigQuery table campaign_metrics", lambda: bigquery.check_table(settings, CAMPAIGN_METRICS)
+    yield "BigQuery table asset_metrics", lambda: bigquery.check_table(settings, ASSET_METRICS)
+    yield "BigQuery reading", lambda: bigquery.check_reading(settings)
+    yield "BigQuery queries", lambda: bigquery.check_queries(settings)
+    yield "Postgres connection", lambda: postgres.check_connection(database_url)
+    yield "Postgres schema", lambda: postgres.check_schema(database_url)
+    yield "Postgres permissions", lambda: postgres.check_permissions(database_url)

@@ -1,0 +1,129 @@
+"""Running a job through Dagster, with its progress on the terminal date by date."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import date
+from uuid import uuid4
+
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, EventLogEntry
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from engarde_pipeline.cli.terminal import console
+
+_POLL_SECONDS = 0.2
+_LANDED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that ended: the dates that landed, and why others did not."""
+
+    run_id: str
+    succeeded: bool
+    landed: tuple[EventLogEntry, ...]
+    reasons: tuple[str, ...]
+
+
+def sync_range(instance: DagsterInstance, dates: Sequence[date], allow_shrink: bool = False) -> FinishedRun:
+    """Run performance_sync over consecutive `dates`, as one run over a range of partitions."""
+    options = {"config": {"allow_shrink": allow_shrink}}
+    return run_job(
+        instance,
+        "performance_sync",
+        2 * len(dates),
+        tags={
+            "dagster/asset_partition_range_start": dates[0].isoformat(),
+            "dagster/asset_partition_range_end": dates[-1].isoformat(),
+        },
+        run_config={"ops": {"campaign_metrics": options, "campaign_asset_metrics": options}},
+    )
+
+
+def run_job(
+    instance: DagsterInstance,
+    job_name: str,
+    expected_dates: int,
+    tags: Mapping[str, str] | None = None,
+    run_config: Mapping[str, object] | None = None,
+) -> FinishedRun:
+    """Run a job in this process, recorded in `instance` like any other run, and show dates as they land."""
+    run_id = str(uuid4())
+    with ThreadPoolExecutor(max_workers=1) as executor, _progress() as progress:
+        bar = progress.add_task("loading the pipeline", total=expected_dates)
+        ended = executor.submit(_execute, instance, job_name, run_id, tags, run_config)
+        landed = []
+        for event in _landed_events(instance, run_id, ended):
+            landed.append(event)
+            progress.update(bar, advance=1, description=_label(event))
+        ended.result()
+        progress.update(bar, description="done")
+    run = instance.get_run_by_id(run_id)
+    succeeded = run is not None and run.status is DagsterRunStatus.SUCCESS
+    return FinishedRun(run_id, succeeded, tuple(landed), tuple(_reasons(instance, run_id)))
+
+
+def _execute(
+    instance: DagsterInstance,
+    job_name: str,
+    run_id: str,
+    tags: Mapping[str, str] | None,
+    run_config: Mapping[str, object] | None,
+) -> None:
+    from engarde_pipeline.definitions import defs
+
+    # What a person needs is on the progress bar and in the report; the log stays in the run's history.
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    defs.resolve_job_def(job_name).execute_in_process(
+        instance=instance,
+        run_id=run_id,
+        tags=tags,
+        run_config={**(run_config or {}), **quiet},
+        raise_on_error=False,
+    )
+
+
+def _landed_events(instance: DagsterInstance, run_id: str, ended: Future[None]) -> Iterator[EventLogEntry]:
+    cursor = None
+    while True:
+        is_last_look = ended.done()
+        page = instance.get_records_for_run(run_id, cursor=cursor, of_type=_LANDED)
+        cursor = page.cursor
+        for record in page.records:
+            if record.partition_key:
+                yield record.event_log_entry
+        if is_last_look and not page.has_more:
+            return
+        wait([ended], timeout=_POLL_SECONDS)
+
+
+def _label(event: EventLogEntry) -> str:
+    asset = event.asset_materialization or event.asset_observation
+    return f"{asset.asset_key.to_user_string()} {asset.partition}" if asset else ""
+
+
+def _reasons(instance: DagsterInstance, run_id: str) -> Iterator[str]:
+    for record in instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_FAILURE).records:
+        event = record.event_log_entry.get_dagster_event()
+        data = event.step_failure_data
+        description = data.user_failure_data.description if data.user_failure_data else None
+        yield description or (data.error.message if data.error else event.message or "unknown")
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description:<36}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("dates"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )

@@ -1,0 +1,90 @@
+"""The servers a command works on: those the environment names, or the embedded default, started for it."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import engarde_pipeline
+from engarde_pipeline.cli.terminal import console
+from engarde_pipeline.settings import (
+    CONNECTION_VARIABLES,
+    Settings,
+    is_embedded,
+    load_pipeline_settings,
+    load_settings,
+)
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+
+@contextmanager
+def servers() -> Iterator[Settings]:
+    """Yield the settings, with the embedded default running for as long as the block if nothing is set.
+
+    Raises:
+        InvalidSettings: variables are missing or malformed.
+        LocalServicesError: the embedded default does not start.
+    """
+    if not is_embedded():
+        yield load_settings()
+        return
+    from engarde_pipeline.local.services import running
+
+    with running(load_pipeline_settings().engarde_home):
+        yield load_settings()
+
+
+@contextmanager
+def sample_servers() -> Iterator[tuple[Settings, list[date]]]:
+    """Yield the embedded default's settings, its schema and sample data ready, and the dates newly filled.
+
+    Whatever else is configured is set aside: sample data must never reach a real database.
+    """
+    from engarde_pipeline.bigquery.client import create_client
+    from engarde_pipeline.local.sample_data import fill_bigquery, seed_postgres
+    from engarde_pipeline.local.services import running
+    from engarde_pipeline.partitions import today
+    from engarde_pipeline.postgres import migrate
+    from engarde_pipeline.postgres.connection import connect
+
+    ignored = sorted(name for name in CONNECTION_VARIABLES if os.environ.pop(name, None))
+    if ignored:
+        console.print(f"Set aside, since this works on its own sample servers: {', '.join(ignored)}")
+    home = load_pipeline_settings().engarde_home.absolute()
+    os.environ["ENGARDE_HOME"] = str(home)
+    with ExitStack() as stack:
+        with console.status("Starting Postgres and the BigQuery emulator ..."):
+            stack.enter_context(running(home))
+        settings = load_settings()
+        with console.status("Filling them with sample data ..."):
+            database_url = settings.database_url.get_secret_value()
+            migrate.upgrade(database_url)
+            with connect(database_url) as connection:
+                seed_postgres(connection)
+            loaded = fill_bigquery(create_client(settings), settings.bigquery_dataset_id, today())
+        console.print(f"Postgres and a BigQuery emulator run under {home.name}/: {len(loaded)} dates filled.")
+        yield settings, loaded
+
+
+def dagster_instance() -> "DagsterInstance":
+    """Return the Dagster instance of DAGSTER_HOME, or of `<ENGARDE_HOME>/dagster` where that is not set."""
+    from dagster import DagsterInstance
+
+    set_dagster_home()
+    return DagsterInstance.get()
+
+
+def set_dagster_home() -> None:
+    """Make sure that DAGSTER_HOME is set and there, for this process and those it starts."""
+    if not os.environ.get("DAGSTER_HOME"):
+        home = load_pipeline_settings().engarde_home.absolute() / "dagster"
+        home.mkdir(parents=True, exist_ok=True)
+        configuration = Path(engarde_pipeline.__file__).parents[1] / "dagster.yaml"
+        if configuration.exists():
+            shutil.copy(configuration, home)
+        os.environ["DAGSTER_HOME"] = str(home)

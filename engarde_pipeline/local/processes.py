@@ -1,0 +1,60 @@
+"""Our servers among the machine's processes, told by what they run and never by a remembered pid alone."""
+
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from engarde_pipeline.local.errors import extra_missing
+
+
+def find(*arguments: str) -> Iterator[int]:
+    """Yield the pids of the processes that have all of `arguments` on their command line."""
+    return (process.pid for process in _psutil().process_iter() if runs(process.pid, *arguments))
+
+
+def find_in(directory: Path, name: str) -> Iterator[int]:
+    """Yield the pids of the processes called `name` whose working directory is `directory`."""
+    for process in _psutil().process_iter():
+        try:
+            if process.name() == name and process.cwd() == str(directory):
+                yield process.pid
+        except _psutil().Error:
+            continue
+
+
+def arguments_of(pid: int) -> list[str]:
+    """Return the process's command line; empty where it is gone, dead or hidden from us."""
+    try:
+        return list(_psutil().Process(pid).cmdline())
+    except _psutil().Error:
+        return []
+
+
+def runs(pid: int, *arguments: str) -> bool:
+    """Whether `pid` is a live process with all of `arguments` on its command line."""
+    return set(arguments) <= set(arguments_of(pid))
+
+
+def end(pid: int, patience: float = 10.0) -> None:
+    """End a process gently, and by force when it is still there after `patience` seconds."""
+    try:
+        process = _psutil().Process(pid)
+        process.terminate()
+        try:
+            process.wait(patience)
+        except _psutil().TimeoutExpired:
+            process.kill()
+            process.wait(patience)
+    except _psutil().NoSuchProcess:
+        return
+
+
+@cache
+def _psutil() -> Any:
+    # It comes with the `local` extra, without which this package must still be importable.
+    try:
+        return import_module("psutil")
+    except ImportError as error:
+        raise extra_missing(error) from error

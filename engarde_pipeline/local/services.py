@@ -1,0 +1,121 @@
+"""The embedded default as a whole: both servers, announced in `<home>/services.json` while they run.
+
+One process at a time owns the servers of a home, by a lock that the system frees even when the process
+is killed. Whoever comes second uses what the owner runs. Whoever comes after an owner that was killed
+inherits its servers, and stops them in its place.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+import psycopg
+
+from engarde_pipeline.local import bigquery, postgres
+from engarde_pipeline.local.errors import LocalServicesError
+from engarde_pipeline.settings import services_file
+
+PROJECT_ID = "engarde-local"
+
+_PATIENCE = 120.0
+
+
+@contextmanager
+def running(home: Path) -> Iterator[dict[str, str]]:
+    """Run the local services for as long as the context lasts, and yield their environment variables.
+
+    What is already running is used as it is; on leaving, however it comes about, only what was started
+    (or inherited) here is stopped, and the announcement removed with it. Data stays in `home`.
+
+    Returns:
+        DATABASE_URL, BIGQUERY_PROJECT_ID, BIGQUERY_EMULATOR_HOST and BIGQUERY_STORAGE_EMULATOR_HOST.
+
+    Raises:
+        LocalServicesError: a service cannot be started, or its owner keeps it from answering.
+    """
+    home = home.resolve()
+    with ExitStack() as stack:
+        deadline = time.monotonic() + _PATIENCE
+        while (lock := _take_lock(home)) is None:
+            services = _announced(home)
+            if services and _answer(services):
+                yield services
+                return
+            if time.monotonic() > deadline:
+                raise LocalServicesError(
+                    f"Another process holds {_lock_file(home)}, but the local services do not answer."
+                    f" See {home / 'bigquery.log'}, end that process and start again."
+                )
+            time.sleep(0.2)
+        stack.enter_context(lock)
+        yield _start(home, stack)
+
+
+def _start(home: Path, stack: ExitStack) -> dict[str, str]:
+    # Each stop is registered before its start, since an interrupt may come in the middle of one.
+    announcement = services_file(home)
+    inherited = announcement.exists()
+    if inherited or not postgres.is_running(home):
+        stack.callback(postgres.stop, home)
+    if inherited or not bigquery.find(home):
+        stack.callback(_stop_emulator, home)
+    stack.callback(announcement.unlink, missing_ok=True)
+    database_url = postgres.start(home)
+    emulator = bigquery.start(home)
+    services = {
+        "DATABASE_URL": database_url,
+        "BIGQUERY_PROJECT_ID": PROJECT_ID,
+        "BIGQUERY_EMULATOR_HOST": emulator.rest_url,
+        "BIGQUERY_STORAGE_EMULATOR_HOST": emulator.grpc_address,
+    }
+    # By renaming, so that a reader sees all of it or nothing.
+    unfinished = announcement.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(services, indent=2))
+    unfinished.replace(announcement)
+    return services
+
+
+def _stop_emulator(home: Path) -> None:
+    if emulator := bigquery.find(home):
+        bigquery.stop(emulator.pid)
+
+
+def _take_lock(home: Path) -> IO[str] | None:
+    if sys.platform == "win32":
+        raise LocalServicesError(
+            "The local services run on Linux and macOS. Use WSL, or set BIGQUERY_PROJECT_ID and DATABASE_URL"
+            " to real servers."
+        )
+    import fcntl
+
+    home.mkdir(parents=True, exist_ok=True)
+    lock = _lock_file(home).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
+
+
+def _lock_file(home: Path) -> Path:
+    return home / "services.lock"
+
+
+def _announced(home: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(services_file(home).read_text()))
+    except FileNotFoundError:
+        return {}
+
+
+def _answer(services: dict[str, str]) -> bool:
+    try:
+        psycopg.connect(services["DATABASE_URL"], connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return bigquery.answers(services["BIGQUERY_EMULATOR_HOST"], services["BIGQUERY_STORAGE_EMULATOR_HOST"])

@@ -1,0 +1,65 @@
+"""Can Postgres be written? Each function returns what it found, or raises an error with the cure."""
+
+import psycopg
+
+from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.postgres import migrate
+from engarde_pipeline.postgres.connection import connect
+
+OLDEST_VERSION = 15
+
+_NEEDED = {
+    "tenants": "SELECT",
+    "campaign_spaces": "SELECT, UPDATE",
+    "campaign_assets": "SELECT",
+    "campaign_metrics": "SELECT, INSERT, UPDATE, DELETE",
+    "campaign_asset_metrics": "SELECT, INSERT, UPDATE, DELETE",
+    "rejected_metric_rows": "SELECT, INSERT, UPDATE",
+}
+
+
+class DatabaseUnfit(EngardeError):
+    """The server is too old, or the role may not do what a sync does."""
+
+
+def check_connection(database_url: str) -> str:
+    """Check that the server answers and is new enough."""
+    with connect(database_url) as connection:
+        version = connection.info.server_version // 10000
+        database, role = connection.info.dbname, connection.info.user
+    if version < OLDEST_VERSION:
+        raise DatabaseUnfit(f"PostgreSQL {version} is too old; {OLDEST_VERSION} or newer is needed.")
+    return f"PostgreSQL {version}, database {database}, role {role}"
+
+
+def check_schema(database_url: str) -> str:
+    """Check that every migration has run."""
+    migrate.check(database_url)
+    return f"at revision {migrate.head()}, the newest"
+
+
+def check_permissions(database_url: str) -> str:
+    """Check that the role may read and write what a sync does, and stage in temporary tables."""
+    with connect(database_url) as connection:
+        role = connection.info.user
+        lacking = [
+            f"GRANT {privilege} ON {table} TO {role};"
+            for table, privileges in _NEEDED.items()
+            for privilege in privileges.split(", ")
+            if not _may(connection, table, privilege)
+        ]
+        if not _may_stage(connection):
+            lacking.append(f"GRANT TEMPORARY ON DATABASE {connection.info.dbname} TO {role};")
+    if lacking:
+        raise DatabaseUnfit("The role lacks permissions. Run: " + " ".join(lacking))
+    return "the role may do all that a sync does"
+
+
+def _may(connection: psycopg.Connection, table: str, privilege: str) -> bool:
+    row = connection.execute("SELECT has_table_privilege(to_regclass(%s), %s)", [table, privilege]).fetchone()
+    return bool(row and row[0])
+
+
+def _may_stage(connection: psycopg.Connection) -> bool:
+    row = connection.execute("SELECT has_database_privilege(current_database(), 'TEMPORARY')").fetchone()
+    return bool(row and row[0])

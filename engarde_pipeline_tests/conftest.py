@@ -1,0 +1,101 @@
+"""Fixtures: servers once per test process, a database and a dataset of its own for every test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from engarde_pipeline.local.bigquery import Emulator
+from engarde_pipeline.postgres import migrate
+from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.settings import Settings
+from engarde_pipeline_tests import servers
+from engarde_pipeline_tests.world import World
+
+# What touches SQL runs on every server there is; the layers above only on the embedded one.
+_ON_EVERY_SERVER = ("postgres", "sync")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "postgres_server" in metafunc.fixturenames:
+        names = [servers.EMBEDDED]
+        if metafunc.definition.path.parent.name in _ON_EVERY_SERVER and servers.installed_postgres():
+            names.append(servers.INSTALLED)
+        metafunc.parametrize("postgres_server", names, indirect=True, scope="session")
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the person who runs the tests reaches them."""
+    for name in (*(field.upper() for field in Settings.model_fields), "DAGSTER_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    with servers.emulator(tmp_path_factory.mktemp("bigquery")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server's administrative database; its template `migrated` has every migration."""
+    directory = tmp_path_factory.mktemp(request.param)
+    run = servers.embedded_server if request.param == servers.EMBEDDED else servers.installed_server
+    with run(directory) as url:
+        with connect(url) as connection:
+            connection.execute("CREATE DATABASE migrated")
+        migrate.upgrade(_database(url, "migrated"))
+        yield url
+
+
+@pytest.fixture
+def empty_database_url(postgres_server: str) -> Iterator[str]:
+    """A database without any table."""
+    yield from _new_database(postgres_server, "template0")
+
+
+@pytest.fixture
+def database_url(postgres_server: str) -> Iterator[str]:
+    """A database with the current schema and no rows."""
+    yield from _new_database(postgres_server, "migrated")
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection]:
+    with connect(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def world(database_url: str, emulator: Emulator) -> Iterator[World]:
+    made = World(database_url, emulator)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def configured(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+    """The world, named by the environment as in production, with a Dagster home of its own."""
+    for name, value in world.environment.items():
+        monkeypatch.setenv(name, value)
+    home = tmp_path / "dagster"
+    home.mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("ENGARDE_HOME", str(tmp_path / "engarde"))
+    return world
+
+
+def _new_database(server: str, template: str) -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
+    with connect(server) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        yield _database(server, name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def _database(server: str, name: str) -> str:
+    return make_url(server).set(database=name).render_as_string(hide_password=False)

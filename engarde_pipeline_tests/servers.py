@@ -1,0 +1,72 @@
+"""The real servers the tests run on: embedded PostgreSQL 18, an installed PostgreSQL 15, the BigQuery emulator."""
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from engarde_pipeline.local import bigquery, postgres
+
+EMBEDDED = "postgres-18"
+INSTALLED = "postgres-15"
+
+_DEBIAN_BINARIES = Path("/usr/lib/postgresql/15/bin")
+
+
+def installed_postgres() -> Path | None:
+    """Return the directory with PostgreSQL 15's server binaries, if they are installed."""
+    return _DEBIAN_BINARIES if (_DEBIAN_BINARIES / "initdb").exists() else None
+
+
+@contextmanager
+def embedded_server(home: Path) -> Iterator[str]:
+    """Run the embedded Postgres; yield the address of its database."""
+    try:
+        yield postgres.start(home)
+    finally:
+        postgres.stop(home)
+
+
+@contextmanager
+def installed_server(directory: Path) -> Iterator[str]:
+    """Run the installed PostgreSQL 15 on a unix socket in `directory`; yield the address of its database."""
+    binaries = installed_postgres()
+    assert binaries is not None
+    data = directory / "data"
+    data.mkdir(parents=True)
+    as_user: dict[str, object] = {}
+    if os.geteuid() == 0:  # Postgres refuses to run as root
+        shutil.chown(data, "postgres")
+        for parent in data.parents:
+            parent.chmod(parent.stat().st_mode | 0o001)
+        as_user = {"user": pwd.getpwnam("postgres").pw_uid, "group": pwd.getpwnam("postgres").pw_gid}
+
+    def run(program: str, *arguments: str) -> None:
+        subprocess.run(
+            [binaries / program, "-D", data, *arguments],
+            check=True,
+            cwd=data,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            **as_user,  # type: ignore[call-overload]
+        )
+
+    run("initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8")
+    run("pg_ctl", "start", "-w", "-l", str(data / "log"), "-o", f"-h '' -k {data}")
+    try:
+        yield f"postgresql://postgres@/postgres?host={data}"
+    finally:
+        run("pg_ctl", "stop", "-m", "immediate")
+
+
+@contextmanager
+def emulator(home: Path) -> Iterator[bigquery.Emulator]:
+    """Run the BigQuery emulator."""
+    running = bigquery.start(home)
+    try:
+        yield running
+    finally:
+        bigquery.stop(running.pid)
