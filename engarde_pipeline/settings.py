@@ -45,8 +45,9 @@ def _credentials(value: SecretStr) -> SecretStr:
         parsed = json.loads(value.get_secret_value())
     except json.JSONDecodeError:
         raise ValueError("is not JSON; paste the whole service account key file, not its path or base64") from None
-    if not isinstance(parsed, dict) or not {"type", "client_email", "private_key"} <= parsed.keys():
-        raise ValueError("is not a service account key: it needs the fields type, client_email and private_key")
+    fields = ("type", "client_email", "private_key", "token_uri")
+    if not isinstance(parsed, dict) or not all(parsed.get(field) for field in fields):
+        raise ValueError(f"is not a service account key: it needs the fields {', '.join(fields)}")
     return value
 
 

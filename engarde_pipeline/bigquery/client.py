@@ -102,7 +102,13 @@ def source_errors(what: str) -> Iterator[None]:
 def _credentials(settings: Settings) -> Credentials | None:
     if settings.bigquery_credentials_json:
         key = json.loads(settings.bigquery_credentials_json.get_secret_value())
-        credentials: Credentials = service_account.Credentials.from_service_account_info(key, scopes=_SCOPES)
+        try:
+            credentials: Credentials = service_account.Credentials.from_service_account_info(key, scopes=_SCOPES)
+        except ValueError:  # its message may quote the key
+            raise AccessDenied(
+                "The private_key in BIGQUERY_CREDENTIALS_JSON cannot be read; paste the whole service account"
+                " key file again, its \\n included."
+            ) from None
         return credentials
     return AnonymousCredentials() if settings.bigquery_emulator_host else None
 

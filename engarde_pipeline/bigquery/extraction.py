@@ -182,12 +182,12 @@ def _select(table: SourceTable, start: date, end: date, selection: Selection) ->
         bigquery.ScalarQueryParameter("start", "DATE", start),
         bigquery.ScalarQueryParameter("end", "DATE", end),
     ]
-    # Rows without a tenant stay in: the merge finds theirs through the campaign, and filters again.
+    # Rows without a tenant or platform stay in: the merge finds whose they could be, and filters again.
     if selection.tenant_id and "tenant_id" in table.columns:
         conditions.append("(tenant_id IS NULL OR LOWER(tenant_id) = @tenant)")
         parameters.append(bigquery.ScalarQueryParameter("tenant", "STRING", str(selection.tenant_id)))
     if selection.platforms:
-        conditions.append("platform IN UNNEST(@platforms)")
+        conditions.append("(platform IS NULL OR platform IN UNNEST(@platforms))")
         parameters.append(bigquery.ArrayQueryParameter("platforms", "STRING", selection.platforms))
     if selection.campaign_ids:
         conditions.append("campaign_id IN UNNEST(@campaigns)")

@@ -143,11 +143,12 @@ def merge_date(
         row = connection.execute(statements["counted"], values).fetchone()
         assert row is not None  # noqa: S101  an aggregate has one row
         processed, rejected, source_rows, existing = row
-        if shrink_threshold is not None:
-            _refuse_to_shrink(table, day, processed, existing, shrink_threshold)
         deleted = connection.execute(statements["delete"], values).rowcount
         updated = connection.execute(statements["update"], values).rowcount
         inserted = connection.execute(statements["insert"], values).rowcount
+        if shrink_threshold is not None:
+            left = min(processed, existing - deleted + inserted)
+            _refuse_to_shrink(table, day, processed, rejected, existing, left, shrink_threshold)
         record_rejections(connection, table, day, scope, run_id)
         stands = connection.execute(statements["as_it_stands"], values).fetchone()
         assert stands is not None  # noqa: S101
@@ -163,13 +164,17 @@ def merge_date(
     return MergedDate(counts, *stands)
 
 
-def _refuse_to_shrink(table: MetricTable, day: date, processed: int, existing: int, threshold: float) -> None:
-    if existing and (processed == 0 or processed < threshold * existing):
+def _refuse_to_shrink(
+    table: MetricTable, day: date, processed: int, rejected: int, existing: int, left: int, threshold: float
+) -> None:
+    """`left` rows would be left. Records that cannot be loaded do not make up for rows that go: an id that is
+    broken for a whole day looks like that."""
+    if existing and (left == 0 or left / existing < threshold):
         raise DateWouldShrink(
-            f"{table.target} {day}: BigQuery has {processed} records where Postgres has {existing} rows, less"
-            f" than the {threshold:.0%} that ENGARDE_SHRINK_THRESHOLD asks for, so nothing was changed. If"
-            " the upstream load is broken, repair it and sync again; if the rows are meant to go, sync"
-            " again with allow_shrink (--allow-shrink)."
+            f"{table.target} {day}: BigQuery has {processed} records ({rejected} of them cannot be loaded) where"
+            f" Postgres has {existing} rows, of which {left} would be left: less than the {threshold:.0%} that"
+            " ENGARDE_SHRINK_THRESHOLD asks for, so nothing was changed. If the upstream load is broken, repair"
+            " it and sync again; if the rows are meant to go, sync again with allow_shrink (--allow-shrink)."
         )
 
 

@@ -104,18 +104,19 @@ SELECT row_number() OVER () AS record_number, r.*, r.{target_id} AS target_id,
 FROM resolved r
 """
 
-# What earlier, good records left for a record that is now bad (rule 3). Where a bad record's tenant cannot
-# be told, every tenant's row for that campaign is kept: a bad record must not delete a good number.
+# What earlier, good records left for a record that is now bad (rule 3). Where a bad record's tenant or platform
+# cannot be told, every tenant's or platform's row for that campaign is kept: a bad record must not delete a good
+# number. An hour that does not exist never left a row.
 _KEPT = """
 CREATE TEMPORARY TABLE kept AS
 SELECT r.record_number, r.metric_date, {target}.id AS target_id, {hour} AS metric_hour
 FROM records r
 JOIN campaign_spaces
-    ON campaign_spaces.platform = r.platform
-    AND campaign_spaces.external_campaign_id = r.campaign_id
+    ON campaign_spaces.external_campaign_id = r.campaign_id
+    AND (r.platform IS NULL OR campaign_spaces.platform = r.platform)
     AND (r.tenant_id IS NULL OR campaign_spaces.tenant_id = r.tenant_id)
 {join_assets}
-WHERE r.reason IS NOT NULL
+WHERE r.reason IS NOT NULL AND coalesce({hour}, 0) BETWEEN 0 AND 23
 """
 
 _JOIN_ASSETS = """

@@ -1,0 +1,43 @@
+# Two commands set everything up: `make demo` and `make test`. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help demo dev test lint format constraints clean
+
+help:  ## List the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+demo: $(INSTALLED)  ## Sync 30 dates of sample data, from an empty machine to a table of results
+	@$(VENV)/bin/engarde demo
+
+dev: $(INSTALLED)  ## Start the Dagster UI and daemon (sample data where nothing is configured)
+	@$(VENV)/bin/engarde dev
+
+test: $(INSTALLED)  ## Run the tests on every Postgres there is, and say what they cover
+	$(VENV)/bin/pytest -n auto --dist loadgroup --cov --cov-report=term
+
+lint: $(INSTALLED)  ## Check style and types
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+format: $(INSTALLED)  ## Format the code, and mend what the linter can
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+constraints: $(INSTALLED)  ## Pin the newest versions pyproject.toml allows, with hashes, for every platform
+	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+		--output-file constraints.txt
+
+clean:  ## Remove the environment and the embedded default with its data
+	rm -rf $(VENV) .engarde
+
+$(INSTALLED): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
