@@ -29,6 +29,7 @@ def campaign_asset_metrics(
     """Each creative's numbers per date, with engagements.
 
     Creatives need not add up to their campaign: some campaign types report nothing per creative, so campaign
-    numbers never come from here. Where BigQuery has no such table, nothing happens and no date is marked.
+    numbers never come from here. Where BigQuery has no such table, nothing is changed and the
+    date says so.
     """
     return sync_partitions(context, ASSET_METRICS, config, bigquery, postgres)

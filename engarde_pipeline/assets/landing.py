@@ -65,10 +65,7 @@ def sync_partitions(
     with explained(), postgres.connect() as connection:
         source = bigquery.open_source()
         if table.optional and not _exists(source, table):
-            context.log.warning(
-                f"BigQuery has no table {table.source}: nothing to sync and no date is marked. The other"
-                " tables are not affected."
-            )
+            _mark_without_source(context, table, dates)
             return Output(None, metadata={_EVENTS_ALREADY_LOGGED: True})
         outcomes = sync_dates(table, dates, source, connection, UUID(context.run_id), config.shrink_threshold)
         for number, outcome in enumerate(outcomes, start=1):
@@ -106,6 +103,21 @@ def explained() -> Iterator[None]:
 def is_provisional(day: date) -> bool:
     """Whether platforms may still restate this date."""
     return day > today() - timedelta(days=PROVISIONAL_DAYS)
+
+
+def _mark_without_source(context: AssetExecutionContext, table: MetricTable, dates: list[date]) -> None:
+    # The dates are marked, or a backfill would count them as failed and hold back what is downstream.
+    note = f"BigQuery has no table {table.source}: there was nothing to sync, and nothing was changed."
+    context.log.warning(f"{note} The other tables are not affected.")
+    for day in dates:
+        context.log_event(
+            AssetMaterialization(
+                asset_key=context.asset_key,
+                partition=day.isoformat(),
+                description=note,
+                metadata={**counts_metadata(Counts()), "source_table": "missing"},
+            )
+        )
 
 
 def _exists(source: Source, table: MetricTable) -> bool:

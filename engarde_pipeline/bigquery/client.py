@@ -9,6 +9,7 @@ from google.api_core import exceptions as google_errors
 from google.auth import exceptions as auth_errors
 from google.auth.credentials import AnonymousCredentials, Credentials
 from google.cloud import bigquery
+from google.cloud.bigquery.retry import DEFAULT_JOB_RETRY
 from google.cloud.bigquery_storage_v1 import BigQueryReadClient
 from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
 from google.oauth2 import service_account
@@ -24,6 +25,16 @@ READ_SECONDS = 600.0
 """How long a query, or one stream of a read, may take."""
 
 RETRY = bigquery.DEFAULT_RETRY.with_timeout(CALL_SECONDS)
+
+JOB_RETRY = DEFAULT_JOB_RETRY.with_timeout(60.0)
+"""A query that fails by BigQuery's own fault is started again for so long."""
+
+_NO_QUOTA = ("quotaExceeded", "rateLimitExceeded", "jobRateLimitExceeded")
+
+_CURES = {
+    "notFound": " Check BIGQUERY_LOCATION: a query runs only where its dataset is.",
+    "bytesBilledLimitExceeded": " If so much is meant to be read, raise ENGARDE_MAXIMUM_BYTES_BILLED.",
+}
 
 _SCOPES = ("https://www.googleapis.com/auth/bigquery",)
 
@@ -66,37 +77,46 @@ def source_errors(what: str) -> Iterator[None]:
     """Turn the clients' exceptions about `what` (a table, a query) into errors that say what to do."""
     try:
         yield
-    except (google_errors.Forbidden, google_errors.Unauthenticated) as error:
-        raise AccessDenied(
-            f"BigQuery refuses access to {what}: {_sentence(error)}. The service account needs the roles"
-            " BigQuery Data Viewer (on the dataset), BigQuery Job User and BigQuery Read Session User (on"
-            " the project)."
-        ) from error
-    except auth_errors.RefreshError as error:
-        raise AccessDenied(
-            "Google rejects the credentials; check that the key in BIGQUERY_CREDENTIALS_JSON has not been"
-            " deleted or expired."
-        ) from error
-    except auth_errors.DefaultCredentialsError as error:
-        raise AccessDenied(
-            "There are no Google credentials; set BIGQUERY_CREDENTIALS_JSON to a service account key, or run"
-            " `gcloud auth application-default login`."
-        ) from error
     except (
-        google_errors.RetryError,
-        google_errors.ServerError,
-        google_errors.TooManyRequests,
-        auth_errors.TransportError,
+        google_errors.GoogleAPIError,
+        auth_errors.GoogleAuthError,
         http_errors.RequestException,
         TimeoutError,
         grpc.RpcError,
     ) as error:
-        raise SourceUnavailable(
-            f"BigQuery does not answer about {what}: {_sentence(error)}. Check the network and, for an"
-            " emulator, BIGQUERY_EMULATOR_HOST; if BigQuery itself is at fault, try again later."
-        ) from error
-    except google_errors.GoogleAPICallError as error:
-        raise SourceError(f"BigQuery rejects a request about {what}: {_sentence(error)}") from error
+        raise _explained(error, what) from error
+
+
+def _explained(error: Exception, what: str) -> SourceError:
+    cause = getattr(error, "cause", None) or error  # of a RetryError
+    reason, sentence = _reason(cause), _sentence(cause)
+    # Google says 403 for a used-up quota too: the reason tells it from a missing role.
+    if reason in _NO_QUOTA:
+        return SourceUnavailable(
+            f"BigQuery's quota is used up, about {what}: {sentence}. Try again in ten minutes or later; if it"
+            " comes back, ask for more quota in the Google Cloud console."
+        )
+    if isinstance(error, (google_errors.Forbidden, google_errors.Unauthorized)):
+        return AccessDenied(
+            f"BigQuery refuses access to {what}: {sentence}. The service account needs the roles BigQuery Data"
+            " Viewer (on the dataset), BigQuery Job User and BigQuery Read Session User (on the project)."
+        )
+    if isinstance(error, auth_errors.DefaultCredentialsError):
+        return AccessDenied(
+            "There are no Google credentials; set BIGQUERY_CREDENTIALS_JSON to a service account key, or run"
+            " `gcloud auth application-default login`."
+        )
+    if isinstance(error, auth_errors.RefreshError) and not error.retryable:
+        return AccessDenied(
+            "Google rejects the credentials; check that the key in BIGQUERY_CREDENTIALS_JSON has not been"
+            " deleted or expired."
+        )
+    if isinstance(error, google_errors.ClientError) and not isinstance(error, google_errors.TooManyRequests):
+        return SourceError(f"BigQuery rejects a request about {what}: {sentence}.{_CURES.get(reason, '')}")
+    return SourceUnavailable(
+        f"BigQuery does not answer about {what}: {sentence}. Check the network and, for an emulator,"
+        " BIGQUERY_EMULATOR_HOST; if BigQuery itself is at fault, try again later."
+    )
 
 
 def _credentials(settings: Settings) -> Credentials | None:
@@ -113,6 +133,16 @@ def _credentials(settings: Settings) -> Credentials | None:
     return AnonymousCredentials() if settings.bigquery_emulator_host else None
 
 
+def _reason(error: Exception) -> str:
+    return str(_detail(error).get("reason", ""))
+
+
 def _sentence(error: Exception) -> str:
-    cause = getattr(error, "cause", None) or error
-    return " ".join(str(getattr(cause, "message", None) or cause).split())[:500]
+    text = _detail(error).get("message") or getattr(error, "message", None) or error
+    return " ".join(str(text).split())[:500].rstrip(".")
+
+
+def _detail(error: Exception) -> dict[str, object]:
+    """Google's own account of an API error, where its answer has one."""
+    details = getattr(error, "errors", None)
+    return details[0] if details and isinstance(details[0], dict) else {}

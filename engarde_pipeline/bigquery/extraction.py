@@ -21,6 +21,7 @@ from google.cloud.bigquery_storage_v1 import types as storage_types
 
 from engarde_pipeline.bigquery.client import (
     CALL_SECONDS,
+    JOB_RETRY,
     READ_SECONDS,
     RETRY,
     create_client,
@@ -167,13 +168,13 @@ class Source:
                 labels={"application": "engarde_pipeline", "table": table.metric_table.source},
             ),
             retry=RETRY,
-            job_retry=None,
+            job_retry=None,  # here it would mean ten minutes of retries; see `_result`
             timeout=CALL_SECONDS,
         )
 
 
 def _result(job: bigquery.QueryJob) -> RowIterator:
-    return job.result(retry=RETRY, job_retry=None, timeout=READ_SECONDS)
+    return job.result(retry=RETRY, job_retry=JOB_RETRY, timeout=READ_SECONDS)
 
 
 def _select(table: SourceTable, start: date, end: date, selection: Selection) -> tuple[str, Parameters]:

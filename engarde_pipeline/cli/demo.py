@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import typer
 from rich.table import Table
 
 from engarde_pipeline.cli.servers import dagster_instance, sample_servers
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     import psycopg
 
 DATES = 30
-RESTATED = (3, 8, 14)
+RESTATED = (5, 4, 3)
 """How many days ago the dates lie that the platforms restate after the first sync."""
 
 
@@ -23,7 +24,7 @@ def demo() -> None:
     Dagster UI with `engarde dev`. Delete .engarde/ to start over.
     """
     from engarde_pipeline.bigquery.client import create_client
-    from engarde_pipeline.cli.report import changed_records, print_sync
+    from engarde_pipeline.cli.report import changed_records, print_counts, print_end, print_rejected
     from engarde_pipeline.cli.runs import sync_range
     from engarde_pipeline.local.sample_data import restate
     from engarde_pipeline.partitions import today
@@ -33,18 +34,22 @@ def demo() -> None:
     with sample_servers() as (settings, loaded), dagster_instance() as instance:
         console.rule(f"Syncing {dates[0]} .. {dates[-1]}")
         run = sync_range(instance, dates)
-        print_sync(run, settings, dates)
+        print_counts(run)
         if not changed_records(run):
             console.print("[bold green]Nothing changed:[/] Postgres already has exactly what BigQuery says.")
         elif set(dates) <= set(loaded):
-            restated = sorted(today() - timedelta(days=n) for n in RESTATED)
-            console.rule("The ad platforms restate three dates, so they are synced again")
+            restated = [today() - timedelta(days=n) for n in RESTATED]
+            console.rule("The ad platforms restate three dates, so these are synced again")
             restate(create_client(settings), settings.bigquery_dataset_id, restated)
-            for day in restated:
-                print_sync(sync_range(instance, [day]), settings, [day])
+            run = sync_range(instance, restated)
+            print_counts(run)
+        console.rule("The result")
         with connect(settings.database_url.get_secret_value()) as connection:
-            console.rule("The result")
             console.print(_highest_spend(connection))
+        print_rejected(settings, dates)
+        print_end(run)
+    if not run.succeeded:
+        raise typer.Exit(1)
     console.print(
         "\nWhat next: [bold]make dev[/] opens the Dagster UI on this data (lineage, dates, counts, plots);"
         " [bold].venv/bin/engarde status[/] shows the dates here; README.md says how to point it at a real"

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from datetime import date
 
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from engarde_pipeline.assets.history import COUNTS
 from engarde_pipeline.cli.runs import FinishedRun
@@ -14,25 +16,21 @@ from engarde_pipeline.settings import Settings
 
 
 def print_sync(run: FinishedRun, settings: Settings, dates: Sequence[date]) -> None:
-    """Print a finished run's counts per asset, what is rejected on its dates, and what failed."""
-    console.print(counts_table(run))
-    with connect(settings.database_url.get_secret_value()) as connection:
-        reasons = open_reasons(connection, dates[0], dates[-1])
-    if reasons:
-        table = Table(title="Not loaded: kept in rejected_metric_rows", title_justify="left")
-        for column in ("table", "reason", "records", "dates", "what to do"):
-            table.add_column(column, justify="right" if column == "records" else "left")
-        for found in reasons:
-            days = f"{found.first_date} .. {found.last_date}"
-            table.add_row(found.table_name, found.reason_code, str(found.records), days, found.reason)
-        console.print(table)
+    """Print a finished run's counts per asset, what is rejected on its dates, and how it ended."""
+    print_counts(run)
+    print_rejected(settings, dates)
+    print_end(run)
+
+
+def print_end(run: FinishedRun) -> None:
+    """Print how the run ended, and why if it failed."""
     for reason in run.reasons:
         console.print(reason, style="red", markup=False)
     console.print(f"Dagster run {run.run_id}: {'succeeded' if run.succeeded else 'failed'}.")
 
 
-def counts_table(run: FinishedRun) -> Table:
-    """Return the counts of each asset over all dates that landed."""
+def print_counts(run: FinishedRun) -> None:
+    """Print the counts of each asset over all dates that landed."""
     table = Table(title="Records", title_justify="left")
     table.add_column("asset")
     table.add_column("dates", justify="right")
@@ -40,7 +38,21 @@ def counts_table(run: FinishedRun) -> Table:
         table.add_column(name.removeprefix("records_"), justify="right")
     for asset, (days, counts) in _totals(run).items():
         table.add_row(asset, str(days), *(f"{counts[name]:,}" for name in COUNTS))
-    return table
+    console.print(table)
+
+
+def print_rejected(settings: Settings, dates: Sequence[date]) -> None:
+    """Print why records of `dates` are not loaded, and what to do."""
+    with connect(settings.database_url.get_secret_value()) as connection:
+        reasons = open_reasons(connection, dates[0], dates[-1])
+    if reasons:
+        console.print("Not loaded, but kept in rejected_metric_rows:", style="bold")
+    for found in reasons:
+        days = str(found.first_date)
+        if found.last_date != found.first_date:
+            days += f" .. {found.last_date}"
+        console.print(f"  {found.records} of {found.table_name}: [yellow]{found.reason_code}[/] ({days})")
+        console.print(Padding(Text(found.reason, style="dim"), (0, 0, 0, 6)))
 
 
 def changed_records(run: FinishedRun) -> int:

@@ -131,10 +131,10 @@ def merge_date(
     """Make `day` in Postgres what `records` says, within `scope`, in one transaction.
 
     A reader sees the date before or after, never between. `shrink_threshold` is the smallest share of the
-    rows Postgres has that may come from BigQuery; None where the caller says that shrinking is intended.
+    rows Postgres has that may be left; None where the caller says that shrinking is intended.
 
     Raises:
-        DateWouldShrink: fewer came; nothing was changed.
+        DateWouldShrink: fewer would be left; nothing was changed.
         psycopg.Error: the database refused; nothing was changed.
     """
     statements = {name: _compose(text, table, scope) for name, text in _STATEMENTS.items()}
@@ -167,14 +167,14 @@ def merge_date(
 def _refuse_to_shrink(
     table: MetricTable, day: date, processed: int, rejected: int, existing: int, left: int, threshold: float
 ) -> None:
-    """`left` rows would be left. Records that cannot be loaded do not make up for rows that go: an id that is
-    broken for a whole day looks like that."""
+    # Bad records do not make up for rows that go: an id format broken for a whole day looks like that.
     if existing and (left == 0 or left / existing < threshold):
+        bad = f" ({rejected} of which cannot be loaded)" if rejected else ""
         raise DateWouldShrink(
-            f"{table.target} {day}: BigQuery has {processed} records ({rejected} of them cannot be loaded) where"
-            f" Postgres has {existing} rows, of which {left} would be left: less than the {threshold:.0%} that"
-            " ENGARDE_SHRINK_THRESHOLD asks for, so nothing was changed. If the upstream load is broken, repair"
-            " it and sync again; if the rows are meant to go, sync again with allow_shrink (--allow-shrink)."
+            f"{table.target} {day}: BigQuery has {processed} records{bad} where Postgres has {existing} rows;"
+            f" {left} would be left, less than the {threshold:.0%} that ENGARDE_SHRINK_THRESHOLD asks for, so"
+            " nothing was changed. If the upstream load is broken, repair it and sync again; if the rows are"
+            " meant to go, sync again with allow_shrink (--allow-shrink)."
         )
 
 

@@ -39,11 +39,7 @@ class Scope:
 
     def of_records(self) -> sql.Composable:
         """The condition on a record (alias r): its tenant, platform and campaign as BigQuery names them."""
-        return self._all(
-            sql.SQL("r.tenant_key = %(tenant)s::uuid::text"),
-            sql.SQL("r.platform = ANY(%(platforms)s)"),
-            sql.SQL("r.campaign_space_id = ANY(%(campaigns)s::uuid[])"),
-        )
+        return self._of_keys(sql.SQL("r.tenant_key"), sql.SQL("r.platform"), sql.SQL("r.campaign_id"))
 
     def of_target(self, table: MetricTable) -> sql.Composable:
         """The condition on a row of the target table (alias t)."""
@@ -56,15 +52,23 @@ class Scope:
         return self._all(sql.SQL("t.tenant_id = %(tenant)s"), sql.SQL("t.platform = ANY(%(platforms)s)"), campaign)
 
     def of_rejected(self) -> sql.Composable:
-        """The condition on an open rejected row (alias j)."""
+        """The condition on an open rejected row (alias j): the same, so that none is resolved unseen."""
+        return self._of_keys(
+            sql.SQL("(j.keys ->> 'tenant_id')"),
+            sql.SQL("(j.keys ->> 'platform')"),
+            sql.SQL("(j.keys ->> 'campaign_id')"),
+        )
+
+    def _of_keys(self, tenant: sql.SQL, platform: sql.SQL, campaign: sql.SQL) -> sql.Composable:
+        # By the campaign's keys, not its id: a record that several campaign spaces claim belongs to each of them.
+        of_campaigns = sql.SQL(
+            "EXISTS (SELECT FROM campaign_spaces c WHERE c.id = ANY(%(campaigns)s::uuid[])"
+            " AND c.tenant_id::text = {} AND c.platform = {} AND c.external_campaign_id = {})"
+        ).format(tenant, platform, campaign)
         return self._all(
-            sql.SQL("j.keys ->> 'tenant_id' = %(tenant)s::uuid::text"),
-            sql.SQL("j.keys ->> 'platform' = ANY(%(platforms)s)"),
-            sql.SQL(
-                "EXISTS (SELECT FROM campaign_spaces c WHERE c.id = ANY(%(campaigns)s::uuid[])"
-                " AND c.platform = j.keys ->> 'platform' AND c.external_campaign_id = j.keys ->> 'campaign_id'"
-                " AND c.tenant_id::text = j.keys ->> 'tenant_id')"
-            ),
+            sql.SQL("{} = %(tenant)s::uuid::text").format(tenant),
+            sql.SQL("{} = ANY(%(platforms)s)").format(platform),
+            of_campaigns,
         )
 
     def _all(self, tenant: sql.Composable, platform: sql.Composable, campaign: sql.Composable) -> sql.Composable:
