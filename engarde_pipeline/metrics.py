@@ -17,6 +17,11 @@ class Measure:
     kind: Literal["count", "amount"]
     description: str
 
+    @property
+    def limit(self) -> int:
+        """The smallest number that is too large to store."""
+        return 2**63 if self.kind == "count" else 10 ** (AMOUNT_DIGITS - AMOUNT_DECIMALS)
+
 
 @dataclass(frozen=True)
 class Ratio:

@@ -33,5 +33,6 @@ def campaign_space_aggregates(postgres: Postgres) -> MaterializeResult[None]:
             "campaign_spaces": totals.campaign_spaces,
             "campaign_spaces_updated": totals.affected,
             "dagster/row_count": totals.campaign_spaces,
+            "dagster/column_lineage": totals_lineage(),
         }
     )

@@ -80,7 +80,7 @@ def sync_partitions(
                     asset_key=context.asset_key,
                     partition=outcome.day.isoformat(),
                     description=f"{number} of {len(dates)}: {outcome.merged.counts.sentence}",
-                    metadata=date_metadata(outcome, rejected, is_provisional(outcome.day)),
+                    metadata=date_metadata(table, outcome, rejected, is_provisional(outcome.day)),
                 )
             )
     if failed:
@@ -134,6 +134,6 @@ def failure(failed: list[FailedDate], asked: int) -> Failure:
     reasons = "\n".join(f"* {outcome.day}: {outcome.error}" for outcome in failed)
     return Failure(
         description=f"{len(failed)} of {asked} dates did not land: {days}. The others are synced.\n{reasons}",
-        metadata={"failed_dates": MetadataValue.md(reasons)},
+        metadata={"failed_dates": MetadataValue.text(reasons)},
         allow_retries=False,
     )

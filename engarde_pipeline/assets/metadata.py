@@ -23,7 +23,7 @@ _DATE = TableColumn(METRIC_DATE, "date", "The day, in the ad account's own time 
 
 def source_key(table: MetricTable) -> AssetKey:
     """Return the asset key of a BigQuery table."""
-    return AssetKey(["bigquery", table.source])
+    return AssetKey(f"bigquery_{table.source}")
 
 
 def source_schema(table: MetricTable) -> TableSchema:
@@ -118,7 +118,9 @@ def counts_metadata(counts: Counts) -> dict[str, int]:
     }
 
 
-def date_metadata(synced: SyncedDate, rejected: list[RejectedRow], is_provisional: bool) -> dict[str, Any]:
+def date_metadata(
+    table: MetricTable, synced: SyncedDate, rejected: list[RejectedRow], is_provisional: bool
+) -> dict[str, Any]:
     """Return what an analyst finds on a synced date; Dagster plots the numbers over the dates."""
     return {
         **counts_metadata(synced.merged.counts),
@@ -131,6 +133,8 @@ def date_metadata(synced: SyncedDate, rejected: list[RejectedRow], is_provisiona
         "seconds_reading": round(synced.seconds_reading, 3),
         "seconds_merging": round(synced.seconds_merging, 3),
         **({"rejected_records": rejects_table(rejected)} if rejected else {}),
+        # On each date, since Dagster takes an asset's column lineage from its latest materialization.
+        "dagster/column_lineage": target_lineage(table),
     }
 
 
@@ -140,16 +144,15 @@ def rejects_table(rejected: list[RejectedRow]) -> MetadataValue[Any]:
         records=[
             TableRecord(
                 {
-                    "date": row.metric_date.isoformat(),
                     "reason": row.reason_code,
                     "record": ", ".join(f"{key}={value}" for key, value in row.keys.items() if value is not None),
-                    "measures": ", ".join(f"{name}={value}" for name, value in row.measures.items()),
                     "what_to_do": row.reason,
+                    "measures": ", ".join(f"{name}={value}" for name, value in row.measures.items()),
                 }
             )
             for row in rejected
         ],
-        schema=TableSchema([TableColumn(name) for name in ("date", "reason", "record", "measures", "what_to_do")]),
+        schema=TableSchema([TableColumn(name) for name in ("reason", "record", "what_to_do", "measures")]),
     )
 
 

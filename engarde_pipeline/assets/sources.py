@@ -4,7 +4,6 @@ from dagster import AssetSpec
 
 from engarde_pipeline.assets.metadata import source_key, source_schema
 from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
-from engarde_pipeline.partitions import daily
 
 GROUP = "performance"
 OWNERS = ["team:marketing-data"]
@@ -14,7 +13,6 @@ def _source(table: MetricTable, description: str) -> AssetSpec:
     return AssetSpec(
         source_key(table),
         description=description,
-        partitions_def=daily,
         group_name=GROUP,
         owners=OWNERS,
         kinds={"bigquery", "table"},

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 
 import grpc
 from google.api_core import exceptions as google_errors
@@ -111,7 +112,8 @@ def _explained(error: Exception, what: str) -> SourceError:
             "Google rejects the credentials; check that the key in BIGQUERY_CREDENTIALS_JSON has not been"
             " deleted or expired."
         )
-    if isinstance(error, google_errors.ClientError) and not isinstance(error, google_errors.TooManyRequests):
+    is_rejected = isinstance(error, google_errors.ClientError) and error.code != HTTPStatus.TOO_MANY_REQUESTS
+    if is_rejected or reason in _CURES:  # the client takes some of a job's reasons for a fault of the server
         return SourceError(f"BigQuery rejects a request about {what}: {sentence}.{_CURES.get(reason, '')}")
     return SourceUnavailable(
         f"BigQuery does not answer about {what}: {sentence}. Check the network and, for an emulator,"

@@ -30,7 +30,8 @@ def sums_by_date(source: Source, table: SourceTable, start: date, end: date) -> 
     One query for the whole range. Raises AccessDenied or SourceUnavailable when BigQuery does.
     """
     measures = table.metric_table.measures
-    keys = [name for name in table.columns if name in table.metric_table.key_names]
+    # The tenant as the merge reads it: a record is one however its uuid is spelled.
+    keys = ["LOWER(tenant_id)" if name == "tenant_id" else name for name in _key_columns(table)]
     floats = [m.name for m in measures if table.columns[m.name] == "FLOAT64"]
     query = _SUMS.format(
         date=METRIC_DATE,
@@ -49,6 +50,10 @@ def sums_by_date(source: Source, table: SourceTable, start: date, end: date) -> 
         table,
     )
     return {row[METRIC_DATE]: {m.name: Decimal(row[m.name] or 0) for m in measures} for row in rows}
+
+
+def _key_columns(table: SourceTable) -> list[str]:
+    return [name for name in table.columns if name in table.metric_table.key_names]
 
 
 def _record_sum(measure: Measure, column_type: str) -> str:

@@ -1,5 +1,7 @@
 """`engarde dev`: the Dagster UI and daemon, on the embedded default or on what is configured."""
 
+import os
+import signal
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -8,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from engarde_pipeline.cli.servers import sample_servers, set_dagster_home
+from engarde_pipeline.cli.servers import first_sample_date, sample_servers, set_dagster_home
 from engarde_pipeline.cli.terminal import console
 from engarde_pipeline.settings import is_embedded, load_settings
 
@@ -22,6 +24,8 @@ def dev(
     with ExitStack() as stack:
         if is_embedded():
             stack.enter_context(sample_servers())
+            # Partitions begin where the sample data does, so that the UI is not full of missing years.
+            os.environ.setdefault("ENGARDE_FIRST_DATE", str(first_sample_date()))
         else:
             load_settings()
         set_dagster_home()
@@ -29,23 +33,16 @@ def dev(
             f"The Dagster UI opens at [bold]http://127.0.0.1:{port}[/]: choose Assets, campaign_metrics,"
             " Materialize, and a range of dates. Ctrl-C ends it."
         )
-        process = subprocess.Popen(  # noqa: S603  our own interpreter, fixed arguments
-            [
-                sys.executable,
-                "-m",
-                "dagster",
-                "dev",
-                *_workspace(),
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(port),
-            ]
-        )
+        # Set before the child starts, so that it, too, hears Ctrl-C when a shell started us in the background.
+        for ending in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(ending, signal.default_int_handler)
+        command = ["dagster", "dev", *_workspace(), "--host", "127.0.0.1", "--port", str(port)]
+        process = subprocess.Popen([sys.executable, "-m", *command])  # noqa: S603  fixed arguments
         try:
             code = process.wait()
         except KeyboardInterrupt:
-            code = process.wait()  # Ctrl-C reached it too, and it shuts down its own children
+            process.send_signal(signal.SIGINT)  # it shuts down the UI, the daemon and the code server
+            code = process.wait()
     raise typer.Exit(code)
 
 

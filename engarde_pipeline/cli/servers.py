@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +69,13 @@ def sample_servers() -> Iterator[tuple[Settings, list[date]]]:
             loaded = fill_bigquery(create_client(settings), settings.bigquery_dataset_id, today())
         console.print(f"Postgres and a BigQuery emulator run under {home.name}/: {len(loaded)} dates filled.")
         yield settings, loaded
+
+
+def first_sample_date() -> date:
+    """Return the first date that has sample data."""
+    from engarde_pipeline.local.sample_data import DAYS
+
+    return datetime.now(UTC).date() - timedelta(days=DAYS - 1)
 
 
 def dagster_instance() -> "DagsterInstance":

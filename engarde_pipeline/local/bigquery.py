@@ -46,14 +46,14 @@ def start(home: Path) -> Emulator:
     for package in ("bqemulator", "duckdb_extensions", "duckdb_extension_spatial"):
         if find_spec(package) is None:
             raise extra_missing(ModuleNotFoundError(name=package))
-    emulator = find(home)
+    if emulator := find(home):
+        _wait_for(emulator, home)
+        return emulator
+    emulator = _launch(home)
     try:
-        if emulator is None:
-            emulator = _launch(home)
         _wait_for(emulator, home)
     except BaseException:
-        if emulator is not None:
-            stop(emulator.pid)
+        stop(emulator.pid)
         raise
     return emulator
 

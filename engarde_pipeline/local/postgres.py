@@ -6,7 +6,6 @@ every directory above the data to be listed by everyone.
 """
 
 import os
-import pwd
 import re
 import shutil
 import stat
@@ -49,7 +48,7 @@ def start(home: Path) -> str:
             _initialise(data)
             _clear_up_after_crash(data)
             _launch(data)
-        _create_database(_url(data, "postgres"))
+        _create_database(data)
         return _url(data, _DATABASE)
     except ImportError as error:
         raise extra_missing(error) from error
@@ -158,17 +157,18 @@ def _url(data: Path, database: str) -> str:
     return f"postgresql://postgres@/{database}?host={quote(str(_socket_directory(data)))}"
 
 
-def _create_database(url: str) -> None:
+def _create_database(data: Path) -> None:
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
+            url = _url(data, "postgres")
             with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
                 known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [_DATABASE])
                 if known.rowcount == 0:
                     connection.execute(f"CREATE DATABASE {_DATABASE}")
                 return
-        except psycopg.OperationalError:
-            # One that was found running may still be recovering from a crash.
+        except (psycopg.OperationalError, IndexError):
+            # One that was found running may still be starting, or recovering from a crash.
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
@@ -200,10 +200,13 @@ def _binaries() -> Path:
 def _identity() -> dict[str, Any]:
     if os.geteuid() != 0:
         return {}
+    import pwd
+
     try:
         user = pwd.getpwnam(_SYSTEM_USER)
     except KeyError:
-        subprocess.run(["/usr/sbin/useradd", "--system", _SYSTEM_USER], check=True, capture_output=True, text=True)
+        add = ["/usr/sbin/useradd", "--system", _SYSTEM_USER]
+        subprocess.run(add, check=True, capture_output=True, text=True)
         user = pwd.getpwnam(_SYSTEM_USER)
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 

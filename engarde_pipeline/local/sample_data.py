@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable
 from datetime import date, timedelta
 from io import BytesIO
+from typing import Any
 
 import psycopg
 import pyarrow as pa
@@ -30,7 +31,9 @@ __all__ = [
 DAYS = 90
 """How many dates, today's included, the sample data reaches back."""
 
+# The client's own patience with a server that is gone is ten minutes.
 _SECONDS = 120.0
+_LIMITS: dict[str, Any] = {"timeout": _SECONDS, "retry": bigquery.DEFAULT_RETRY.with_timeout(30.0)}
 _TABLES: tuple[tuple[MetricTable, Callable[..., pa.Table]], ...] = (
     (CAMPAIGN_METRICS, campaign_rows),
     (ASSET_METRICS, asset_rows),
@@ -52,7 +55,7 @@ def fill_bigquery(client: bigquery.Client, dataset: str, today: date) -> list[da
     for table, make in _TABLES:
         _create_table(client, dataset, table)
         whole = _dates_held(client, dataset, table)
-        due = [day for day in window if not whole.get(day, day == today and day in whole)]
+        due = [day for day in window if day not in whole or not (whole[day] or day == today)]
         if due:
             _replace(client, dataset, table, make(due, partial=[today]), due)
             loaded.update(due)
@@ -92,7 +95,7 @@ def seed_postgres(connection: psycopg.Connection) -> None:
 def _create_dataset(client: bigquery.Client, dataset: str) -> None:
     description = bigquery.Dataset(f"{client.project}.{dataset}")
     description.location = client.location or "US"
-    client.create_dataset(description, exists_ok=True, timeout=_SECONDS)
+    client.create_dataset(description, exists_ok=True, **_LIMITS)
 
 
 def _create_table(client: bigquery.Client, dataset: str, table: MetricTable) -> None:
@@ -100,12 +103,13 @@ def _create_table(client: bigquery.Client, dataset: str, table: MetricTable) -> 
     description.description = "Sample data: daily numbers of invented campaigns."
     description.time_partitioning = bigquery.TimePartitioning(field=METRIC_DATE)
     description.clustering_fields = [key.name for key in table.keys if key.required]
-    client.create_table(description, exists_ok=True, timeout=_SECONDS)
+    client.create_table(description, exists_ok=True, **_LIMITS)
 
 
 def _schema(table: MetricTable) -> list[bigquery.SchemaField]:
-    meanings = {described.name: described.description for described in (*table.keys, *table.measures)}
-    meanings[METRIC_DATE] = "The date, in the ad account's own time zone."
+    meanings = {METRIC_DATE: "The date, in the ad account's own time zone."}
+    meanings |= {key.name: key.description for key in table.keys}
+    meanings |= {measure.name: measure.description for measure in table.measures}
     types = {pa.string(): "STRING", pa.date32(): "DATE", pa.int64(): "INT64", pa.float64(): "FLOAT64"}
     return [
         bigquery.SchemaField(column.name, types[column.type], description=meanings[column.name])
@@ -118,10 +122,10 @@ def _dates_held(client: bigquery.Client, dataset: str, table: MetricTable) -> di
     query = client.query(
         f"SELECT {METRIC_DATE}, SUM(spend) FROM `{client.project}.{dataset}.{table.source}`"  # noqa: S608
         f" WHERE {METRIC_DATE} >= '2000-01-01' GROUP BY {METRIC_DATE}",
-        timeout=_SECONDS,
+        **_LIMITS,
     )
     # Assets report some four fifths of what their campaigns spend, and part of a day is two fifths.
-    return {day: spend > 0.6 * expected_spend(day) for day, spend in query.result(timeout=_SECONDS)}
+    return {day: (spend or 0) > 0.6 * expected_spend(day) for day, spend in query.result(**_LIMITS)}
 
 
 def _replace(
@@ -130,19 +134,19 @@ def _replace(
     # By way of a second table, so that one MERGE can replace the dates and no reader finds them empty.
     target = f"{client.project}.{dataset}.{table.source}"
     incoming = f"{target}_incoming"
-    client.delete_table(incoming, not_found_ok=True, timeout=_SECONDS)
+    client.delete_table(incoming, not_found_ok=True, **_LIMITS)
     try:
         _load(client, incoming, rows, _schema(table))
         columns = ", ".join(rows.column_names)
         dates_in_sql = ", ".join(f"DATE '{day}'" for day in dates)
         client.query(
-            f"MERGE `{target}` AS held USING `{incoming}` AS incoming ON FALSE"
+            f"MERGE `{target}` AS held USING `{incoming}` AS incoming ON FALSE"  # noqa: S608
             f" WHEN NOT MATCHED BY SOURCE AND held.{METRIC_DATE} IN ({dates_in_sql}) THEN DELETE"
             f" WHEN NOT MATCHED BY TARGET THEN INSERT ({columns}) VALUES ({columns})",
-            timeout=_SECONDS,
-        ).result(timeout=_SECONDS)
+            **_LIMITS,
+        ).result(**_LIMITS)
     finally:
-        client.delete_table(incoming, not_found_ok=True, timeout=_SECONDS)
+        client.delete_table(incoming, not_found_ok=True, **_LIMITS)
 
 
 def _load(client: bigquery.Client, target: str, rows: pa.Table, schema: list[bigquery.SchemaField]) -> None:
@@ -152,4 +156,4 @@ def _load(client: bigquery.Client, target: str, rows: pa.Table, schema: list[big
     parquet.write_table(rows, file)
     file.seek(0)
     config = bigquery.LoadJobConfig(source_format=bigquery.SourceFormat.PARQUET, schema=schema)
-    client.load_table_from_file(file, target, job_config=config, timeout=_SECONDS).result(timeout=_SECONDS)
+    client.load_table_from_file(file, target, job_config=config, timeout=_SECONDS).result(**_LIMITS)

@@ -225,7 +225,7 @@ def _asset_day(campaign: Campaign, day: date, restated: bool, partial: bool) -> 
     for asset, share in zip(campaign.assets, shares, strict=True):
         yield _asset_row(campaign, day, asset, total, share / sum(shares) * random.uniform(0.95, 1.0), random)
     if day.toordinal() % _FAULT_CYCLE == _UNKNOWN_ASSET_DAY and campaign.id == _always_on("meta").id:
-        unknown = Asset(campaign.id, "120299000000000042", "not in Postgres")
+        unknown = Asset(campaign.id, "120299776204815933", "not in Postgres")
         yield _asset_row(campaign, day, unknown, total, 0.04, random)
 
 
@@ -258,20 +258,20 @@ def _faults(day: date, restated: bool) -> Iterator[Row]:
     """Yield what goes wrong upstream now and then; the platforms put right what is only a wrong number."""
     position = day.toordinal() % _FAULT_CYCLE
     random = Random(f"{day} faults")
-    campaign = _always_on("google")
-    wrong = _row(campaign, day, 40.0, random)
+    row = _row(_always_on("google"), day, 40 * random.lognormvariate(0, 0.1), random)
     if position in _NEW_CAMPAIGN_DAYS:  # launched on the platform, not yet connected in the application
-        yield _row(_always_on("meta"), day, 85.0, random) | {"campaign_id": "120299000000000007"}
-    elif position == _NEGATIVE_SPEND_DAY and not restated:  # a refund booked as a row of its own
-        yield wrong | {"spend": -12.5}
+        launched = _row(_always_on("meta"), day, 85 * random.lognormvariate(0, 0.1), random)
+        yield launched | {"campaign_id": "120299418830516207"}
+    elif position == _NEGATIVE_SPEND_DAY and not restated:  # a refund, booked as a row of its own
+        yield row | dict.fromkeys(CAMPAIGN_METRICS.measure_names, 0) | {"spend": -12.5}
     elif position == _NOT_A_NUMBER_DAY and not restated:
-        yield wrong | {"revenue": nan}
+        yield row | {"revenue": nan}
     elif position == _NO_CAMPAIGN_DAY:
-        yield wrong | {"campaign_id": None}
+        yield row | {"campaign_id": None}
     elif position == _MALFORMED_TENANT_DAY:
-        yield wrong | {"tenant_id": "larkspur-outdoor"}
+        yield row | {"tenant_id": "larkspur-outdoor"}
     elif position == _UNKNOWN_TENANT_DAY:
-        yield wrong | {"tenant_id": "00000000-0000-4000-8000-000000000404"}
+        yield row | {"tenant_id": "00000000-0000-4000-8000-000000000404"}
 
 
 def _always_on(platform: str) -> Campaign:

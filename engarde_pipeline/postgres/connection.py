@@ -1,13 +1,17 @@
 """Connections to the target database, and what to say when there is none."""
 
+from typing import Any
+
 import psycopg
-from sqlalchemy import Engine
+from sqlalchemy import Engine, NullPool
 from sqlalchemy import create_engine as sqlalchemy_engine
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 
 from engarde_pipeline.errors import EngardeError
 
 CONNECT_TIMEOUT_SECONDS = 10
+
+_SECRETS = ("password", "sslpassword")
 
 
 class DatabaseUnavailable(EngardeError):
@@ -24,22 +28,34 @@ def connect(database_url: str) -> psycopg.Connection:
         DatabaseUnavailable: no server answers there, or it refuses the user, password or database.
     """
     url = make_url(database_url)
-    conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
     try:
-        return psycopg.connect(
-            conninfo,
-            autocommit=True,
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            application_name="engarde_pipeline",
-        )
-    except psycopg.OperationalError as error:
+        return psycopg.connect(**_parameters(url), autocommit=True)
+    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         # libpq's message names host, port, user and database, never the password.
+        shown = url.difference_update_query(_SECRETS).render_as_string(hide_password=True)
         raise DatabaseUnavailable(
-            f"Cannot connect to Postgres at {url.render_as_string(hide_password=True)}: "
-            f"{' '.join(str(error).split())}. Check DATABASE_URL and that the server accepts this login."
+            f"Cannot connect to Postgres at {shown}: {' '.join(str(error).split())}. Check DATABASE_URL and that"
+            " the server accepts this login."
         ) from None
 
 
 def create_engine(database_url: str) -> Engine:
     """Return an SQLAlchemy engine on the same connections, for migrations."""
-    return sqlalchemy_engine("postgresql+psycopg://", creator=lambda: connect(database_url))
+
+    def open_connection() -> psycopg.Connection:
+        connection = connect(database_url)
+        connection.autocommit = False  # SQLAlchemy means its transactions
+        return connection
+
+    return sqlalchemy_engine("postgresql+psycopg://", creator=open_connection, poolclass=NullPool)
+
+
+def _parameters(url: URL) -> dict[str, Any]:
+    # Not as an address again: libpq does not read a + in it as a space, as SQLAlchemy writes it.
+    options = {name: value if isinstance(value, str) else ",".join(value) for name, value in url.query.items()}
+    return {
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "application_name": "engarde_pipeline",
+        **url.translate_connect_args(username="user", database="dbname"),
+        **options,
+    }

@@ -27,20 +27,24 @@ def dates_locked(connection: psycopg.Connection, table: MetricTable, dates: Sequ
     Raises:
         DatesLocked: the other sync did not end within ten minutes.
     """
-    keys = [(table.target, day.toordinal()) for day in sorted(dates)]  # one order for all: no deadlock
+    try:
+        _wait_for(connection, table, dates)
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute("SELECT pg_advisory_unlock_all()")
+
+
+def _wait_for(connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]) -> None:
     connection.execute(f"SET lock_timeout = '{WAIT}'")
     try:
-        for key in keys:
-            connection.execute("SELECT pg_advisory_lock(hashtext(%s), %s)", key)
+        for day in sorted(dates):  # one order for all: no deadlock
+            connection.execute("SELECT pg_advisory_lock(hashtext(%s), %s)", [table.target, day.toordinal()])
     except psycopg.errors.LockNotAvailable:
         raise DatesLocked(
             f"Another sync has been writing {table.target} between {min(dates)} and {max(dates)} for more"
             f" than {WAIT}; wait for it to end (see Runs in Dagster), or cancel it."
         ) from None
     finally:
-        connection.execute("RESET lock_timeout")
-    try:
-        yield
-    finally:
         if not connection.closed:
-            connection.execute("SELECT pg_advisory_unlock_all()")
+            connection.execute("RESET lock_timeout")

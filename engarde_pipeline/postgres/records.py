@@ -1,9 +1,9 @@
 """Records: the staged source rows summed per key, resolved to the application's ids, and judged.
 
 A record is one campaign (or asset), platform and date (and hour). The temporary table `records` has one
-row per record: `record_number`, `metric_date`, `tenant_key` (the tenant as BigQuery names it, or as found through the
-campaign), the other keys, `source_rows`, the measures as exact sums, `tenant_id`, `campaign_space_id`,
-`target_id`, and `reason`, NULL where the record is good.
+row per record: `record_number`, `metric_date`, `tenant_key` (the tenant as BigQuery names it, or as found
+through the campaign), the other keys, `source_rows`, the measures as exact sums, `tenant_id`,
+`campaign_space_id`, `target_id`, and `reason`, NULL where the record is good.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,6 @@ from psycopg import sql
 
 from engarde_pipeline.metrics import (
     AMOUNT_DECIMALS,
-    AMOUNT_DIGITS,
     ASSET_ID,
     METRIC_HOUR,
     TENANT_ID,
@@ -202,8 +201,7 @@ def _sum(measure: Measure) -> sql.Composed:
 
 def _out_of_range(table: MetricTable) -> Iterator[sql.Composed]:
     for measure in table.measures:
-        limit = 2**63 if measure.kind == "count" else 10 ** (AMOUNT_DIGITS - AMOUNT_DECIMALS)
-        yield sql.SQL("r.{} >= {}").format(sql.Identifier(measure.name), sql.Literal(limit))
+        yield sql.SQL("r.{} >= {}").format(sql.Identifier(measure.name), sql.Literal(measure.limit))
     if METRIC_HOUR in table.keys:
         yield sql.SQL("r.metric_hour NOT BETWEEN 0 AND 23").format()
 

@@ -10,8 +10,8 @@ from psycopg import sql
 from engarde_pipeline.metrics import CAMPAIGN_METRICS, CTR, ROAS, MetricTable
 from engarde_pipeline.postgres.merge import ratio_of
 
-# Campaigns without rows have totals of zero; campaigns whose totals stand are left untouched. A sum beyond
-# a bigint (only absurd input gets there) must not stop the other campaigns: it is left, and reported.
+# Campaigns without rows have totals of zero; campaigns whose totals stand are left untouched. A sum too large
+# for its column (only absurd input gets there) must not stop the other campaigns: it is left, and reported.
 _TOTALS = """
 WITH sums AS (
     SELECT c.id, {sums}
@@ -68,7 +68,6 @@ def wrong_totals(connection: psycopg.Connection) -> Totals:
 
 def _compose(text: LiteralString, table: MetricTable = CAMPAIGN_METRICS) -> sql.Composed:
     names = table.measure_names
-    counts = [measure.name for measure in table.measures if measure.kind == "count"]
     return sql.SQL(text).format(
         table=sql.Identifier(table.target),
         sums=_each("coalesce(sum(m.{0}), 0) AS {0}", names),
@@ -76,7 +75,8 @@ def _compose(text: LiteralString, table: MetricTable = CAMPAIGN_METRICS) -> sql.
         totals=_each("c.{total}", names),
         s_sums=_each("s.{0}", names),
         fits=sql.SQL(" AND ").join(
-            sql.SQL("s.{} < {}").format(sql.Identifier(name), sql.Literal(2**63)) for name in counts
+            sql.SQL("s.{} < {}").format(sql.Identifier(measure.name), sql.Literal(measure.limit))
+            for measure in table.measures
         ),
         ctr=ratio_of(CTR, "s"),
         roas=ratio_of(ROAS, "s"),

@@ -5,6 +5,7 @@ they are created only where missing, and `campaign_spaces` gets only the total c
 this migration creates it marks with a comment, and the downgrade removes only what bears that mark.
 """
 
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -21,7 +22,7 @@ OURS = "created by engarde_pipeline 0001"
 AMOUNT = sa.Numeric(38, 6)
 MOMENT = sa.DateTime(timezone=True)
 
-TOTALS = {
+TOTALS: dict[str, sa.types.TypeEngine[Any]] = {
     "total_impressions": sa.BigInteger(),
     "total_clicks": sa.BigInteger(),
     "total_spend": AMOUNT,
