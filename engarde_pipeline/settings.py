@@ -110,7 +110,7 @@ class Settings(PipelineSettings):
 
 
 CONNECTION_VARIABLES = tuple(
-    name.upper() for name in Settings.model_fields.keys() - PipelineSettings.model_fields.keys()
+    name.upper() for name in Settings.model_fields if name not in PipelineSettings.model_fields
 )
 
 

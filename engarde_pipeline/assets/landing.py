@@ -67,7 +67,7 @@ def sync_partitions(
         if table.optional and not _exists(source, table):
             _mark_without_source(context, table, dates)
             return Output(None, metadata={_EVENTS_ALREADY_LOGGED: True})
-        outcomes = sync_dates(table, dates, source, connection, UUID(context.run_id), config.shrink_threshold)
+        outcomes = sync_dates(table, dates, source, connection, UUID(context.run.run_id), config.shrink_threshold)
         for number, outcome in enumerate(outcomes, start=1):
             if isinstance(outcome, FailedDate):
                 context.log.error(f"{outcome.day} did not land ({number} of {len(dates)}): {outcome.error}")

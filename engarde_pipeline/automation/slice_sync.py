@@ -51,7 +51,7 @@ def sync_the_slice(
         dates = dates_between(_date(config.start), _date(config.end))
         scope = resolve_scope(connection, config.tenant, config.platforms, config.campaigns)
         outcomes = sync_slice(
-            dates, scope, bigquery.open_source(), connection, UUID(context.run_id), config.shrink_threshold
+            dates, scope, bigquery.open_source(), connection, UUID(context.run.run_id), config.shrink_threshold
         )
         for table, outcome in outcomes:
             if isinstance(outcome, FailedDate):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import typer
+from rich.text import Text
 
 from engarde_pipeline.cli.servers import servers
 from engarde_pipeline.cli.terminal import console
@@ -18,7 +19,7 @@ def doctor() -> None:
     try:
         with servers() as settings:
             console.print("[green]✓[/] settings: every variable that is needed is set and well-formed")
-            failures = sum(not _passes(name, check) for name, check in _checks(settings))
+            failures = sum(not all(_passes(*check) for check in checks) for checks in _checks(settings))
     except EngardeError as error:
         _print_failure("settings", error)
         failures = 1
@@ -39,20 +40,24 @@ def _passes(name: str, check: Callable[[], str]) -> bool:
 
 
 def _print_failure(name: str, error: EngardeError) -> None:
-    console.print(f"[red]✗[/] {name}: ", end="")
-    console.print(str(error), markup=False, highlight=False)
+    console.print(Text.assemble(("✗", "red"), f" {name}: {error}"))
 
 
-def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
+def _checks(settings: Settings) -> Iterator[list[tuple[str, Callable[[], str]]]]:
+    """Yield the checks in groups; within one, each makes sense only where those before it pass."""
     from engarde_pipeline.bigquery import diagnosis as bigquery
     from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
     from engarde_pipeline.postgres import diagnosis as postgres
 
     database_url = settings.database_url.get_secret_value()
-    yield "BigQuery table campaign_metrics", lambda: bigquery.check_table(settings, CAMPAIGN_METRICS)
-    yield "BigQuery table asset_metrics", lambda: bigquery.check_table(settings, ASSET_METRICS)
-    yield "BigQuery reading", lambda: bigquery.check_reading(settings)
-    yield "BigQuery queries", lambda: bigquery.check_queries(settings)
-    yield "Postgres connection", lambda: postgres.check_connection(database_url)
-    yield "Postgres schema", lambda: postgres.check_schema(database_url)
-    yield "Postgres permissions", lambda: postgres.check_permissions(database_url)
+    yield [
+        ("BigQuery table campaign_metrics", lambda: bigquery.check_table(settings, CAMPAIGN_METRICS)),
+        ("BigQuery reading", lambda: bigquery.check_reading(settings)),
+        ("BigQuery queries", lambda: bigquery.check_queries(settings)),
+    ]
+    yield [("BigQuery table asset_metrics", lambda: bigquery.check_table(settings, ASSET_METRICS))]
+    yield [
+        ("Postgres connection", lambda: postgres.check_connection(database_url)),
+        ("Postgres schema", lambda: postgres.check_schema(database_url)),
+        ("Postgres permissions", lambda: postgres.check_permissions(database_url)),
+    ]

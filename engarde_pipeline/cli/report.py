@@ -10,6 +10,7 @@ from rich.text import Text
 from engarde_pipeline.assets.history import COUNTS
 from engarde_pipeline.cli.runs import FinishedRun
 from engarde_pipeline.cli.terminal import console
+from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.rejected import open_reasons
 from engarde_pipeline.settings import Settings
@@ -30,14 +31,17 @@ def print_end(run: FinishedRun) -> None:
 
 
 def print_counts(run: FinishedRun) -> None:
-    """Print the counts of each asset over all dates that landed."""
-    table = Table(title="Records", title_justify="left")
-    table.add_column("asset")
-    table.add_column("dates", justify="right")
+    """Print the counts of each asset over all dates that landed, if any did."""
+    totals = _totals(run)
+    if not totals:
+        return
+    table = Table("records")
+    assets = [kind.target for kind in (CAMPAIGN_METRICS, ASSET_METRICS) if kind.target in totals]
+    for asset in assets:
+        table.add_column(asset, justify="right")
+    table.add_row("dates", *(str(totals[asset][0]) for asset in assets), end_section=True)
     for name in COUNTS:
-        table.add_column(name.removeprefix("records_"), justify="right")
-    for asset, (days, counts) in _totals(run).items():
-        table.add_row(asset, str(days), *(f"{counts[name]:,}" for name in COUNTS))
+        table.add_row(name.removeprefix("records_"), *(f"{totals[asset][1][name]:,}" for asset in assets))
     console.print(table)
 
 

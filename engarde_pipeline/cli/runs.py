@@ -64,9 +64,11 @@ def run_job(
             landed.append(event)
             progress.update(bar, advance=1, description=_label(event))
         ended.result()
-        progress.update(bar, description="done")
-    run = instance.get_run_by_id(run_id)
-    succeeded = run is not None and run.status is DagsterRunStatus.SUCCESS
+        run = instance.get_run_by_id(run_id)
+        succeeded = run is not None and run.status is DagsterRunStatus.SUCCESS
+        # A slice, or a source without asset metrics, has fewer dates to land than were expected.
+        total = len(landed) if succeeded else expected_dates
+        progress.update(bar, description="done" if succeeded else "failed", total=total)
     return FinishedRun(run_id, succeeded, tuple(landed), tuple(_reasons(instance, run_id)))
 
 
@@ -114,7 +116,10 @@ def _reasons(instance: DagsterInstance, run_id: str) -> Iterator[str]:
         event = record.event_log_entry.get_dagster_event()
         data = event.step_failure_data
         description = data.user_failure_data.description if data.user_failure_data else None
-        yield description or (data.error.message if data.error else event.message or "unknown")
+        error = data.error
+        while error and error.cause:  # those around the first error only say in which step it happened
+            error = error.cause
+        yield description or (error.message.strip() if error else event.message or "unknown")
 
 
 def _progress() -> Progress:

@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
 from rich.table import Table
 
 from engarde_pipeline.cli.servers import dagster_instance, servers
@@ -11,6 +12,9 @@ from engarde_pipeline.cli.terminal import console
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, EventLogRecord
+
+_WIDE = 100
+"""From this width on there is room for everything: revenue, years, cents."""
 
 
 def status(
@@ -23,27 +27,22 @@ def status(
     from dagster import AssetKey
 
     from engarde_pipeline.assets.history import latest_materializations
+    from engarde_pipeline.cli.report import print_rejected
     from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
     from engarde_pipeline.partitions import today
-    from engarde_pipeline.postgres.connection import connect
-    from engarde_pipeline.postgres.rejected import open_reasons
+    from engarde_pipeline.postgres import migrate
 
     last = today()
     dates = [last - timedelta(days=n) for n in range(days)]
     with servers() as settings, dagster_instance() as instance:
+        migrate.check(settings.database_url.get_secret_value())
         campaigns = latest_materializations(instance, AssetKey(CAMPAIGN_METRICS.target), dates)
         assets = latest_materializations(instance, AssetKey(ASSET_METRICS.target), dates)
         console.print(_dates_table(dates, campaigns, assets))
         missing = len([day for day in dates if day not in campaigns])
         console.print(f"{days - missing} of {days} dates are synced, {missing} are missing.")
         _print_last_run(instance)
-        with connect(settings.database_url.get_secret_value()) as connection:
-            for found in open_reasons(connection, dates[-1], last):
-                console.print(
-                    f"Not loaded: {found.records} records of {found.table_name}, {found.reason_code}"
-                    f" ({found.first_date} .. {found.last_date}). {found.reason}",
-                    markup=False,
-                )
+        print_rejected(settings, dates[::-1])
 
 
 def _dates_table(
@@ -52,11 +51,12 @@ def _dates_table(
     from engarde_pipeline.assets.history import metadata_of
     from engarde_pipeline.assets.landing import is_provisional
 
-    table = Table(title="Dates", title_justify="left")
-    for column in ("date", "state", "synced at (UTC)"):
-        table.add_column(column)
-    for column in ("campaign rows", "asset rows", "rejected", "spend", "revenue"):
-        table.add_column(column, justify="right")
+    is_wide = console.width >= _WIDE
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for column in ("date", "state", "synced (UTC)"):
+        table.add_column(column, no_wrap=True)
+    for column in ("campaigns", "assets", "rejected", "spend", *(["revenue"] if is_wide else [])):
+        table.add_column(column, justify="right", no_wrap=True)
     for day in dates:
         if day not in campaigns:
             table.add_row(str(day), "[yellow]missing[/]")
@@ -67,14 +67,19 @@ def _dates_table(
         table.add_row(
             str(day),
             "[cyan]provisional[/]" if is_provisional(day) else "[green]synced[/]",
-            f"{datetime.fromtimestamp(campaigns[day].timestamp, UTC):%Y-%m-%d %H:%M}",
-            str(campaign.get("dagster/partition_row_count", "")),
-            str(asset.get("dagster/partition_row_count", "")),
+            f"{datetime.fromtimestamp(campaigns[day].timestamp, UTC):{'%Y-' if is_wide else ''}%m-%d %H:%M}",
+            _rows(campaign),
+            _rows(asset),
             str(rejected or ""),
-            f"{campaign.get('spend', 0):,.2f}",
-            f"{campaign.get('revenue', 0):,.2f}",
+            f"{campaign.get('spend', 0):{',.2f' if is_wide else ',.0f'}}",
+            *([f"{campaign.get('revenue', 0):,.2f}"] if is_wide else []),
         )
     return table
+
+
+def _rows(metadata: dict[str, object]) -> str:
+    rows = metadata.get("dagster/partition_row_count")
+    return f"{rows:,}" if isinstance(rows, int) else ""
 
 
 def _print_last_run(instance: "DagsterInstance") -> None:

@@ -11,7 +11,10 @@ errors = Console(stderr=True)
 
 _DATE = ["%Y-%m-%d"]
 
-StartDate = Annotated[datetime, typer.Option("--start", formats=_DATE, help="The first date, YYYY-MM-DD.")]
+StartDate = Annotated[
+    datetime, typer.Option("--start", formats=_DATE, metavar="DATE", help="The first date, YYYY-MM-DD.")
+]
 EndDate = Annotated[
-    datetime, typer.Option("--end", formats=_DATE, help="The last date, YYYY-MM-DD; it is included.")
+    datetime,
+    typer.Option("--end", formats=_DATE, metavar="DATE", help="The last date, YYYY-MM-DD; it is included."),
 ]

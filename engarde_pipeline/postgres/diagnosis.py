@@ -1,6 +1,7 @@
 """Can Postgres be written? Each function returns what it found, or raises an error with the cure."""
 
 import psycopg
+from psycopg import sql
 
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.postgres import migrate
@@ -9,12 +10,12 @@ from engarde_pipeline.postgres.connection import connect
 OLDEST_VERSION = 15
 
 _NEEDED = {
-    "tenants": "SELECT",
-    "campaign_spaces": "SELECT, UPDATE",
-    "campaign_assets": "SELECT",
-    "campaign_metrics": "SELECT, INSERT, UPDATE, DELETE",
-    "campaign_asset_metrics": "SELECT, INSERT, UPDATE, DELETE",
-    "rejected_metric_rows": "SELECT, INSERT, UPDATE",
+    "tenants": ("SELECT",),
+    "campaign_spaces": ("SELECT", "UPDATE"),
+    "campaign_assets": ("SELECT",),
+    "campaign_metrics": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "campaign_asset_metrics": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "rejected_metric_rows": ("SELECT", "INSERT", "UPDATE"),
 }
 
 
@@ -41,17 +42,17 @@ def check_schema(database_url: str) -> str:
 def check_permissions(database_url: str) -> str:
     """Check that the role may read and write what a sync does, and stage in temporary tables."""
     with connect(database_url) as connection:
-        role = connection.info.user
-        lacking = [
-            f"GRANT {privilege} ON {table} TO {role};"
-            for table, privileges in _NEEDED.items()
-            for privilege in privileges.split(", ")
-            if not _may(connection, table, privilege)
-        ]
+        role, database = (
+            sql.Identifier(name).as_string() for name in (connection.info.user, connection.info.dbname)
+        )
+        lacking = []
+        for table, privileges in _NEEDED.items():
+            if missing := [name for name in privileges if not _may(connection, table, name)]:
+                lacking.append(f"GRANT {', '.join(missing)} ON {table} TO {role};")
         if not _may_stage(connection):
-            lacking.append(f"GRANT TEMPORARY ON DATABASE {connection.info.dbname} TO {role};")
+            lacking.append(f"GRANT TEMPORARY ON DATABASE {database} TO {role};")
     if lacking:
-        raise DatabaseUnfit("The role lacks permissions. Run: " + " ".join(lacking))
+        raise DatabaseUnfit("The role lacks permissions. Run:\n  " + "\n  ".join(lacking))
     return "the role may do all that a sync does"
 
 

@@ -7,6 +7,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from psycopg.errors import InsufficientPrivilege
+from sqlalchemy.exc import ProgrammingError
 
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.postgres.connection import create_engine
@@ -20,13 +23,25 @@ class SchemaNotCurrent(EngardeError):
     """The database's schema is not the one this version of the code writes to."""
 
 
+class MigrationRefused(EngardeError):
+    """The schema cannot be migrated as asked; nothing was changed."""
+
+
 def upgrade(database_url: str, revision: str = "head") -> None:
-    """Bring the schema up to `revision`, in one transaction."""
+    """Bring the schema up to `revision`, in one transaction.
+
+    Raises:
+        MigrationRefused: there is no such revision, or the role may not change the schema.
+    """
     _run(database_url, lambda config: command.upgrade(config, revision))
 
 
 def downgrade(database_url: str, revision: str) -> None:
-    """Bring the schema down to `revision` ("base" removes everything the pipeline created)."""
+    """Bring the schema down to `revision` ("base" removes everything the pipeline created).
+
+    Raises:
+        MigrationRefused: as `upgrade`.
+    """
     _run(database_url, lambda config: command.downgrade(config, revision))
 
 
@@ -54,7 +69,9 @@ def check(database_url: str) -> None:
     if found != head():
         raise SchemaNotCurrent(
             f"The database's schema is at revision {found or 'none'}, this version of the pipeline needs"
-            f" {head()}. Run `engarde db upgrade` (or deploy the version that knows {found})."
+            f" {head()}. Run `engarde db upgrade`; if that does not know {found}, deploy the version that does."
+            if found
+            else f"The database has no schema of the pipeline yet; {head()} is needed. Run `engarde db upgrade`."
         )
 
 
@@ -62,7 +79,18 @@ def _run(database_url: str, migrate: Callable[[Config], None]) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     engine = create_engine(database_url)
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        migrate(config)
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            migrate(config)
+    except CommandError as error:
+        raise MigrationRefused(f"{error}. The newest revision is {head()}.") from None
+    except ProgrammingError as error:
+        if not isinstance(error.orig, InsufficientPrivilege):
+            raise
+        raise MigrationRefused(
+            f"The role may not change the schema: {error.orig.diag.message_primary}. Migrate with the role that"
+            " owns the application's tables."
+        ) from None
+    finally:
+        engine.dispose()
