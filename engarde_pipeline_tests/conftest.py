@@ -1,7 +1,9 @@
 """Fixtures: servers once per test process, a database and a dataset of its own for every test."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import psycopg
@@ -41,11 +43,11 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server(request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of a server's administrative database; its template `migrated` has every migration."""
-    directory = tmp_path_factory.mktemp(request.param)
     run = servers.embedded_server if request.param == servers.EMBEDDED else servers.installed_server
-    with run(directory) as url:
+    # Not under pytest's own directory: any other pytest that starts locks the server's user out of that.
+    with TemporaryDirectory(prefix=f"engarde-{request.param}-") as directory, run(Path(directory)) as url:
         with connect(url) as connection:
             connection.execute("CREATE DATABASE migrated")
         migrate.upgrade(_database(url, "migrated"))
@@ -84,6 +86,7 @@ def configured(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         monkeypatch.setenv(name, value)
     home = tmp_path / "dagster"
     home.mkdir()
+    shutil.copy(Path(__file__).parents[1] / "dagster.yaml", home)  # without it Dagster sends telemetry
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     monkeypatch.setenv("ENGARDE_HOME", str(tmp_path / "engarde"))
     return world

@@ -80,6 +80,7 @@ class World:
         self.source = Source(self.settings)
         self.connection = connect(database_url)
         self.columns: dict[str, dict[str, str]] = {}
+        self.loads_into: dict[str, str] = {}
         self.source.client.create_dataset(self.dataset)
 
     def close(self) -> None:
@@ -149,6 +150,15 @@ class World:
         partition = "PARTITION BY metric_date" if partitioned else ""
         self.execute(f"CREATE OR REPLACE TABLE {self.dataset}.{table.source} ({definition}) {partition}")
 
+    def create_view(self, table: MetricTable = CAMPAIGN_METRICS, select: str = "*") -> None:
+        """Put a view where the pipeline looks for a table; `load` fills the table behind it."""
+        self.create_source(table)
+        behind = f"{self.dataset}.{table.source}_rows"
+        self.execute(f"CREATE TABLE {behind} AS SELECT * FROM {self.dataset}.{table.source}")
+        self.execute(f"DROP TABLE {self.dataset}.{table.source}")
+        self.execute(f"CREATE VIEW {self.dataset}.{table.source} AS SELECT {select} FROM {behind}")
+        self.loads_into[table.source] = f"{table.source}_rows"
+
     def load(self, rows: Sequence[Mapping[str, Any]], table: MetricTable = CAMPAIGN_METRICS) -> None:
         """Append source rows; a measure that is not named is 0, any other column NULL."""
         if table.source not in self.columns:
@@ -166,7 +176,7 @@ class World:
         buffer.seek(0)
         job = self.source.client.load_table_from_file(
             buffer,
-            f"{PROJECT}.{self.dataset}.{table.source}",
+            f"{PROJECT}.{self.dataset}.{self.loads_into.get(table.source, table.source)}",
             job_config=bigquery.LoadJobConfig(
                 source_format=bigquery.SourceFormat.PARQUET,
                 write_disposition=bigquery.WriteDisposition.WRITE_APPEND,

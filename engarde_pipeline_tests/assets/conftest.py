@@ -1,0 +1,42 @@
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import pytest
+from dagster import DagsterInstance
+
+from engarde_pipeline.metrics import ASSET_METRICS
+from engarde_pipeline_tests.world import World
+
+
+@pytest.fixture
+def instance(configured: World) -> Iterator[DagsterInstance]:
+    """A real instance with its storage on disk."""
+    with DagsterInstance.get() as opened:
+        yield opened
+
+
+class Shop:
+    """One tenant with two campaigns, of which the first has one asset."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.tenant = world.tenant()
+        self.first = world.campaign(self.tenant, "c1")
+        self.second = world.campaign(self.tenant, "c2")
+        self.asset = world.asset(self.first, "a1")
+
+    def load(self, *days: date, **measures: Any) -> None:
+        """Load one row of 10.50 per campaign, and one per asset, for each date."""
+        numbers = {"impressions": 1000, "clicks": 10, "spend": 10.5, "conversions": 1, "revenue": 42.0, **measures}
+        rows = [{"platform": "meta", "metric_date": day, **numbers} for day in days]
+        campaigns = [
+            {**row, "tenant_id": str(self.tenant), "campaign_id": c} for row in rows for c in ("c1", "c2")
+        ]
+        self.world.load(campaigns)
+        self.world.load([{**row, "campaign_id": "c1", "asset_id": "a1"} for row in rows], ASSET_METRICS)
+
+
+@pytest.fixture
+def shop(configured: World) -> Shop:
+    return Shop(configured)

@@ -1,0 +1,91 @@
+"""Staging: what Arrow can hold arrives digit by digit and character by character."""
+
+from collections.abc import Sequence
+from datetime import date
+from decimal import Context, Decimal
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from engarde_pipeline.metrics import CAMPAIGN_METRICS
+from engarde_pipeline.postgres.staging import stage
+
+DAY = date(2026, 3, 1)
+
+
+def staged(connection: psycopg.Connection, column: str, *batches: Sequence[Any], kind: pa.DataType) -> list[Any]:
+    """Stage `batches` of one column beside the date; return what arrived."""
+    made = [
+        pa.RecordBatch.from_arrays(
+            [pa.array([DAY] * len(values), pa.date32()), pa.array(values, kind)], ["metric_date", column]
+        )
+        for values in batches
+    ]
+    rows = stage(connection, CAMPAIGN_METRICS, ["metric_date", column], made)
+    found = connection.execute(f"SELECT {column} FROM staged".encode()).fetchall()
+    assert rows == len(found)
+    return [row[0] for row in found]
+
+
+@pytest.mark.parametrize(
+    ("kind", "digits"),
+    [
+        (pa.decimal128(38, 9), ["98765432.123456789", "0.000000001", "0.000000000", "-1.500000000"]),
+        (pa.decimal128(38, 9), ["12345678901234567890123456789.987654321"]),
+        (pa.decimal256(76, 38), ["0." + "0" * 37 + "1", "3" * 38 + "." + "7" * 38]),
+        (pa.float64(), ["0.1", "1E-7", "1E+22", "98765432.123456", "1.7976931348623157E+308", "5E-324"]),
+        (pa.int64(), ["9223372036854775807", "0"]),
+    ],
+)
+def test_every_type_of_amount_arrives_digit_by_digit(
+    connection: psycopg.Connection, kind: pa.DataType, digits: list[str]
+) -> None:
+    amounts = [Decimal(text) for text in digits]
+    convert = {pa.float64(): float, pa.int64(): int}.get(kind, Decimal)
+
+    found = staged(connection, "conversions", [convert(amount) for amount in amounts], kind=kind)
+
+    assert [Context(prec=400).plus(amount) for amount in found] == amounts
+
+
+def test_what_is_no_number_arrives_as_such(connection: psycopg.Connection) -> None:
+    values = [float("nan"), float("inf"), float("-inf"), None]
+
+    found = staged(connection, "spend", values, kind=pa.float64())
+
+    assert list(map(str, found)) == ["NaN", "Infinity", "-Infinity", "None"]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_text_arrives_character_by_character(connection: psycopg.Connection, kind: pa.DataType) -> None:
+    values = ["", None, '"', '""', "a,b", "\\N", "\\.", "a\nb", "a\r\nb", " ", "\t", "日本語 🤺", "NULL"]
+
+    assert staged(connection, "campaign_id", values, kind=kind) == values
+
+
+def test_a_nul_is_spelled_out_and_marked(connection: psycopg.Connection) -> None:
+    found = staged(connection, "campaign_id", ["a\x00b", "ab", None], kind=pa.string())
+
+    assert found == ["a\\u0000b", "ab", None]
+    assert connection.execute("SELECT has_nul FROM staged").fetchall() == [(True,), (False,), (False,)]
+
+
+def test_batches_follow_each_other_and_empty_ones_do_no_harm(connection: psycopg.Connection) -> None:
+    assert staged(connection, "clicks", [1, 2], [], [3], kind=pa.int64()) == [1, 2, 3]
+    assert staged(connection, "clicks", kind=pa.int64()) == []
+
+
+def test_a_second_staging_replaces_the_first(connection: psycopg.Connection) -> None:
+    staged(connection, "clicks", [1, 2], kind=pa.int64())
+
+    assert staged(connection, "clicks", [3], kind=pa.int64()) == [3]
+
+
+def test_columns_that_the_source_lacks_are_null(connection: psycopg.Connection) -> None:
+    staged(connection, "clicks", [1], kind=pa.int64())
+
+    assert connection.execute("SELECT metric_date, metric_hour, tenant_id FROM staged").fetchall() == [
+        (DAY, None, None)
+    ]

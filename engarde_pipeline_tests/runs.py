@@ -1,0 +1,81 @@
+"""Running the real jobs on a real instance, and reading what Dagster says afterwards."""
+
+from collections.abc import Mapping
+from datetime import date
+
+from dagster import (
+    AssetKey,
+    AssetRecordsFilter,
+    AssetSelection,
+    DagsterEventType,
+    DagsterInstance,
+    Definitions,
+    EventLogRecord,
+    ExecuteInProcessResult,
+    define_asset_job,
+)
+
+from engarde_pipeline.definitions import defs
+
+
+def run_range(
+    instance: DagsterInstance, start: date, end: date, config: Mapping[str, object] | None = None
+) -> ExecuteInProcessResult:
+    """Run performance_sync over the partitions from `start` to `end`, as the UI does for a range."""
+    options = {"config": config or {}}
+    return defs.resolve_job_def("performance_sync").execute_in_process(
+        instance=instance,
+        raise_on_error=False,
+        tags={
+            "dagster/asset_partition_range_start": start.isoformat(),
+            "dagster/asset_partition_range_end": end.isoformat(),
+        },
+        run_config={"ops": {"campaign_metrics": options, "campaign_asset_metrics": options}},
+    )
+
+
+def run_slice(instance: DagsterInstance, config: Mapping[str, object]) -> ExecuteInProcessResult:
+    """Run slice_sync."""
+    return defs.resolve_job_def("slice_sync").execute_in_process(
+        instance=instance, raise_on_error=False, run_config={"ops": {"sync_the_slice": {"config": config}}}
+    )
+
+
+def checks_alone(instance: DagsterInstance, day: date) -> ExecuteInProcessResult:
+    """Run every check, and no asset, on one date."""
+    job = define_asset_job("checks_alone", AssetSelection.all_asset_checks())
+    alone = Definitions.merge(defs, Definitions(jobs=[job]))
+    return alone.resolve_job_def("checks_alone").execute_in_process(
+        instance=instance,
+        tags={
+            "dagster/asset_partition_range_start": day.isoformat(),
+            "dagster/asset_partition_range_end": day.isoformat(),
+        },
+    )
+
+
+def materializations(instance: DagsterInstance, asset: str) -> list[EventLogRecord]:
+    """Return every materialization of an asset, oldest first."""
+    records = instance.fetch_materializations(AssetRecordsFilter(AssetKey(asset)), limit=1000).records
+    return list(reversed(records))
+
+
+def landed_dates(instance: DagsterInstance, asset: str) -> list[str]:
+    """Return the partitions of an asset's materializations in the order they were logged."""
+    return [record.partition_key or "" for record in materializations(instance, asset)]
+
+
+def failure_of(instance: DagsterInstance, run: ExecuteInProcessResult) -> str:
+    """Return what a failed run tells the person who looks at it."""
+    (record,) = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.STEP_FAILURE).records
+    data = record.event_log_entry.get_dagster_event().step_failure_data
+    assert data.user_failure_data is not None
+    return data.user_failure_data.description or ""
+
+
+def check_results(run: ExecuteInProcessResult) -> dict[str, bool]:
+    """Return each check that a run evaluated, as asset:check, and whether it passed."""
+    return {
+        f"{check.asset_key.to_user_string()}:{check.check_name}": check.passed
+        for check in run.get_asset_check_evaluations()
+    }

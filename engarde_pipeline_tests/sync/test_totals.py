@@ -1,0 +1,177 @@
+"""The totals on `campaign_spaces`: sums of the campaign's rows, and ratios of those sums."""
+
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from engarde_pipeline.metrics import ASSET_METRICS
+from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.totals import Totals, update_totals, wrong_totals
+from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, asset_row, row
+from engarde_pipeline_tests.world import World
+
+NAMES = (
+    "total_impressions",
+    "total_clicks",
+    "total_spend",
+    "total_conversions",
+    "total_revenue",
+    "avg_ctr",
+    "avg_roas",
+)
+
+
+def totals(world: World, campaign: UUID) -> dict[str, Any]:
+    (found,) = world.query(f"SELECT {', '.join(NAMES)} FROM campaign_spaces WHERE id = %s", [campaign])
+    return found
+
+
+def update(world: World) -> Totals:
+    with connect(world.database_url) as connection:
+        return update_totals(connection)
+
+
+def differing(world: World) -> int:
+    return wrong_totals(world.connection).affected
+
+
+def space_versions(world: World) -> dict[UUID, str]:
+    rows = world.query("SELECT id, xmin::text || ctid::text AS version FROM campaign_spaces")
+    return {row["id"]: row["version"] for row in rows}
+
+
+def test_totals_are_sums_and_their_ratios_are_of_the_sums(world: World, tenant: UUID, campaign: UUID) -> None:
+    world.load(
+        [
+            row(tenant, impressions=10, clicks=10, spend=0.1, conversions=1, revenue=1.0, metric_date=DAY),
+            row(tenant, impressions=990, clicks=0, spend=0.4, conversions=2, revenue=1.0, metric_date=NEXT_DAY),
+        ]
+    )
+    world.sync(DAY, NEXT_DAY)
+
+    assert update(world) == Totals(campaign_spaces=1, affected=1)
+
+    assert totals(world, campaign) == {
+        "total_impressions": 1000,
+        "total_clicks": 10,
+        "total_spend": Decimal("0.5"),
+        "total_conversions": 3,
+        "total_revenue": 2,
+        "avg_ctr": 1,
+        "avg_roas": 4,
+    }
+
+
+def test_hours_are_summed_into_the_totals(world: World, tenant: UUID, campaign: UUID) -> None:
+    world.create_source(metric_hour="INT64")
+    world.load([row(tenant, metric_hour=hour, clicks=1) for hour in (0, 1, 23)])
+    world.sync_one(DAY)
+
+    update(world)
+
+    assert totals(world, campaign)["total_clicks"] == 3
+
+
+def test_a_campaign_without_rows_has_zero_totals_and_no_ratios(world: World, campaign: UUID) -> None:
+    update(world)
+
+    assert totals(world, campaign) == {name: 0 if name.startswith("total") else None for name in NAMES}
+
+
+def test_only_campaigns_whose_totals_changed_are_rewritten(world: World, tenant: UUID, campaign: UUID) -> None:
+    world.campaign(tenant, "c2")
+    world.campaign(tenant, "empty")
+    world.load([row(tenant, "c1", clicks=1, impressions=3), row(tenant, "c2", clicks=1, impressions=3)])
+    world.sync_one(DAY)
+    assert update(world) == Totals(3, 3)
+    before = space_versions(world)
+    stamped = world.query("SELECT performance_last_updated FROM campaign_spaces")
+    assert update(world) == Totals(3, 0)
+    assert space_versions(world) == before
+
+    world.replace(DAY, [row(tenant, "c1", clicks=2, impressions=3), row(tenant, "c2", clicks=1, impressions=3)])
+    world.sync_one(DAY)
+
+    assert update(world) == Totals(3, 1)
+    after = space_versions(world)
+    assert {space for space in after if after[space] != before[space]} == {campaign}
+    (moved,) = world.query("SELECT performance_last_updated FROM campaign_spaces WHERE id = %s", [campaign])
+    assert moved not in stamped
+
+
+def test_deleted_rows_lower_the_totals(world: World, tenant: UUID, campaign: UUID) -> None:
+    world.load([row(tenant, clicks=1), row(tenant, metric_date=NEXT_DAY, clicks=2)])
+    world.sync(DAY, NEXT_DAY)
+    update(world)
+
+    world.replace(DAY, [])
+    world.sync_one(DAY, shrink_threshold=None)
+    update(world)
+
+    assert totals(world, campaign)["total_clicks"] == 2
+
+
+def test_the_last_row_deleted_leaves_zero_totals(world: World, tenant: UUID, campaign: UUID) -> None:
+    world.load([row(tenant, clicks=1, impressions=2, spend=1.0)])
+    world.sync_one(DAY)
+    update(world)
+
+    world.replace(DAY, [])
+    world.sync_one(DAY, shrink_threshold=None)
+    update(world)
+
+    assert totals(world, campaign) == {name: 0 if name.startswith("total") else None for name in NAMES}
+
+
+@pytest.mark.parametrize(
+    "huge", [{"impressions": 2**63 - 1}, {"clicks": 2**63 - 1}, {"spend": 9e31}, {"revenue": 9e31}]
+)
+def test_a_sum_too_large_to_store_stops_no_other_campaign(
+    world: World, tenant: UUID, campaign: UUID, huge: dict[str, Any]
+) -> None:
+    sane = world.campaign(tenant, "c2")
+    world.load([row(tenant, "c1", metric_date=day, **huge) for day in (DAY, NEXT_DAY)])
+    world.load([row(tenant, "c2", clicks=3)])
+    world.sync(DAY, NEXT_DAY)
+
+    assert update(world) == Totals(2, 1)
+
+    assert totals(world, sane)["total_clicks"] == 3
+    assert set(totals(world, campaign).values()) == {None}
+    assert differing(world) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_total_edited_by_hand_is_put_right(world: World, tenant: UUID, campaign: UUID, name: str) -> None:
+    world.load([row(tenant, impressions=10, clicks=1, spend=1.0, conversions=1, revenue=1.0)])
+    world.sync_one(DAY)
+    update(world)
+    right = totals(world, campaign)
+    world.connection.execute(f"UPDATE campaign_spaces SET {name} = 77".encode())
+
+    assert update(world) == Totals(1, 1)
+    assert totals(world, campaign) == right
+
+
+def test_wrong_totals_are_counted(world: World, tenant: UUID, campaign: UUID) -> None:
+    world.campaign(tenant, "c2")
+    world.load([row(tenant, "c1", clicks=1), row(tenant, "c2", clicks=1)])
+    world.sync_one(DAY)
+    assert differing(world) == 2
+    update(world)
+    assert differing(world) == 0
+
+    world.connection.execute("UPDATE campaign_spaces SET total_clicks = 2 WHERE external_campaign_id = 'c2'")
+
+    assert differing(world) == 1
+
+
+def test_assets_do_not_count_in_the_totals(world: World, asset: UUID, campaign: UUID) -> None:
+    world.load([asset_row(clicks=1)], ASSET_METRICS)
+    world.sync_one(DAY, table=ASSET_METRICS)
+
+    update(world)
+
+    assert totals(world, campaign)["total_clicks"] == 0

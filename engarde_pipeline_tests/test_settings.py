@@ -1,0 +1,223 @@
+"""Configuration: every variable that is needed and missing, or malformed, is named in one message."""
+
+import json
+import traceback
+from pathlib import Path
+
+import pytest
+
+from engarde_pipeline.bigquery.client import create_client
+from engarde_pipeline.bigquery.errors import AccessDenied
+from engarde_pipeline.settings import (
+    CONNECTION_VARIABLES,
+    EmbeddedDefaultNotRunning,
+    InvalidSettings,
+    check_environment,
+    is_embedded,
+    load_pipeline_settings,
+    load_settings,
+    services_file,
+)
+
+PASSWORD = "hunter2-the-password"  # noqa: S105  the secret that must never be shown
+PRIVATE_KEY = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC"
+KEY = {
+    "type": "service_account",
+    "client_email": "sync@project.iam.gserviceaccount.com",
+    "private_key": f"-----BEGIN PRIVATE KEY-----\n{PRIVATE_KEY}\n-----END PRIVATE KEY-----\n",
+    "token_uri": "https://oauth2.googleapis.com/token",
+}
+VALID = {
+    "BIGQUERY_PROJECT_ID": "project",
+    "DATABASE_URL": f"postgresql://writer:{PASSWORD}@db.example.com:5432/app",
+}
+MALFORMED = [
+    ("BIGQUERY_PROJECT_ID", "my project", "pattern"),
+    ("BIGQUERY_PROJECT_ID", "p`; DROP", "pattern"),
+    ("BIGQUERY_DATASET_ID", "engarde-analytics", "pattern"),
+    ("BIGQUERY_DATASET_ID", "project.dataset", "pattern"),
+    ("BIGQUERY_CREDENTIALS_JSON", "/secrets/key.json", "is not JSON; paste the whole service account key file"),
+    ("BIGQUERY_CREDENTIALS_JSON", "eyJ0eXBlIjogIng", "not its path or base64"),
+    ("BIGQUERY_CREDENTIALS_JSON", "[]", "is not a service account key"),
+    ("BIGQUERY_CREDENTIALS_JSON", '{"type": "service_account"}', "client_email, private_key"),
+    ("BIGQUERY_CREDENTIALS_JSON", json.dumps(KEY | {"private_key": ""}), "needs the fields"),
+    ("BIGQUERY_EMULATOR_HOST", "localhost:9050", "must look like http://host:port"),
+    ("BIGQUERY_EMULATOR_HOST", "http://localhost:9050/bigquery", "must look like http://host:port"),
+    ("BIGQUERY_STORAGE_EMULATOR_HOST", "http://localhost:9060", "must look like host:port, without http://"),
+    ("BIGQUERY_STORAGE_EMULATOR_HOST", "localhost", "must look like host:port"),
+    ("DATABASE_URL", "writer:pw@db/app", "must look like postgresql://user:password@host:5432/database"),
+    ("DATABASE_URL", "postgresql://writer:pw@db:port/app", "must look like postgresql://"),
+    ("DATABASE_URL", "mysql://writer:pw@db/app", "must be a Postgres address"),
+    ("ENGARDE_FIRST_DATE", "01.02.2026", "YYYY-MM-DD"),
+    ("ENGARDE_SHRINK_THRESHOLD", "1.5", "less than or equal to 1"),
+    ("ENGARDE_SHRINK_THRESHOLD", "nan", "A date is refused when"),
+    ("ENGARDE_MAXIMUM_BYTES_BILLED", "0", "greater than 0"),
+]
+
+
+def _set(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("missing", VALID)
+def test_a_missing_variable_is_named_with_what_it_is_for(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, **{name: value for name, value in VALID.items() if name != missing})
+    with pytest.raises(InvalidSettings, match=rf"  {missing}: is missing\. \w+"):
+        load_settings()
+
+
+@pytest.mark.parametrize(("name", "value", "cure"), MALFORMED)
+def test_a_malformed_variable_is_named_with_the_cure(
+    name: str, value: str, cure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _set(monkeypatch, **{**VALID, name: value})
+    with pytest.raises(InvalidSettings) as raised:
+        load_settings()
+    (fault,) = str(raised.value).splitlines()[1:]
+    assert fault.startswith(f"  {name}: ")
+    assert cure in fault
+
+
+def test_every_fault_is_named_in_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, **{name: value for name, value, _ in MALFORMED if name != "BIGQUERY_PROJECT_ID"})
+    with pytest.raises(InvalidSettings) as raised:
+        load_settings()
+    named = {line.split(":")[0].strip() for line in str(raised.value).splitlines()[1:]}
+    assert named == {name for name, _, _ in MALFORMED}
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_an_empty_variable_counts_as_unset(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, **{**VALID, name: ""})
+    with pytest.raises(InvalidSettings, match=f"{name}: is missing"):
+        load_settings()
+
+
+def test_an_empty_optional_variable_keeps_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    optional = {name: "" for name in CONNECTION_VARIABLES if name not in VALID}
+    _set(monkeypatch, **optional, ENGARDE_FIRST_DATE="", **VALID)
+    settings = load_settings()
+    assert settings.bigquery_dataset_id == "engarde_analytics"
+    assert settings.bigquery_location == "US"
+    assert settings.bigquery_credentials_json is None
+    assert settings.engarde_first_date.isoformat() == "2020-01-01"
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg", "postgresql+psycopg2"])
+def test_every_usual_form_of_a_postgres_address_is_accepted(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, BIGQUERY_PROJECT_ID="project", DATABASE_URL=f"{scheme}://u:p@host:5432/app")
+    assert load_settings().database_url.get_secret_value().startswith(f"{scheme}://")
+
+
+def test_a_trailing_slash_of_the_emulators_address_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, **VALID, BIGQUERY_EMULATOR_HOST="http://127.0.0.1:9050/")
+    assert load_settings().bigquery_emulator_host == "http://127.0.0.1:9050"
+
+
+# Secrets
+
+
+@pytest.mark.parametrize("show", [str, repr, lambda settings: settings.model_dump_json()])
+def test_settings_never_show_a_secret(show, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    _set(monkeypatch, **VALID, BIGQUERY_CREDENTIALS_JSON=json.dumps(KEY))
+    shown = show(load_settings())
+    assert PASSWORD not in shown
+    assert PRIVATE_KEY not in shown
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"DATABASE_URL": f"mysql://u:{PASSWORD}@host/app"},
+        {"DATABASE_URL": f"postgresql://u:{PASSWORD}@host:port/app"},
+        {"DATABASE_URL": PASSWORD},
+        {"BIGQUERY_CREDENTIALS_JSON": PRIVATE_KEY},
+        {"BIGQUERY_CREDENTIALS_JSON": json.dumps({"private_key": PRIVATE_KEY})},
+        {"BIGQUERY_CREDENTIALS_JSON": json.dumps(KEY)[:-1]},
+    ],
+)
+def test_a_malformed_secret_is_shown_nowhere_in_the_traceback(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _set(monkeypatch, **variables)
+    with pytest.raises(InvalidSettings) as raised:
+        load_settings()
+    shown = "".join(traceback.format_exception(raised.value)) + repr(raised.value)
+    assert PASSWORD not in shown
+    assert PRIVATE_KEY not in shown
+
+
+def test_a_private_key_that_cannot_be_read_is_an_error_with_the_cure_and_without_the_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _set(monkeypatch, **VALID, BIGQUERY_CREDENTIALS_JSON=json.dumps(KEY))
+    with pytest.raises(AccessDenied, match="private_key in BIGQUERY_CREDENTIALS_JSON cannot be read") as raised:
+        create_client(load_settings())
+    assert PRIVATE_KEY not in "".join(traceback.format_exception(raised.value))
+
+
+# The embedded default
+
+
+def test_with_nothing_set_the_embedded_default_is_meant() -> None:
+    assert is_embedded()
+
+
+@pytest.mark.parametrize("name", CONNECTION_VARIABLES)
+def test_one_variable_about_the_servers_rules_the_embedded_default_out(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "x")
+    assert not is_embedded()
+
+
+def test_what_the_pipeline_does_can_be_set_beside_the_embedded_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGARDE_SHRINK_THRESHOLD", "0.1")
+    assert is_embedded()
+    assert load_pipeline_settings().engarde_shrink_threshold == 0.1
+
+
+def test_an_embedded_default_that_does_not_run_says_how_to_start_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENGARDE_HOME", str(tmp_path))
+    with pytest.raises(EmbeddedDefaultNotRunning, match=r"`engarde dev`.*BIGQUERY_PROJECT_ID and\s+DATABASE_URL"):
+        load_settings()
+
+
+def test_the_running_servers_announcement_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGARDE_HOME", str(tmp_path))
+    announced = {**VALID, "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9050"}
+    services_file(tmp_path).write_text(json.dumps(announced))
+    settings = load_settings()
+    assert settings.database_url.get_secret_value() == VALID["DATABASE_URL"]
+    assert settings.bigquery_emulator_host == "http://127.0.0.1:9050"
+
+
+def test_an_announcement_is_ignored_when_servers_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _set(monkeypatch, **VALID, ENGARDE_HOME=str(tmp_path))
+    services_file(tmp_path).write_text(json.dumps({"BIGQUERY_PROJECT_ID": "sample"}))
+    assert load_settings().bigquery_project_id == "project"
+
+
+# What is checked when the code location loads
+
+
+def test_definitions_load_with_nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGARDE_HOME", str(tmp_path))
+    check_environment()
+
+
+def test_definitions_do_not_load_with_half_of_the_servers_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIGQUERY_PROJECT_ID", "project")
+    with pytest.raises(InvalidSettings, match="DATABASE_URL: is missing"):
+        check_environment()
+
+
+def test_definitions_do_not_load_with_a_malformed_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGARDE_MAXIMUM_BYTES_BILLED", "lots")
+    with pytest.raises(InvalidSettings, match="ENGARDE_MAXIMUM_BYTES_BILLED"):
+        check_environment()
