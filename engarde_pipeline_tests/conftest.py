@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from dagster import DagsterInstance
 from sqlalchemy.engine import make_url
 
 from engarde_pipeline.local.bigquery import Emulator
@@ -15,6 +16,7 @@ from engarde_pipeline.postgres import migrate
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.settings import Settings
 from engarde_pipeline_tests import servers
+from engarde_pipeline_tests.shop import Shop
 from engarde_pipeline_tests.world import World
 
 # What touches SQL runs on every server there is; the layers above only on the embedded one.
@@ -90,6 +92,18 @@ def configured(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     monkeypatch.setenv("ENGARDE_HOME", str(tmp_path / "engarde"))
     return world
+
+
+@pytest.fixture
+def instance(configured: World) -> Iterator[DagsterInstance]:
+    """A real Dagster instance with its storage on disk."""
+    with DagsterInstance.get() as opened:
+        yield opened
+
+
+@pytest.fixture
+def shop(configured: World) -> Shop:
+    return Shop(configured)
 
 
 def _new_database(server: str, template: str) -> Iterator[str]:

@@ -5,8 +5,8 @@ from datetime import date
 import pytest
 from dagster import AssetMaterialization, DagsterInstance
 
-from engarde_pipeline_tests.assets.conftest import Shop
 from engarde_pipeline_tests.runs import check_results, checks_alone, run_range
+from engarde_pipeline_tests.shop import Shop
 
 DAY, OTHER = date(2026, 3, 1), date(2026, 3, 2)
 

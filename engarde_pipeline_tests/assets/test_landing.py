@@ -7,8 +7,8 @@ from dagster import DagsterInstance
 
 from engarde_pipeline.assets.history import metadata_of
 from engarde_pipeline.metrics import ASSET_METRICS
-from engarde_pipeline_tests.assets.conftest import Shop
 from engarde_pipeline_tests.runs import failure_of, landed_dates, materializations, run_range
+from engarde_pipeline_tests.shop import Shop
 
 FIRST, SECOND, THIRD = date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 3)
 

@@ -1,19 +1,10 @@
-from collections.abc import Iterator
+"""A tenant with campaigns, for the tests of what Dagster runs."""
+
 from datetime import date
 from typing import Any
 
-import pytest
-from dagster import DagsterInstance
-
 from engarde_pipeline.metrics import ASSET_METRICS
 from engarde_pipeline_tests.world import World
-
-
-@pytest.fixture
-def instance(configured: World) -> Iterator[DagsterInstance]:
-    """A real instance with its storage on disk."""
-    with DagsterInstance.get() as opened:
-        yield opened
 
 
 class Shop:
@@ -35,8 +26,3 @@ class Shop:
         ]
         self.world.load(campaigns)
         self.world.load([{**row, "campaign_id": "c1", "asset_id": "a1"} for row in rows], ASSET_METRICS)
-
-
-@pytest.fixture
-def shop(configured: World) -> Shop:
-    return Shop(configured)

@@ -1,0 +1,38 @@
+"""`engarde demo`, as a newcomer runs it: twice, in a directory of its own, with nothing set."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import engarde_pipeline
+
+
+def _demo(home: Path) -> str:
+    environment = {**os.environ, "ENGARDE_HOME": str(home), "COLUMNS": "100"}
+    done = subprocess.run(
+        [sys.executable, "-m", "engarde_pipeline.cli", "demo"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=Path(engarde_pipeline.__file__).parents[1],
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return " ".join(done.stdout.split())
+
+
+def test_the_demo_shows_the_job_at_work_and_its_second_run_that_nothing_changed() -> None:
+    with TemporaryDirectory(prefix="engarde-demo-") as directory:
+        Path(directory).chmod(0o755)
+        home = Path(directory) / "home"
+
+        first = _demo(home)
+        assert "90 dates filled" in first
+        assert "The five campaigns with the highest spend" in first
+        assert "campaign_not_mapped" in first
+        assert "make dev" in first
+        assert "Nothing changed" not in first
+
+        assert "Nothing changed" in _demo(home)

@@ -1,0 +1,84 @@
+"""The embedded default: one owner, found by whoever comes second, gone with its owner, its data kept."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psycopg
+import pytest
+
+from engarde_pipeline.local import bigquery, postgres
+from engarde_pipeline.local.services import running
+
+# A process that owns the services until it is told to end.
+_OWNER = """
+import sys
+from pathlib import Path
+from engarde_pipeline.local.services import running
+
+with running(Path(sys.argv[1])):
+    print("running", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    # Not under pytest's own directory, which the user that Postgres runs as may not enter.
+    with TemporaryDirectory(prefix="engarde-services-") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory) / "home"
+
+
+def _owner(home: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _OWNER, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "running\n"
+    return process
+
+
+def _is_up(home: Path) -> tuple[bool, bool]:
+    return postgres.is_running(home), bigquery.find(home) is not None
+
+
+def test_they_run_as_long_as_the_block_and_keep_their_data(home: Path) -> None:
+    with running(home) as services:
+        announced = json.loads((home / "services.json").read_text())
+        assert announced == services
+        with psycopg.connect(services["DATABASE_URL"]) as connection:
+            connection.execute("CREATE TABLE kept ()")
+    assert _is_up(home) == (False, False)
+    assert not (home / "services.json").exists()
+
+    with running(home) as services, psycopg.connect(services["DATABASE_URL"]) as connection:
+        connection.execute("SELECT FROM kept")
+
+
+def test_whoever_comes_second_uses_them_and_leaves_them_running(home: Path) -> None:
+    owner = _owner(home)
+    try:
+        with running(home) as services:
+            assert services == json.loads((home / "services.json").read_text())
+        assert _is_up(home) == (True, True)
+    finally:
+        owner.communicate()
+    assert _is_up(home) == (False, False)
+
+
+def test_after_a_killed_owner_the_next_one_inherits_and_stops_them(home: Path) -> None:
+    owner = _owner(home)
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.communicate()
+    assert _is_up(home) == (True, True)
+
+    with running(home) as services:
+        psycopg.connect(services["DATABASE_URL"]).close()
+
+    assert _is_up(home) == (False, False)

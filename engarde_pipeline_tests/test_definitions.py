@@ -1,0 +1,111 @@
+"""What people find in Dagster: assets with their lineage, checks and jobs, described in their words."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+from dagster import AssetKey, AssetSpec, TableColumnLineage, TableSchema
+
+import engarde_pipeline
+from engarde_pipeline.definitions import defs
+from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.partitions import daily
+
+ROOT = Path(engarde_pipeline.__file__).parents[1]
+SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+EVERY_ASSET = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
+METRIC_TABLES = pytest.mark.parametrize("table", [CAMPAIGN_METRICS, ASSET_METRICS], ids=lambda table: table.target)
+
+
+def _upstream(asset: str) -> set[str]:
+    return {dep.asset_key.to_user_string() for dep in SPECS[asset].deps}
+
+
+def test_the_lineage_reads_from_bigquery_to_the_totals() -> None:
+    assert {asset: _upstream(asset) for asset in SPECS} == {
+        "bigquery_campaign_metrics": set(),
+        "bigquery_asset_metrics": set(),
+        "campaign_metrics": {"bigquery_campaign_metrics"},
+        "campaign_asset_metrics": {"bigquery_asset_metrics"},
+        "campaign_space_aggregates": {"campaign_metrics", "campaign_asset_metrics"},
+    }
+
+
+@EVERY_ASSET
+def test_an_asset_says_what_it_is_whose_it_is_and_where_it_lives(spec: AssetSpec) -> None:
+    assert spec.description
+    assert spec.owners == ["team:marketing-data"]
+    assert spec.group_name == "performance"
+    assert spec.kinds == {"bigquery" if spec.key.to_user_string().startswith("bigquery") else "postgres", "table"}
+    schema = spec.metadata["dagster/column_schema"]
+    assert isinstance(schema, TableSchema)
+    assert all(column.description for column in schema.columns)
+
+
+@METRIC_TABLES
+def test_every_number_leads_back_to_its_columns_in_bigquery(table: MetricTable) -> None:
+    lineage = SPECS[table.target].metadata["dagster/column_lineage"]
+    assert isinstance(lineage, TableColumnLineage)
+    source = AssetKey(f"bigquery_{table.source}")
+    upstream = {
+        column: {dep.column_name for dep in deps if dep.asset_key == source}
+        for column, deps in lineage.deps_by_column.items()
+    }
+    for measure in table.measure_names:
+        assert upstream[measure] == {measure}
+    for ratio in table.ratios:
+        assert upstream[ratio.name] == {ratio.numerator, ratio.denominator}
+
+
+@METRIC_TABLES
+def test_the_columns_shown_are_those_of_the_table(table: MetricTable, connection: psycopg.Connection) -> None:
+    schema = SPECS[table.target].metadata["dagster/column_schema"]
+    rows = connection.execute(
+        "SELECT column_name FROM information_schema.columns WHERE table_name = %s", [table.target]
+    ).fetchall()
+    assert {"id", *(column.name for column in schema.columns)} == {name for (name,) in rows}
+
+
+@METRIC_TABLES
+def test_a_metric_asset_has_one_partition_per_date(table: MetricTable) -> None:
+    assert SPECS[table.target].partitions_def == daily
+
+
+def test_every_check_is_there_and_described() -> None:
+    checks = {
+        f"{spec.asset_key.to_user_string()}:{spec.name}": spec
+        for definition in defs.asset_checks or ()
+        for spec in definition.check_specs
+    }
+    names = (
+        "records_accounted_for",
+        "sums_equal_bigquery",
+        "rejected_share_below_5_percent",
+        "clicks_not_above_impressions",
+    )
+    assert set(checks) == {
+        "campaign_space_aggregates:totals_equal_rows",
+        *(f"{table.target}:{name}" for table in (CAMPAIGN_METRICS, ASSET_METRICS) for name in names),
+    }
+    assert all(spec.description for spec in checks.values())
+
+
+def test_there_is_a_job_for_dates_and_one_for_slices() -> None:
+    jobs = {job.name: job.description for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
+    assert jobs.keys() == {"performance_sync", "slice_sync"}
+    assert all(jobs.values())
+
+
+@pytest.mark.parametrize("command", ["dagster definitions validate", "dg check defs"])
+def test_dagsters_own_tools_are_content(command: str) -> None:
+    program, *arguments = command.split()
+    done = subprocess.run(
+        [Path(sys.executable).with_name(program), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
