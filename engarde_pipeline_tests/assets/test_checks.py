@@ -1,14 +1,16 @@
 """The asset checks pass on true numbers, and fail on wrong ones."""
 
-from datetime import date
+from datetime import timedelta
 
 import pytest
 from dagster import AssetMaterialization, DagsterInstance
 
+from engarde_pipeline.partitions import today
 from engarde_pipeline_tests.runs import check_results, checks_alone, run_range
 from engarde_pipeline_tests.shop import Shop
 
-DAY, OTHER = date(2026, 3, 1), date(2026, 3, 2)
+DAY = today() - timedelta(days=2)
+OTHER = DAY + timedelta(days=1)
 
 
 def test_every_check_passes_after_a_good_sync(instance: DagsterInstance, shop: Shop) -> None:
@@ -74,7 +76,7 @@ def test_counts_that_do_not_add_up_are_found(instance: DagsterInstance, shop: Sh
     )
     shop.load(OTHER)
 
-    results = check_results(checks_alone(instance, DAY))
+    results = check_results(checks_alone(instance))
 
     assert not results["campaign_metrics:records_accounted_for"]
 
@@ -85,6 +87,6 @@ def test_totals_that_are_not_the_sums_of_the_rows_are_found(instance: DagsterIns
 
     shop.world.connection.execute("UPDATE campaign_spaces SET total_spend = total_spend + 0.000001")
 
-    results = check_results(checks_alone(instance, DAY))
+    results = check_results(checks_alone(instance))
     assert not results["campaign_space_aggregates:totals_equal_rows"]
     assert results["campaign_metrics:sums_equal_bigquery"]
