@@ -14,7 +14,9 @@ from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTabl
 from engarde_pipeline.partitions import daily
 
 ROOT = Path(engarde_pipeline.__file__).parents[1]
-SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+SPECS = {
+    spec.key.to_user_string(): spec for spec in sorted(defs.resolve_all_asset_specs(), key=lambda spec: spec.key)
+}
 EVERY_ASSET = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 METRIC_TABLES = pytest.mark.parametrize("table", [CAMPAIGN_METRICS, ASSET_METRICS], ids=lambda table: table.target)
 
