@@ -79,6 +79,12 @@ class PipelineSettings(BaseSettings):
         description="A date is refused when BigQuery has fewer than this share of the rows Postgres has"
         " for it (rule 5); 0 refuses only an empty answer.",
     )
+    engarde_writers: int = Field(
+        default=2,
+        ge=1,
+        le=16,
+        description="Over how many connections to Postgres a range of dates is written side by side.",
+    )
     engarde_maximum_bytes_billed: int = Field(
         default=100 * 1024**3, gt=0, description="No single BigQuery query may bill more bytes than this."
     )

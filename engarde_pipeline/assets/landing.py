@@ -1,7 +1,7 @@
 """How dates land in Dagster: each is materialized at the moment it is committed, and only then."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import date, timedelta
 from uuid import UUID
 
@@ -18,7 +18,8 @@ from engarde_pipeline.partitions import today
 from engarde_pipeline.postgres.merge import Counts
 from engarde_pipeline.postgres.rejected import open_rejections
 from engarde_pipeline.settings import load_pipeline_settings
-from engarde_pipeline.sync.dates import FailedDate, sync_dates
+from engarde_pipeline.sync.dates import FailedDate
+from engarde_pipeline.sync.side_by_side import sync_side_by_side
 
 PROVISIONAL_DAYS = 30
 """Platforms restate up to 28 days (Meta), 30 (Google)."""
@@ -62,27 +63,32 @@ def sync_partitions(
     dates = [date.fromisoformat(key) for key in context.partition_keys]
     landed = Counts()
     failed: list[FailedDate] = []
-    with explained(), postgres.connect() as connection:
+    with explained():
         source = bigquery.open_source()
         if table.optional and not _exists(source, table):
             _mark_without_source(context, table, dates)
             return Output(None, metadata={_EVENTS_ALREADY_LOGGED: True})
-        outcomes = sync_dates(table, dates, source, connection, UUID(context.run.run_id), config.shrink_threshold)
-        for number, outcome in enumerate(outcomes, start=1):
-            if isinstance(outcome, FailedDate):
-                context.log.error(f"{outcome.day} did not land ({number} of {len(dates)}): {outcome.error}")
-                failed.append(outcome)
-                continue
-            landed += outcome.merged.counts
-            rejected = open_rejections(connection, table, outcome.day, REJECTED_SHOWN)
-            context.log_event(
-                AssetMaterialization(
-                    asset_key=context.asset_key,
-                    partition=outcome.day.isoformat(),
-                    description=f"{number} of {len(dates)}: {outcome.merged.counts.sentence}",
-                    metadata=date_metadata(table, outcome, rejected, is_provisional(outcome.day)),
+        run_id = UUID(context.run.run_id)
+        writers = load_pipeline_settings().engarde_writers
+        outcomes = sync_side_by_side(
+            table, dates, source, postgres.connect, run_id, config.shrink_threshold, writers
+        )
+        with closing(outcomes), postgres.connect() as connection:
+            for number, outcome in enumerate(outcomes, start=1):
+                if isinstance(outcome, FailedDate):
+                    context.log.error(f"{outcome.day} did not land ({number} of {len(dates)}): {outcome.error}")
+                    failed.append(outcome)
+                    continue
+                landed += outcome.merged.counts
+                rejected = open_rejections(connection, table, outcome.day, REJECTED_SHOWN)
+                context.log_event(
+                    AssetMaterialization(
+                        asset_key=context.asset_key,
+                        partition=outcome.day.isoformat(),
+                        description=f"{number} of {len(dates)}: {outcome.merged.counts.sentence}",
+                        metadata=date_metadata(table, outcome, rejected, is_provisional(outcome.day)),
+                    )
                 )
-            )
     if failed:
         raise failure(failed, len(dates))
     return Output(None, metadata={**counts_metadata(landed), _EVENTS_ALREADY_LOGGED: True})

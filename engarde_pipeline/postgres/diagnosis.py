@@ -16,6 +16,8 @@ _NEEDED = {
     "campaign_metrics": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "campaign_asset_metrics": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "rejected_metric_rows": ("SELECT", "INSERT", "UPDATE"),
+    "campaign_space_months": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "changed_dates": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }
 
 

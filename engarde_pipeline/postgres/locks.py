@@ -5,7 +5,7 @@ that what is written last was also read last.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 
 import psycopg
@@ -31,7 +31,7 @@ def dates_locked(connection: psycopg.Connection, table: MetricTable, dates: Sequ
         _wait_for(connection, table, dates)
         yield
     finally:
-        if not connection.closed:
+        with suppress(psycopg.OperationalError):  # a broken connection holds nothing any more
             connection.execute("SELECT pg_advisory_unlock_all()")
 
 
@@ -46,5 +46,5 @@ def _wait_for(connection: psycopg.Connection, table: MetricTable, dates: Sequenc
             f" than {WAIT}; wait for it to end (see Runs in Dagster), or cancel it."
         ) from None
     finally:
-        if not connection.closed:
+        with suppress(psycopg.OperationalError):
             connection.execute("RESET lock_timeout")

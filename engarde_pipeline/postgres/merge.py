@@ -3,21 +3,23 @@
 Reads the temporary tables `records` and `kept` of the same connection; see `records`.
 """
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import LiteralString
-from uuid import UUID
+from typing import Any, LiteralString
+from uuid import UUID, uuid4
 
 import psycopg
 from psycopg import sql
 
 from engarde_pipeline.errors import EngardeError
-from engarde_pipeline.metrics import METRIC_HOUR, MetricTable, Ratio
-from engarde_pipeline.postgres.records import has_no_good_record, matches
-from engarde_pipeline.postgres.rejected import record_rejections
-from engarde_pipeline.postgres.scope import Scope
+from engarde_pipeline.metrics import CAMPAIGN_METRICS, METRIC_HOUR, MetricTable
+from engarde_pipeline.postgres.records import Records, has_no_good_record, matches
+from engarde_pipeline.postgres.rejected import keep_rejected, resolve_rejected
+from engarde_pipeline.postgres.scope import EVERYTHING, Scope
+from engarde_pipeline.postgres.totals import note_changed
 
 
 class DateWouldShrink(EngardeError):
@@ -42,6 +44,11 @@ class Counts:
         return self.processed == self.inserted + self.updated + self.unchanged + self.rejected
 
     @property
+    def loaded(self) -> int:
+        """How many records stand in the target now."""
+        return self.processed - self.rejected
+
+    @property
     def sentence(self) -> str:
         """The counts in words."""
         return (
@@ -63,60 +70,62 @@ class MergedDate:
     revenue: Decimal
 
 
-_COUNTED = """
-SELECT count(*) AS processed,
-       count(reason) AS rejected,
-       coalesce(sum(source_rows), 0)::bigint AS source_rows,
-       (SELECT count(*) FROM {target} t WHERE t.metric_date = %(date)s AND {in_scope}) AS existing
-FROM records
-WHERE metric_date = %(date)s
+# The whole merge as one statement: a full join of the date's good records with its rows says what differs, and
+# each difference is acted on. IS DISTINCT FROM keeps an unchanged row untouched: no new row version, no WAL, no
+# trigger. What a bad record keeps is not deleted. The date stands in each part, or the planner would read the
+# whole table. Inserted in this order, a tenant's rows lie together.
+_MERGE = """
+WITH difference AS MATERIALIZED (
+    SELECT t.id AS row_id, r.*
+    FROM (SELECT * FROM records WHERE metric_date = %(date)s AND reason IS NULL) r
+    FULL JOIN (SELECT * FROM {target} WHERE metric_date = %(date)s) t ON {matches_r}
+    WHERE (t.tenant_id, t.platform, {t_measures}) IS DISTINCT FROM (r.tenant_id, r.platform, {r_measures})
+      AND (r.record_key IS NOT NULL
+           OR {in_scope} AND NOT EXISTS (
+               SELECT FROM kept k
+               WHERE k.metric_date = %(date)s AND {matches_k}))
+), deleted AS (
+    DELETE FROM {target} t
+    USING difference d
+    WHERE t.metric_date = %(date)s AND t.id = d.row_id AND d.record_key IS NULL
+    RETURNING 1
+), updated AS (
+    UPDATE {target} t
+    SET tenant_id = d.tenant_id,
+        platform = d.platform,
+        {set_measures},
+        bigquery_sync_id = %(run_id)s,
+        synced_from_bigquery_at = now()
+    FROM difference d
+    WHERE t.metric_date = %(date)s AND t.id = d.row_id AND d.record_key IS NOT NULL
+    RETURNING 1
+), inserted AS (
+    INSERT INTO {target} (id, tenant_id, {target_id}, platform, metric_date, {hour_column}
+                          {measures}, bigquery_sync_id, synced_from_bigquery_at)
+    SELECT {new_id}, d.tenant_id, d.target_id, d.platform, d.metric_date, {hour_value}
+           {d_measures}, %(run_id)s, now()
+    FROM difference d
+    WHERE d.row_id IS NULL
+    ORDER BY d.tenant_id, d.target_id
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM updated), (SELECT count(*) FROM inserted)
 """
 
-# BigQuery no longer has the record, and no bad record stands in its place.
-_DELETE = """
-DELETE FROM {target} t
-WHERE t.metric_date = %(date)s
-  AND {in_scope}
-  AND {has_no_good_record}
-  AND NOT EXISTS (
-      SELECT FROM kept k
-      WHERE k.metric_date = %(date)s AND {matches_k})
-"""
-
-# IS DISTINCT FROM keeps an unchanged row untouched: no new row version, no WAL, no trigger.
-_UPDATE = """
-UPDATE {target} t
-SET tenant_id = r.tenant_id,
-    platform = r.platform,
-    {set_measures},
-    {set_ratios},
-    bigquery_sync_id = %(run_id)s,
-    synced_from_bigquery_at = now()
-FROM records r
-WHERE t.metric_date = %(date)s
-  AND r.metric_date = %(date)s
-  AND r.reason IS NULL
-  AND {matches_r}
-  AND (t.tenant_id, t.platform, {t_measures}) IS DISTINCT FROM (r.tenant_id, r.platform, {r_measures})
-"""
-
-_INSERT = """
-INSERT INTO {target} (tenant_id, {target_id}, platform, metric_date, {hour_column}
-                      {measures}, {ratios}, bigquery_sync_id, synced_from_bigquery_at)
-SELECT r.tenant_id, r.target_id, r.platform, r.metric_date, {hour_value}
-       {r_measures}, {ratio_values}, %(run_id)s, now()
-FROM records r
-WHERE r.metric_date = %(date)s
-  AND r.reason IS NULL
-  AND NOT EXISTS (
-      SELECT FROM {target} t
-      WHERE t.metric_date = %(date)s AND {matches_r})
-"""
-
-_AS_IT_STANDS = """
+# Rows that stay although no good record is about them.
+_KEPT = """
 SELECT count(*), coalesce(sum(t.spend), 0), coalesce(sum(t.revenue), 0)
 FROM {target} t
 WHERE t.metric_date = %(date)s AND {in_scope}
+  AND EXISTS (SELECT FROM kept k WHERE k.metric_date = %(date)s AND {matches_k})
+  AND {has_no_good_record}
+"""
+
+# Time-ordered uuids (version 7) are neighbours in the index. A statement's ids share the time and the random bits
+# of one uuid and count on from there (RFC 9562, 6.2): drawing random bits for every row costs a system call each.
+_NEW_ID = """
+overlay(%(first_id)s::text PLACING lpad(to_hex(row_number() OVER (ORDER BY d.tenant_id, d.target_id)), 8, '0')
+        FROM 29 FOR 8)::uuid
 """
 
 
@@ -124,11 +133,12 @@ def merge_date(
     connection: psycopg.Connection,
     table: MetricTable,
     day: date,
+    records: Records,
     scope: Scope,
     run_id: UUID,
     shrink_threshold: float | None,
 ) -> MergedDate:
-    """Make `day` in Postgres what `records` says, within `scope`, in one transaction.
+    """Make `day` in Postgres what its records say, within `scope`, in one transaction.
 
     A reader sees the date before or after, never between. `shrink_threshold` is the smallest share of the
     rows Postgres has that may be left; None where the caller says that shrinking is intended.
@@ -137,63 +147,65 @@ def merge_date(
         DateWouldShrink: fewer would be left; nothing was changed.
         psycopg.Error: the database refused; nothing was changed.
     """
-    statements = {name: _compose(text, table, scope) for name, text in _STATEMENTS.items()}
-    values = {"date": day, "run_id": run_id, **scope.parameters}
+    values = {"date": day, "run_id": run_id, "first_id": _first_id(), **scope.parameters}
+    kept, kept_spend, kept_revenue = 0, Decimal(0), Decimal(0)
     with connection.transaction():
-        row = connection.execute(statements["counted"], values).fetchone()
-        assert row is not None  # noqa: S101  an aggregate has one row
-        processed, rejected, source_rows, existing = row
-        deleted = connection.execute(statements["delete"], values).rowcount
-        updated = connection.execute(statements["update"], values).rowcount
-        inserted = connection.execute(statements["insert"], values).rowcount
+        deleted, updated, inserted = _row(connection, _compose(_MERGE, table, scope), values)
+        # A slice leaves rows alone for bad records beyond it, too.
+        if records.rejected or scope != EVERYTHING:
+            kept, kept_spend, kept_revenue = _row(connection, _compose(_KEPT, table, scope), values)
+        counts = Counts(
+            processed=records.processed,
+            inserted=inserted,
+            updated=updated,
+            unchanged=records.processed - records.rejected - inserted - updated,
+            rejected=records.rejected,
+            deleted=deleted,
+            source_rows=records.source_rows,
+        )
         if shrink_threshold is not None:
-            left = min(processed, existing - deleted + inserted)
-            _refuse_to_shrink(table, day, processed, rejected, existing, left, shrink_threshold)
-        record_rejections(connection, table, day, scope, run_id)
-        stands = connection.execute(statements["as_it_stands"], values).fetchone()
-        assert stands is not None  # noqa: S101
-    counts = Counts(
-        processed=processed,
-        inserted=inserted,
-        updated=updated,
-        unchanged=processed - rejected - inserted - updated,
-        rejected=rejected,
-        deleted=deleted,
-        source_rows=source_rows,
-    )
-    return MergedDate(counts, *stands)
+            _refuse_to_shrink(table, day, counts, kept, shrink_threshold)
+        if records.rejected:
+            keep_rejected(connection, table, day, run_id)
+        resolve_rejected(connection, table, day, scope)
+        if table is CAMPAIGN_METRICS and (inserted or updated or deleted):
+            note_changed(connection, day)
+    rows = counts.loaded + kept
+    return MergedDate(counts, rows, records.spend + kept_spend, records.revenue + kept_revenue)
 
 
-def _refuse_to_shrink(
-    table: MetricTable, day: date, processed: int, rejected: int, existing: int, left: int, threshold: float
-) -> None:
+def _row(connection: psycopg.Connection, statement: sql.Composed, values: dict[str, object]) -> tuple[Any, ...]:
+    row = connection.execute(statement, values).fetchone()
+    assert row is not None  # noqa: S101  each of these statements has one row
+    return row
+
+
+def _first_id() -> UUID:
+    milliseconds = time.time_ns() // 1_000_000
+    return UUID(int=(milliseconds << 80) | (uuid4().int & ~(~0 << 80) & ~(0xF << 76)) | (7 << 76))
+
+
+def _refuse_to_shrink(table: MetricTable, day: date, counts: Counts, kept: int, threshold: float) -> None:
     # Bad records do not make up for rows that go: an id format broken for a whole day looks like that.
+    existing = counts.loaded - counts.inserted + counts.deleted + kept
+    left = min(counts.processed, counts.loaded + kept)
     if existing and (left == 0 or left / existing < threshold):
-        bad = f" ({rejected} of which cannot be loaded)" if rejected else ""
+        bad = f" ({counts.rejected} of which cannot be loaded)" if counts.rejected else ""
         raise DateWouldShrink(
-            f"{table.target} {day}: BigQuery has {processed} records{bad} where Postgres has {existing} rows;"
-            f" {left} would be left, less than the {threshold:.0%} that ENGARDE_SHRINK_THRESHOLD asks for, so"
-            " nothing was changed. If the upstream load is broken, repair it and sync again; if the rows are"
+            f"{table.target} {day}: BigQuery has {counts.processed} records{bad} where Postgres has {existing}"
+            f" rows; {left} would be left, less than the {threshold:.0%} that ENGARDE_SHRINK_THRESHOLD asks for,"
+            " so nothing was changed. If the upstream load is broken, repair it and sync again; if the rows are"
             " meant to go, sync again with allow_shrink (--allow-shrink)."
         )
-
-
-_STATEMENTS = {
-    "counted": _COUNTED,
-    "delete": _DELETE,
-    "update": _UPDATE,
-    "insert": _INSERT,
-    "as_it_stands": _AS_IT_STANDS,
-}
 
 
 def _compose(text: LiteralString, table: MetricTable, scope: Scope) -> sql.Composed:
     has_hours = METRIC_HOUR in table.keys
     measures = [sql.Identifier(name) for name in table.measure_names]
-    ratios = [sql.Identifier(ratio.name) for ratio in table.ratios]
     return sql.SQL(text).format(
         target=sql.Identifier(table.target),
         target_id=sql.Identifier(table.target_id),
+        new_id=sql.SQL(_NEW_ID),
         in_scope=scope.of_target(table),
         has_no_good_record=has_no_good_record(table),
         matches_r=matches(table, "r"),
@@ -201,22 +213,10 @@ def _compose(text: LiteralString, table: MetricTable, scope: Scope) -> sql.Compo
         measures=_commas(measures),
         t_measures=_commas(sql.SQL("t.{}").format(name) for name in measures),
         r_measures=_commas(sql.SQL("r.{}").format(name) for name in measures),
-        set_measures=_commas(sql.SQL("{0} = r.{0}").format(name) for name in measures),
-        ratios=_commas(ratios),
-        ratio_values=_commas(ratio_of(ratio, "r") for ratio in table.ratios),
-        set_ratios=_commas(
-            sql.SQL("{} = {}").format(sql.Identifier(ratio.name), ratio_of(ratio, "r")) for ratio in table.ratios
-        ),
+        d_measures=_commas(sql.SQL("d.{}").format(name) for name in measures),
+        set_measures=_commas(sql.SQL("{0} = d.{0}").format(name) for name in measures),
         hour_column=sql.SQL("metric_hour," if has_hours else ""),
-        hour_value=sql.SQL("r.metric_hour," if has_hours else ""),
-    )
-
-
-def ratio_of(ratio: Ratio, alias: LiteralString) -> sql.Composed:
-    """Return the expression for `ratio` over the sums of `alias`, NULL where its denominator is zero."""
-    # The factor as numeric, or two counts would be divided as integers.
-    return sql.SQL(f"{{}}::numeric * {alias}.{{}} / nullif({alias}.{{}}, 0)").format(
-        sql.Literal(ratio.factor), sql.Identifier(ratio.numerator), sql.Identifier(ratio.denominator)
+        hour_value=sql.SQL("d.metric_hour," if has_hours else ""),
     )
 
 

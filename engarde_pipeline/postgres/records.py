@@ -1,12 +1,16 @@
-"""Records: the staged source rows summed per key, resolved to the application's ids, and judged.
+"""Records: the staged keys resolved to the application's ids, the staged rows summed per key and date, and judged.
 
-A record is one campaign (or asset), platform and date (and hour). The temporary table `records` has one
-row per record: `record_number`, `metric_date`, `tenant_key` (the tenant as BigQuery names it, or as found
-through the campaign), the other keys, `source_rows`, the measures as exact sums, `tenant_id`,
-`campaign_space_id`, `target_id`, and `reason`, NULL where the record is good.
+Two temporary tables come of it. `subjects` has one row per staged key: what it is about, `record_key` (the
+number of the key it is the same record as: a tenant may be spelled in several ways), `tenant_key` (the tenant
+as BigQuery names it, or as found through the campaign), `tenant_id`, `target_id`, and `reason`, NULL where the
+key is good. `records` has one row per record: `metric_date`, `record_key`, `source_rows`, the measures as exact
+sums, `tenant_id`, `target_id`, `platform`, `metric_hour`, and `reason`, NULL where the record is good.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from typing import LiteralString
 
 import psycopg
@@ -21,10 +25,10 @@ from engarde_pipeline.metrics import (
     MetricTable,
     RejectReason,
 )
-from engarde_pipeline.postgres.scope import Scope
+from engarde_pipeline.postgres.scope import EVERYTHING, Scope
 
 # Rows that name no tenant get the one tenant that has their campaign; NULL where it is none or several.
-_SUMMED = """
+_NAMED = """
 WITH owner AS MATERIALIZED (
     SELECT platform, external_campaign_id AS campaign_id,
            count(DISTINCT tenant_id) AS tenants,
@@ -32,19 +36,20 @@ WITH owner AS MATERIALIZED (
     FROM campaign_spaces
     WHERE {tenant_is_optional}
     GROUP BY 1, 2
-), summed AS MATERIALIZED (
-    SELECT s.metric_date,
+), spelled AS (
+    SELECT s.key_number,
            coalesce(lower(s.tenant_id), owner.tenant_key) AS tenant_key,
            {keys},
-           count(*) AS source_rows,
-           {sums},
-           coalesce(bool_or(least({measures}) < 0), false) AS is_negative,
-           bool_or(s.has_nul) AS has_nul,
-           coalesce(max(owner.tenants) > 1, false) AS is_ambiguous
-    FROM staged s
+           s.has_nul,
+           coalesce(owner.tenants > 1, false) AS is_ambiguous
+    FROM staged_keys s
     LEFT JOIN owner
         ON s.tenant_id IS NULL AND owner.platform = s.platform AND owner.campaign_id = s.campaign_id
-    GROUP BY {group_by}
+), named AS MATERIALIZED (
+    SELECT key_number, min(key_number) OVER same AS record_key, tenant_key, {names},
+           bool_or(has_nul) OVER same AS has_nul, is_ambiguous
+    FROM spelled
+    WINDOW same AS (PARTITION BY tenant_key, {names})
 )
 """
 
@@ -54,13 +59,13 @@ _RESOLVED = """
     SELECT tenant_id, platform, external_campaign_id AS campaign_id,
            count(*) AS matches, (array_agg(id))[1] AS id
     FROM campaign_spaces
-    WHERE external_campaign_id IN (SELECT campaign_id FROM summed)
+    WHERE external_campaign_id IN (SELECT campaign_id FROM named)
     GROUP BY 1, 2, 3
 ), asset AS MATERIALIZED (
     SELECT campaign_space_id, external_asset_id AS asset_id,
            count(*) AS matches, (array_agg(id))[1] AS id
     FROM campaign_assets
-    WHERE {has_assets} AND external_asset_id IN (SELECT {asset_id} FROM summed r)
+    WHERE {has_assets} AND external_asset_id IN (SELECT {asset_id} FROM named r)
     GROUP BY 1, 2
 ), resolved AS (
     SELECT r.*,
@@ -69,7 +74,7 @@ _RESOLVED = """
            CASE WHEN campaign.matches = 1 THEN campaign.id END AS campaign_space_id,
            asset.matches AS asset_matches,
            CASE WHEN asset.matches = 1 THEN asset.id END AS campaign_asset_id
-    FROM summed r
+    FROM named r
     LEFT JOIN tenants ON tenants.id::text = r.tenant_key
     LEFT JOIN campaign
         ON campaign.tenant_id = tenants.id
@@ -83,8 +88,8 @@ _RESOLVED = """
 """
 
 # The first reason that applies is recorded: first whose numbers these are, then whether they are numbers.
-_JUDGED = """
-SELECT row_number() OVER () AS record_number, r.*, r.{target_id} AS target_id,
+_SUBJECTS = """
+SELECT r.*, r.{target_id} AS target_id,
        CASE
            WHEN {null_key} THEN {NULL_KEY}
            WHEN r.has_nul THEN {MALFORMED_KEY}
@@ -96,11 +101,31 @@ SELECT row_number() OVER () AS record_number, r.*, r.{target_id} AS target_id,
            WHEN r.campaign_matches > 1 THEN {AMBIGUOUS_CAMPAIGN}
            WHEN {has_assets} AND r.asset_matches IS NULL THEN {ASSET_NOT_MAPPED}
            WHEN r.asset_matches > 1 THEN {AMBIGUOUS_ASSET}
+       END AS reason
+FROM resolved r
+"""
+
+# Sorted before they are joined, so that each date's records lie together.
+_RECORDS = """
+CREATE TEMPORARY TABLE records AS
+SELECT r.*, k.tenant_id, k.target_id, k.platform, {hour} AS metric_hour,
+       CASE
+           WHEN k.reason IS NOT NULL THEN k.reason
            WHEN {not_a_number} THEN {NOT_A_NUMBER}
            WHEN r.is_negative THEN {NEGATIVE_MEASURE}
            WHEN {out_of_range} THEN {OUT_OF_RANGE}
        END AS reason
-FROM resolved r
+FROM (
+    SELECT s.metric_date, k.record_key,
+           count(*) AS source_rows,
+           {sums},
+           coalesce(bool_or({negative}), false) AS is_negative
+    FROM staged s
+    JOIN subjects k USING (key_number)
+    GROUP BY 1, 2
+    ORDER BY 1, 2
+) r
+JOIN subjects k ON k.key_number = r.record_key
 """
 
 # What earlier, good records left for a record that is now bad (rule 3). Where a bad record's tenant or platform
@@ -108,12 +133,13 @@ FROM resolved r
 # number. An hour that does not exist never left a row.
 _KEPT = """
 CREATE TEMPORARY TABLE kept AS
-SELECT r.record_number, r.metric_date, {target}.id AS target_id, {hour} AS metric_hour
+SELECT r.record_key, r.metric_date, {target}.id AS target_id, {hour} AS metric_hour
 FROM records r
+JOIN subjects k ON k.key_number = r.record_key
 JOIN campaign_spaces
-    ON campaign_spaces.external_campaign_id = r.campaign_id
-    AND (r.platform IS NULL OR campaign_spaces.platform = r.platform)
-    AND (r.tenant_id IS NULL OR campaign_spaces.tenant_id = r.tenant_id)
+    ON campaign_spaces.external_campaign_id = k.campaign_id
+    AND (k.platform IS NULL OR campaign_spaces.platform = k.platform)
+    AND (k.tenant_id IS NULL OR campaign_spaces.tenant_id = k.tenant_id)
 {join_assets}
 WHERE r.reason IS NOT NULL AND coalesce({hour}, 0) BETWEEN 0 AND 23
 """
@@ -121,26 +147,59 @@ WHERE r.reason IS NOT NULL AND coalesce({hour}, 0) BETWEEN 0 AND 23
 _JOIN_ASSETS = """
 JOIN campaign_assets
     ON campaign_assets.campaign_space_id = campaign_spaces.id
-    AND campaign_assets.external_asset_id = r.asset_id
+    AND campaign_assets.external_asset_id = k.asset_id
 """
 
 _UUID = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+_REASONS = {reason.name: sql.Literal(str(reason)) for reason in RejectReason}
 
 
-def create_records(connection: psycopg.Connection, table: MetricTable, scope: Scope) -> None:
-    """Replace the temporary table `records` by the records of what is staged, within `scope`.
+@dataclass(frozen=True)
+class Records:
+    """One date's records: how many, how many of them bad, their source rows, and two sums over the good ones."""
 
-    Beside it stands `kept` (`record_number`, `metric_date`, `target_id`, `metric_hour`): the rows that must
+    processed: int
+    rejected: int
+    source_rows: int
+    spend: Decimal
+    revenue: Decimal
+
+
+NO_RECORDS = Records(0, 0, 0, Decimal(0), Decimal(0))
+
+_BY_DATE = """
+SELECT metric_date,
+       count(*),
+       count(reason),
+       sum(source_rows)::bigint,
+       coalesce(sum(spend) FILTER (WHERE reason IS NULL), 0),
+       coalesce(sum(revenue) FILTER (WHERE reason IS NULL), 0)
+FROM records
+GROUP BY metric_date
+"""
+
+
+def create_records(connection: psycopg.Connection, table: MetricTable, scope: Scope) -> dict[date, Records]:
+    """Replace the temporary tables `subjects` and `records` by what is staged, within `scope`; return what each
+    date has, where it has anything.
+
+    Beside them stands `kept` (`record_key`, `metric_date`, `target_id`, `metric_hour`): the rows that must
     keep their last good value because a record is bad now.
     """
-    connection.execute("DROP TABLE IF EXISTS records, kept")
-    connection.execute(sql.SQL("CREATE TEMPORARY TABLE records AS {}").format(_records(table)))
+    connection.execute("DROP TABLE IF EXISTS subjects, records, kept")
+    connection.execute(sql.SQL("CREATE TEMPORARY TABLE subjects AS {}").format(_subjects(table)))
+    connection.execute("ANALYZE subjects")
+    connection.execute(_records(table))
     connection.execute(_kept(table))
-    connection.execute(
-        sql.SQL("DELETE FROM records r WHERE ({}) IS NOT TRUE").format(scope.of_records()), scope.parameters
-    )
+    if scope != EVERYTHING:
+        out_of_scope = sql.SQL("SELECT key_number FROM subjects r WHERE ({}) IS NOT TRUE").format(
+            scope.of_records()
+        )
+        connection.execute(
+            sql.SQL("DELETE FROM records WHERE record_key IN ({})").format(out_of_scope), scope.parameters
+        )
     connection.execute("CREATE INDEX ON records (metric_date)")
-    connection.execute("ANALYZE records")
+    return {day: Records(*values) for day, *values in connection.execute(_BY_DATE)}
 
 
 def matches(table: MetricTable, alias: LiteralString) -> sql.Composed:
@@ -163,29 +222,41 @@ def _kept(table: MetricTable) -> sql.Composed:
     has_assets = ASSET_ID in table.keys
     return sql.SQL(_KEPT).format(
         target=sql.Identifier("campaign_assets" if has_assets else "campaign_spaces"),
-        hour=sql.SQL("r.metric_hour" if METRIC_HOUR in table.keys else "NULL::smallint"),
+        hour=_hour(table),
         join_assets=sql.SQL(_JOIN_ASSETS if has_assets else ""),
     )
 
 
-def _records(table: MetricTable) -> sql.Composed:
+def _subjects(table: MetricTable) -> sql.Composed:
     keys = [key for key in table.key_names if key != "tenant_id"]
     has_assets = ASSET_ID in table.keys
-    return sql.SQL(_SUMMED + _RESOLVED + _JUDGED).format(
+    return sql.SQL(_NAMED + _RESOLVED + _SUBJECTS).format(
         tenant_is_optional=sql.Literal(TENANT_ID not in table.keys),
         keys=_list("s.{}", keys),
-        group_by=sql.SQL(", ").join(sql.Literal(n + 1) for n in range(len(keys) + 2)),
-        sums=sql.SQL(", ").join(map(_sum, table.measures)),
-        measures=_list("s.{}", table.measure_names),
+        names=_list("{}", keys),
         has_assets=sql.Literal(has_assets),
         asset_id=sql.SQL("r.asset_id") if has_assets else sql.SQL("NULL::text"),
         target_id=sql.Identifier(table.target_id),
         null_key=_any("r.{} IS NULL", _required_keys(table)),
-        not_a_number=_any("r.{} = 'NaN'", table.measure_names),
-        out_of_range=sql.SQL(" OR ").join(_out_of_range(table)),
         uuid=sql.Literal(_UUID),
-        **{reason.name: sql.Literal(str(reason)) for reason in RejectReason},
+        **_REASONS,
     )
+
+
+def _records(table: MetricTable) -> sql.Composed:
+    amounts = [measure.name for measure in table.measures if measure.kind == "amount"]
+    return sql.SQL(_RECORDS).format(
+        hour=_hour(table),
+        sums=sql.SQL(", ").join(map(_sum, table.measures)),
+        negative=_any("s.{} < 0", table.measure_names),
+        not_a_number=_any("r.{} = 'NaN'", amounts),
+        out_of_range=sql.SQL(" OR ").join(_out_of_range(table)),
+        **_REASONS,
+    )
+
+
+def _hour(table: MetricTable) -> sql.SQL:
+    return sql.SQL("k.metric_hour" if METRIC_HOUR in table.keys else "NULL::bigint")
 
 
 def _required_keys(table: MetricTable) -> list[str]:
@@ -203,7 +274,7 @@ def _out_of_range(table: MetricTable) -> Iterator[sql.Composed]:
     for measure in table.measures:
         yield sql.SQL("r.{} >= {}").format(sql.Identifier(measure.name), sql.Literal(measure.limit))
     if METRIC_HOUR in table.keys:
-        yield sql.SQL("r.metric_hour NOT BETWEEN 0 AND 23").format()
+        yield sql.SQL("k.metric_hour NOT BETWEEN 0 AND 23").format()
 
 
 def _list(template: LiteralString, names: Iterable[str]) -> sql.Composed:

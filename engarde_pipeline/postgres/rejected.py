@@ -18,15 +18,16 @@ from engarde_pipeline.postgres.scope import Scope
 # The same record, still bad: one open row, refreshed. `keys` is canonical, so its digest identifies it.
 _RECORD = """
 WITH kept_rows AS (
-    SELECT k.record_number, array_agg(t.id) AS ids
+    SELECT k.record_key, array_agg(t.id) AS ids
     FROM kept k
     JOIN {target} t ON t.metric_date = %(date)s AND {matches_k}
     WHERE k.metric_date = %(date)s AND {has_no_good_record}
-    GROUP BY k.record_number
+    GROUP BY k.record_key
 ), bad AS (
-    SELECT {keys} AS keys, {measures} AS measures, reason, coalesce(kept_rows.ids, '{{}}') AS kept_row_ids
+    SELECT {keys} AS keys, {measures} AS measures, r.reason, coalesce(kept_rows.ids, '{{}}') AS kept_row_ids
     FROM records r
-    LEFT JOIN kept_rows USING (record_number)
+    JOIN subjects s ON s.key_number = r.record_key
+    LEFT JOIN kept_rows ON kept_rows.record_key = r.record_key
     WHERE r.metric_date = %(date)s AND r.reason IS NOT NULL
 )
 INSERT INTO rejected_metric_rows
@@ -65,21 +66,9 @@ class RejectedRow:
     measures: dict[str, Any]
 
 
-def record_rejections(
-    connection: psycopg.Connection, table: MetricTable, day: date, scope: Scope, run_id: UUID
-) -> None:
-    """Keep the bad records of `day`, and mark as resolved those that are bad no longer.
-
-    Runs inside the date's transaction: `now()` is the same throughout, so what this sync did not see
-    again has another `last_seen_at`.
-    """
-    values = {
-        "table": table.source,
-        "date": day,
-        "run_id": run_id,
-        "sentences": _sentences(),
-        **scope.parameters,
-    }
+def keep_rejected(connection: psycopg.Connection, table: MetricTable, day: date, run_id: UUID) -> None:
+    """Keep the bad records of `day`, with what is wrong and what to do."""
+    values = {"table": table.source, "date": day, "run_id": run_id, "sentences": _sentences()}
     keys = [sql.SQL("{}, {}").format(sql.Literal(name), _key(name)) for name in table.key_names]
     measures = [
         sql.SQL("{}, r.{}").format(sql.Literal(name), sql.Identifier(name))
@@ -93,6 +82,15 @@ def record_rejections(
         measures=_object(measures),
     )
     connection.execute(record, values)
+
+
+def resolve_rejected(connection: psycopg.Connection, table: MetricTable, day: date, scope: Scope) -> None:
+    """Mark the records of `day` as resolved that are bad no longer, or that BigQuery no longer has.
+
+    Runs in the transaction that kept those that are: `now()` is the same throughout, so what was not seen
+    again has another `last_seen_at`.
+    """
+    values = {"table": table.source, "date": day, **scope.parameters}
     connection.execute(sql.SQL(_RESOLVE).format(in_scope=scope.of_rejected()), values)
 
 
@@ -146,7 +144,7 @@ def _sentences() -> str:
 
 
 def _key(name: str) -> sql.Composed:
-    return sql.SQL("r.{}").format(sql.Identifier("tenant_key" if name == "tenant_id" else name))
+    return sql.SQL("s.{}").format(sql.Identifier("tenant_key" if name == "tenant_id" else name))
 
 
 def _object(pairs: Iterable[sql.Composable]) -> sql.Composed:

@@ -4,11 +4,14 @@
 pipeline reads or writes are named here.
 """
 
+from typing import LiteralString
+
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     CheckConstraint,
     Column,
+    Computed,
     Date,
     DateTime,
     ForeignKey,
@@ -30,6 +33,7 @@ from engarde_pipeline.metrics import (
     CAMPAIGN_METRICS,
     Measure,
     MetricTable,
+    Ratio,
 )
 
 metadata = MetaData()
@@ -44,10 +48,16 @@ def _measure(measure: Measure) -> Column[object]:
     return Column(measure.name, column_type, nullable=False)
 
 
+def ratio_sql(ratio: Ratio) -> LiteralString:
+    """Return the expression for `ratio` over columns named as its measures, NULL where the denominator is zero."""
+    # The factor as numeric, or two counts would be divided as integers.
+    return f"{ratio.factor}::numeric * {ratio.numerator} / nullif({ratio.denominator}, 0)"
+
+
 def _numbers(table: MetricTable) -> list[Column[object]]:
     return [
         *(_measure(measure) for measure in table.measures),
-        *(Column(ratio.name, Numeric) for ratio in table.ratios),
+        *(Column(ratio.name, Numeric, Computed(ratio_sql(ratio), persisted=True)) for ratio in table.ratios),
         Column("bigquery_sync_id", Uuid, nullable=False),
         Column("synced_from_bigquery_at", DateTime(timezone=True), nullable=False),
     ]
@@ -106,6 +116,22 @@ campaign_metrics = Table(
     Index("campaign_metrics_tenant_date", "tenant_id", "metric_date"),
     # The date first: it finds a whole partition for the merge, and a platform's rows in a range of dates.
     Index("campaign_metrics_date_platform", "metric_date", "platform"),
+)
+
+# The totals' own: sums per campaign space and month, and the dates changed since they were made.
+campaign_space_months = Table(
+    "campaign_space_months",
+    metadata,
+    Column("campaign_space_id", ForeignKey("campaign_spaces.id", ondelete="CASCADE"), primary_key=True),
+    Column("month", Date, primary_key=True, comment="Its first day."),
+    *(Column(measure.name, Numeric, nullable=False) for measure in CAMPAIGN_METRICS.measures),
+)
+
+changed_dates = Table(
+    "changed_dates",
+    metadata,
+    Column("metric_date", Date, primary_key=True),
+    Column("changed_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
 )
 
 campaign_asset_metrics = Table(

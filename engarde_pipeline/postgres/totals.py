@@ -1,43 +1,85 @@
-"""The totals on `campaign_spaces`: sums of the campaign's rows, and ratios of those sums."""
+"""The totals on `campaign_spaces`: sums of the campaign's rows, and ratios of those sums.
 
-from collections.abc import Iterable
+Kept at the cost of what changed, not of the history: a merge notes the date it changed, the months of such dates
+are summed anew into `campaign_space_months`, and the totals are the sums over months.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from typing import LiteralString
 
 import psycopg
 from psycopg import sql
 
-from engarde_pipeline.metrics import CAMPAIGN_METRICS, CTR, ROAS, MetricTable
-from engarde_pipeline.postgres.merge import ratio_of
+from engarde_pipeline.metrics import CAMPAIGN_METRICS, CTR, ROAS
+from engarde_pipeline.postgres.tables import ratio_sql
 
-# Campaigns without rows have totals of zero; campaigns whose totals stand are left untouched. A sum too large
-# for its column (only absurd input gets there) must not stop the other campaigns: it is left, and reported.
+_MEASURES = CAMPAIGN_METRICS.measure_names
+
+# The note is locked when it is there already: whoever collects it waits, and then sees this date's rows.
+_NOTE = """
+INSERT INTO changed_dates (metric_date) VALUES (%s)
+ON CONFLICT (metric_date) DO UPDATE SET changed_at = now()
+"""
+
+_COLLECT = "DELETE FROM changed_dates RETURNING date_trunc('month', metric_date)::date"
+
+_SUM_MONTH = """
+WITH fresh AS (
+    SELECT campaign_space_id, {sums_of_rows}
+    FROM campaign_metrics
+    WHERE metric_date >= %(month)s AND metric_date < %(month)s + interval '1 month'
+    GROUP BY campaign_space_id
+), gone AS (
+    DELETE FROM campaign_space_months m
+    WHERE m.month = %(month)s
+      AND NOT EXISTS (SELECT FROM fresh WHERE fresh.campaign_space_id = m.campaign_space_id)
+)
+INSERT INTO campaign_space_months AS m (campaign_space_id, month, {measures})
+SELECT campaign_space_id, %(month)s, {measures} FROM fresh
+ON CONFLICT (campaign_space_id, month) DO UPDATE SET {set_measures}
+WHERE ({m_measures}) IS DISTINCT FROM ({excluded_measures})
+"""
+
+# Campaigns without rows have totals of zero. Each number is what its column, which may be the application's own
+# and narrower, makes of it; NULL where it does not fit, which only absurd input brings about.
 _TOTALS = """
 WITH sums AS (
-    SELECT c.id, {sums}
+    SELECT c.id, {sums_or_zero}
     FROM campaign_spaces c
     LEFT JOIN {table} m ON m.campaign_space_id = c.id
     GROUP BY c.id
+), exact AS (
+    SELECT *, {ctr} AS ctr, {roas} AS roas FROM sums
+), totals AS (
+    SELECT id, {fitted} FROM exact
 )
 """
 
+# Campaigns whose totals stand are left untouched; so is one whose sums do not fit, which must not stop the others.
 _UPDATE = """
 UPDATE campaign_spaces c
 SET {set_totals},
-    avg_ctr = {ctr},
-    avg_roas = {roas},
     performance_last_updated = now()
-FROM sums s
+FROM totals s
 WHERE s.id = c.id
-  AND {fits}
-  AND ({totals}, c.avg_ctr, c.avg_roas) IS DISTINCT FROM ({s_sums}, {ctr}, {roas})
+  AND ({s_measures}) IS NOT NULL
+  AND ({columns}) IS DISTINCT FROM ({s_columns})
 """
 
 _WRONG = """
-SELECT count(*), count(*) FILTER (WHERE ({totals}) IS DISTINCT FROM ({s_sums}))
+SELECT count(*), count(*) FILTER (WHERE ({columns}) IS DISTINCT FROM ({s_columns}))
 FROM campaign_spaces c
-JOIN sums s USING (id)
+JOIN totals s USING (id)
 """
+
+_COLUMNS = {**{f"total_{name}": name for name in _MEASURES}, "avg_ctr": CTR.name, "avg_roas": ROAS.name}
+"""The columns of `campaign_spaces` and what stands in them."""
+
+
+_WHOLE_NUMBERS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
 
 
 @dataclass(frozen=True)
@@ -48,42 +90,81 @@ class Totals:
     affected: int
 
 
+def note_changed(connection: psycopg.Connection, day: date) -> None:
+    """Note that rows of `day` changed, in the transaction that changed them."""
+    connection.execute(_NOTE, [day])
+
+
 def update_totals(connection: psycopg.Connection) -> Totals:
-    """Bring the totals of every campaign space up to date in one statement; `affected` were changed."""
+    """Bring the totals of every campaign space up to date in one transaction; `affected` were changed."""
     with connection.transaction():
         # Two updates of many rows in different orders would deadlock; the second one waits instead.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('campaign_spaces totals'))")
-        updated = connection.execute(_compose(_TOTALS + _UPDATE)).rowcount
+        for month in sorted({month for (month,) in connection.execute(_COLLECT)}):
+            connection.execute(_month_statement(), {"month": month})
+        statement = _totals_statement(connection, _TOTALS + _UPDATE, "campaign_space_months")
+        updated = connection.execute(statement).rowcount
         row = connection.execute("SELECT count(*) FROM campaign_spaces").fetchone()
         assert row is not None  # noqa: S101  an aggregate has one row
     return Totals(row[0], updated)
 
 
 def wrong_totals(connection: psycopg.Connection) -> Totals:
-    """Compare the totals with the sums of the rows; `affected` campaign spaces differ."""
-    row = connection.execute(_compose(_TOTALS + _WRONG)).fetchone()
+    """Compare the totals with the sums of all rows; `affected` campaign spaces differ."""
+    row = connection.execute(_totals_statement(connection, _TOTALS + _WRONG, CAMPAIGN_METRICS.target)).fetchone()
     assert row is not None  # noqa: S101  an aggregate has one row
     return Totals(*row)
 
 
-def _compose(text: LiteralString, table: MetricTable = CAMPAIGN_METRICS) -> sql.Composed:
-    names = table.measure_names
-    return sql.SQL(text).format(
-        table=sql.Identifier(table.target),
-        sums=_each("coalesce(sum(m.{0}), 0) AS {0}", names),
-        set_totals=_each("{total} = s.{0}", names),
-        totals=_each("c.{total}", names),
-        s_sums=_each("s.{0}", names),
-        fits=sql.SQL(" AND ").join(
-            sql.SQL("s.{} < {}").format(sql.Identifier(measure.name), sql.Literal(measure.limit))
-            for measure in table.measures
-        ),
-        ctr=ratio_of(CTR, "s"),
-        roas=ratio_of(ROAS, "s"),
+def _month_statement() -> sql.Composed:
+    return sql.SQL(_SUM_MONTH).format(
+        sums_of_rows=_each("sum({0}) AS {0}", _MEASURES),
+        measures=_each("{0}", _MEASURES),
+        m_measures=_each("m.{0}", _MEASURES),
+        excluded_measures=_each("excluded.{0}", _MEASURES),
+        set_measures=_each("{0} = excluded.{0}", _MEASURES),
     )
+
+
+def _totals_statement(connection: psycopg.Connection, text: LiteralString, table: str) -> sql.Composed:
+    return sql.SQL(text).format(
+        table=sql.Identifier(table),
+        sums_or_zero=_each("coalesce(sum(m.{0}), 0) AS {0}", _MEASURES),
+        ctr=sql.SQL(ratio_sql(CTR)),
+        roas=sql.SQL(ratio_sql(ROAS)),
+        fitted=sql.SQL(", ").join(_fitted(connection)),
+        set_totals=sql.SQL(", ").join(
+            sql.SQL("{} = s.{}").format(sql.Identifier(column), sql.Identifier(name))
+            for column, name in _COLUMNS.items()
+        ),
+        columns=_each("c.{0}", _COLUMNS.keys()),
+        s_columns=_each("s.{0}", _COLUMNS.values()),
+        s_measures=_each("s.{0}", _MEASURES),
+    )
+
+
+def _fitted(connection: psycopg.Connection) -> Iterator[sql.Composed]:
+    rows = connection.execute(
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
+        " WHERE attrelid = 'campaign_spaces'::regclass AND attnum > 0"
+    ).fetchall()
+    types: dict[str, str] = dict(rows)
+    for column, name in _COLUMNS.items():
+        column_type = types[column]
+        yield sql.SQL("CASE WHEN {name} < {limit} THEN {name}::{type} END AS {name}").format(
+            name=sql.Identifier(name),
+            limit=sql.Literal(_limit(column_type)),
+            type=sql.SQL(column_type),
+        )
+
+
+def _limit(column_type: str) -> int:
+    """Return the smallest number that may be too large for a column."""
+    if match := re.fullmatch(r"numeric\((\d+),(\d+)\)", column_type):
+        precision, scale = map(int, match.groups())
+        return int(10 ** (precision - scale)) - 1  # it may be rounded up
+    return _WHOLE_NUMBERS.get(column_type, 10**300)
 
 
 def _each(template: LiteralString, names: Iterable[str]) -> sql.Composed:
-    return sql.SQL(", ").join(
-        sql.SQL(template).format(sql.Identifier(name), total=sql.Identifier(f"total_{name}")) for name in names
-    )
+    return sql.SQL(", ").join(sql.SQL(template).format(sql.Identifier(name)) for name in names)

@@ -5,7 +5,7 @@ Plain Python: an asset, a job, a test or a notebook calls it. Dates are read tog
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from uuid import UUID
@@ -16,7 +16,7 @@ from engarde_pipeline.bigquery.extraction import Selection, Source
 from engarde_pipeline.metrics import MetricTable
 from engarde_pipeline.postgres.locks import dates_locked
 from engarde_pipeline.postgres.merge import DateWouldShrink, MergedDate, merge_date
-from engarde_pipeline.postgres.records import create_records
+from engarde_pipeline.postgres.records import NO_RECORDS, create_records
 from engarde_pipeline.postgres.scope import EVERYTHING, Scope
 from engarde_pipeline.postgres.staging import stage
 
@@ -54,7 +54,7 @@ def sync_dates(
     run_id: UUID,
     shrink_threshold: float | None,
     scope: Scope = EVERYTHING,
-) -> Iterator[SyncedDate | FailedDate]:
+) -> Generator[SyncedDate | FailedDate]:
     """Sync `dates` and yield each as soon as it is committed, or has failed; a failed date stops no other.
 
     `shrink_threshold` is rule 5's; None where the caller says that shrinking is intended. Every number that
@@ -83,12 +83,14 @@ def sync_dates(
                 extraction.method,
             )
             started = time.perf_counter()
-            create_records(connection, table, scope)
+            records = create_records(connection, table, scope)
             seconds_preparing = time.perf_counter() - started
             for day in span:
                 started = time.perf_counter()
                 try:
-                    merged = merge_date(connection, table, day, scope, run_id, shrink_threshold)
+                    merged = merge_date(
+                        connection, table, day, records.get(day, NO_RECORDS), scope, run_id, shrink_threshold
+                    )
                 except (DateWouldShrink, psycopg.Error) as error:
                     if connection.closed:
                         raise

@@ -16,7 +16,13 @@ from engarde_pipeline.postgres.diagnosis import check_schema
 from engarde_pipeline.postgres.migrate import SchemaNotCurrent
 from engarde_pipeline.postgres.tables import metadata
 
-OURS = {"campaign_metrics", "campaign_asset_metrics", "rejected_metric_rows"}
+OURS = {
+    "campaign_metrics",
+    "campaign_asset_metrics",
+    "rejected_metric_rows",
+    "campaign_space_months",
+    "changed_dates",
+}
 THEIRS = {"tenants", "campaign_spaces", "campaign_assets"}
 
 TOTAL_COLUMNS = {

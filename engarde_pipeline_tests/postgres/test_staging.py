@@ -1,4 +1,4 @@
-"""Staging: what Arrow can hold arrives digit by digit and character by character."""
+"""Staging: what Arrow can hold arrives digit by digit and character by character, and each key once."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -8,23 +8,33 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engarde_pipeline.metrics import CAMPAIGN_METRICS
+from engarde_pipeline.postgres.key_numbers import KeyNumbers
 from engarde_pipeline.postgres.staging import stage
 
 DAY = date(2026, 3, 1)
 
 
 def staged(connection: psycopg.Connection, column: str, *batches: Sequence[Any], kind: pa.DataType) -> list[Any]:
-    """Stage `batches` of one column beside the date; return what arrived."""
+    """Stage `batches` of one column beside the date and the platform; return what arrived."""
     made = [
         pa.RecordBatch.from_arrays(
-            [pa.array([DAY] * len(values), pa.date32()), pa.array(values, kind)], ["metric_date", column]
+            [
+                pa.array([DAY] * len(values), pa.date32()),
+                pa.array(["meta"] * len(values), pa.string()),
+                pa.array(values, kind),
+            ],
+            ["metric_date", "platform", column],
         )
         for values in batches
     ]
-    rows = stage(connection, CAMPAIGN_METRICS, ["metric_date", column], made)
-    found = connection.execute(f"SELECT {column} FROM staged".encode()).fetchall()
+    rows = stage(connection, CAMPAIGN_METRICS, ["metric_date", "platform", column], made)
+    found = connection.execute(
+        f"SELECT {column} FROM staged JOIN staged_keys USING (key_number) ORDER BY staged.ctid".encode()
+    ).fetchall()
     assert rows == len(found)
     return [row[0] for row in found]
 
@@ -69,7 +79,8 @@ def test_a_nul_is_spelled_out_and_marked(connection: psycopg.Connection) -> None
     found = staged(connection, "campaign_id", ["a\x00b", "ab", None], kind=pa.string())
 
     assert found == ["a\\u0000b", "ab", None]
-    assert connection.execute("SELECT has_nul FROM staged").fetchall() == [(True,), (False,), (False,)]
+    marks = connection.execute("SELECT has_nul FROM staged_keys ORDER BY key_number").fetchall()
+    assert marks == [(True,), (False,), (False,)]
 
 
 def test_batches_follow_each_other_and_empty_ones_do_no_harm(connection: psycopg.Connection) -> None:
@@ -86,6 +97,33 @@ def test_a_second_staging_replaces_the_first(connection: psycopg.Connection) -> 
 def test_columns_that_the_source_lacks_are_null(connection: psycopg.Connection) -> None:
     staged(connection, "clicks", [1], kind=pa.int64())
 
-    assert connection.execute("SELECT metric_date, metric_hour, tenant_id FROM staged").fetchall() == [
-        (DAY, None, None)
-    ]
+    rows = connection.execute(
+        "SELECT metric_date, spend, metric_hour, tenant_id FROM staged JOIN staged_keys USING (key_number)"
+    ).fetchall()
+    assert rows == [(DAY, None, None, None)]
+
+
+def test_a_key_is_staged_once_however_many_rows_and_batches_it_has(connection: psycopg.Connection) -> None:
+    found = staged(connection, "campaign_id", ["b", "a", "b"], ["a", None, "c"], kind=pa.string())
+
+    assert found == ["b", "a", "b", "a", None, "c"]
+    keys = connection.execute("SELECT key_number, campaign_id FROM staged_keys ORDER BY 1").fetchall()
+    assert keys == [(0, "b"), (1, "a"), (2, None), (3, "c")]
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(*[st.none() | st.sampled_from(["", "a", "b", "ab", "a,b", "\x1f", "é"])] * 3)),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_keys_have_the_same_number_exactly_if_they_are_equal(batches: list[list[tuple[str | None, ...]]]) -> None:
+    numbers = KeyNumbers(3)
+    given_to: dict[tuple[str | None, ...], int] = {}
+    for batch in batches:
+        columns = [pa.array([key[n] for key in batch], pa.string()) for n in range(3)]
+        for key, number in zip(batch, numbers.of(columns).to_pylist(), strict=True):
+            assert given_to.setdefault(key, number) == number
+    if given_to:
+        assert list(zip(*(column.to_pylist() for column in numbers.distinct()), strict=True)) == list(given_to)

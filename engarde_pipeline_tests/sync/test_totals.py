@@ -1,5 +1,7 @@
 """The totals on `campaign_spaces`: sums of the campaign's rows, and ratios of those sums."""
 
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -8,8 +10,9 @@ import pytest
 
 from engarde_pipeline.metrics import ASSET_METRICS
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.totals import Totals, update_totals, wrong_totals
+from engarde_pipeline.postgres.totals import Totals, note_changed, update_totals, wrong_totals
 from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, asset_row, row
+from engarde_pipeline_tests.sync.waiting import until_a_backend_waits
 from engarde_pipeline_tests.world import World
 
 NAMES = (
@@ -175,3 +178,78 @@ def test_assets_do_not_count_in_the_totals(world: World, asset: UUID, campaign: 
     update(world)
 
     assert totals(world, campaign)["total_clicks"] == 0
+
+
+def test_dates_of_several_months_are_summed_together(world: World, tenant: UUID, campaign: UUID) -> None:
+    days = [date(2026, 1, 31), date(2026, 2, 1), date(2026, 2, 28), date(2026, 3, 1)]
+    world.load([row(tenant, metric_date=day, clicks=10**n, spend=0.1) for n, day in enumerate(days)])
+    world.sync(*days)
+
+    update(world)
+
+    assert totals(world, campaign)["total_clicks"] == 1111
+    assert totals(world, campaign)["total_spend"] == Decimal("0.4")
+    months = world.query("SELECT month, clicks FROM campaign_space_months ORDER BY month")
+    assert [(row["month"].month, int(row["clicks"])) for row in months] == [(1, 1), (2, 110), (3, 1000)]
+
+
+def test_only_the_months_of_changed_dates_are_summed_again(world: World, tenant: UUID, campaign: UUID) -> None:
+    days = [date(2026, 1, 31), date(2026, 2, 1)]
+    world.load([row(tenant, metric_date=day, clicks=1) for day in days])
+    world.sync(*days)
+    update(world)
+    # Wrong on purpose: what is not summed again stays as it is.
+    world.connection.execute("UPDATE campaign_space_months SET clicks = 100")
+
+    world.replace(days[1], [row(tenant, metric_date=days[1], clicks=2)])
+    world.sync(*days)
+    update(world)
+
+    assert totals(world, campaign)["total_clicks"] == 102
+    assert differing(world) == 1
+
+
+def test_totals_wait_for_a_merge_that_has_noted_its_date(world: World, tenant: UUID, campaign: UUID) -> None:
+    world.load([row(tenant, clicks=1)])
+    world.sync_one(DAY)
+    with connect(world.database_url) as merging, ThreadPoolExecutor() as threads:
+        with merging.transaction():
+            merging.execute("UPDATE campaign_metrics SET clicks = 5")
+            note_changed(merging, DAY)
+            updating = threads.submit(update, world)
+            until_a_backend_waits(world)
+        updating.result(timeout=60)
+
+    assert totals(world, campaign)["total_clicks"] == 5
+
+
+@pytest.mark.parametrize(
+    ("column_type", "total"), [("numeric(12,2)", "10.13"), ("bigint", "10"), ("double precision", "10.125")]
+)
+def test_a_narrower_column_of_the_applications_own_gets_what_fits_it(
+    world: World, tenant: UUID, campaign: UUID, column_type: str, total: str
+) -> None:
+    world.connection.execute(f"ALTER TABLE campaign_spaces ALTER total_spend TYPE {column_type}".encode())
+    world.load([row(tenant, spend=10.125)])
+    world.sync_one(DAY)
+
+    assert update(world).affected == 1
+    assert update(world).affected == 0
+
+    assert str(totals(world, campaign)["total_spend"]) == total
+    assert differing(world) == 0
+
+
+def test_a_sum_too_large_for_a_narrower_column_stops_no_other_campaign(
+    world: World, tenant: UUID, campaign: UUID
+) -> None:
+    sane = world.campaign(tenant, "c2")
+    world.connection.execute("ALTER TABLE campaign_spaces ALTER total_spend TYPE numeric(12,2)")
+    world.load([row(tenant, spend=9_999_999_999.999), row(tenant, "c2", spend=1.0)])
+    world.sync_one(DAY)
+
+    update(world)
+
+    assert totals(world, campaign)["total_spend"] is None
+    assert totals(world, sane)["total_spend"] == 1
+    assert differing(world) == 1

@@ -5,6 +5,7 @@ they are created only where missing, and `campaign_spaces` gets only the total c
 this migration creates it marks with a comment, and the downgrade removes only what bears that mark.
 """
 
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -51,11 +52,11 @@ def upgrade() -> None:
         sa.Column("spend", AMOUNT, nullable=False),
         sa.Column("conversions", AMOUNT, nullable=False),
         sa.Column("revenue", AMOUNT, nullable=False),
-        sa.Column("ctr", sa.Numeric),
-        sa.Column("cpc", sa.Numeric),
-        sa.Column("cpm", sa.Numeric),
-        sa.Column("roas", sa.Numeric),
-        sa.Column("conversion_rate", sa.Numeric),
+        _ratio("ctr", "100::numeric * clicks / nullif(impressions, 0)"),
+        _ratio("cpc", "1::numeric * spend / nullif(clicks, 0)"),
+        _ratio("cpm", "1000::numeric * spend / nullif(impressions, 0)"),
+        _ratio("roas", "1::numeric * revenue / nullif(spend, 0)"),
+        _ratio("conversion_rate", "100::numeric * conversions / nullif(clicks, 0)"),
         sa.Column("bigquery_sync_id", sa.Uuid, nullable=False),
         sa.Column("synced_from_bigquery_at", MOMENT, nullable=False),
         sa.CheckConstraint("metric_hour BETWEEN 0 AND 23", name="campaign_metrics_hour"),
@@ -71,6 +72,27 @@ def upgrade() -> None:
     op.create_index("campaign_metrics_date_platform", "campaign_metrics", ["metric_date", "platform"])
 
     op.create_table(
+        "campaign_space_months",
+        sa.Column(
+            "campaign_space_id",
+            sa.Uuid,
+            sa.ForeignKey("campaign_spaces.id", ondelete="CASCADE"),
+            primary_key=True,
+        ),
+        sa.Column("month", sa.Date, primary_key=True, comment="Its first day."),
+        sa.Column("impressions", sa.Numeric, nullable=False),
+        sa.Column("clicks", sa.Numeric, nullable=False),
+        sa.Column("spend", sa.Numeric, nullable=False),
+        sa.Column("conversions", sa.Numeric, nullable=False),
+        sa.Column("revenue", sa.Numeric, nullable=False),
+    )
+    op.create_table(
+        "changed_dates",
+        sa.Column("metric_date", sa.Date, primary_key=True),
+        sa.Column("changed_at", MOMENT, nullable=False, server_default=sa.text("now()")),
+    )
+
+    op.create_table(
         "campaign_asset_metrics",
         _id(),
         _reference("tenant_id", "tenants.id"),
@@ -83,8 +105,8 @@ def upgrade() -> None:
         sa.Column("conversions", AMOUNT, nullable=False),
         sa.Column("revenue", AMOUNT, nullable=False),
         sa.Column("engagements", sa.BigInteger, nullable=False),
-        sa.Column("ctr", sa.Numeric),
-        sa.Column("engagement_rate", sa.Numeric),
+        _ratio("ctr", "100::numeric * clicks / nullif(impressions, 0)"),
+        _ratio("engagement_rate", "100::numeric * engagements / nullif(impressions, 0)"),
         sa.Column("bigquery_sync_id", sa.Uuid, nullable=False),
         sa.Column("synced_from_bigquery_at", MOMENT, nullable=False),
     )
@@ -135,6 +157,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("rejected_metric_rows")
     op.drop_table("campaign_asset_metrics")
+    op.drop_table("changed_dates")
+    op.drop_table("campaign_space_months")
     op.drop_table("campaign_metrics")
     inspector = sa.inspect(op.get_bind())
     for column in inspector.get_columns("campaign_spaces"):
@@ -180,6 +204,10 @@ def _add_missing_total_columns() -> None:
 
 def _id() -> sa.Column[UUID]:
     return sa.Column("id", sa.Uuid(), primary_key=True, server_default=sa.text("gen_random_uuid()"))
+
+
+def _ratio(name: str, expression: str) -> sa.Column[Decimal]:
+    return sa.Column(name, sa.Numeric, sa.Computed(expression, persisted=True))
 
 
 def _reference(name: str, target: str) -> sa.Column[UUID]:
