@@ -85,5 +85,6 @@ def sync_side_by_side(
 def _spans(dates: Sequence[date], writers: int) -> list[Sequence[date]]:
     """Split dates evenly: as many spans as keep all writers busy to the end, none too long for one read."""
     rounds = ceil(len(dates) / (DATES_PER_READ * writers))
-    length = max(FEWEST_DATES, ceil(len(dates) / max(1, rounds * writers)))
+    spans = max(1, min(rounds * writers, len(dates) // FEWEST_DATES))
+    length = ceil(len(dates) / spans)
     return [dates[start : start + length] for start in range(0, len(dates), length)]

@@ -1,0 +1,91 @@
+"""A real Dagster UI and daemon on sample data, and a real Chromium to look at them."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import requests
+from playwright.sync_api import Page, sync_playwright
+
+import engarde_pipeline
+from engarde_pipeline.local.sample_data import fill_bigquery, seed_postgres
+from engarde_pipeline.partitions import today
+from engarde_pipeline_tests.world import World
+
+DATES = 10
+"""How many partitions there are, today's included."""
+
+_PROJECT = Path(engarde_pipeline.__file__).parents[1]
+
+
+@pytest.fixture
+def sample_world(configured: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """The configured world with the sample data in BigQuery, its mapping in Postgres, and nothing synced."""
+    seed_postgres(configured.connection)
+    fill_bigquery(configured.source.client, configured.dataset, today())
+    monkeypatch.setenv("ENGARDE_FIRST_DATE", str(today() - timedelta(days=DATES - 1)))
+    return configured
+
+
+@pytest.fixture
+def ui(sample_world: World) -> Iterator[str]:
+    """The address of `dagster dev` on the sample world."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    command = ["dagster", "dev", "-w", "workspace.yaml", "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command], cwd=_PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/server_info", process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGINT)  # it ends the daemon and the code server as well
+        process.wait(timeout=60)
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A tab of Debian's Chromium, or of the one that Playwright installed."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        tab = browser.new_page(viewport={"width": 1400, "height": 900})
+        tab.set_default_timeout(60_000)
+        yield tab
+        browser.close()
+
+
+@pytest.fixture
+def picture(page: Page) -> Callable[[str], None]:
+    """`picture("date")` keeps what is to be seen in the directory that ENGARDE_PICTURES names, if it does."""
+
+    def take(name: str) -> None:
+        if directory := os.environ.get("ENGARDE_PICTURES"):
+            page.wait_for_timeout(1000)  # animations
+            page.screenshot(path=Path(directory) / f"{name}.png")
+
+    return take
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            requests.get(url, timeout=5)
+        except requests.RequestException:
+            assert process.poll() is None, "dagster dev ended"
+            assert time.monotonic() < deadline, "the Dagster UI does not answer"
+            time.sleep(0.2)
+        else:
+            return
