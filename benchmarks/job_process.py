@@ -1,0 +1,88 @@
+"""(e) A process of its own that runs a job over a range of dates, as Dagster starts one for a run.
+
+It says where the time went, counted from the moment its parent started it.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from benchmarks.children import peak_memory
+
+_ASSETS = {"campaign_metrics", "campaign_asset_metrics", "campaign_space_aggregates"}
+
+
+def main(started: str, job: str, first: str, last: str) -> None:
+    """Run `job` ("pipeline" or "empty") from `first` to `last`; print the seconds of its parts."""
+    run = _pipeline if job == "pipeline" else _empty
+    answer = run(float(started), date.fromisoformat(first), date.fromisoformat(last))
+    sys.stdout.write("\n" + json.dumps({**answer, "memory": peak_memory()}) + "\n")
+
+
+def _pipeline(started: float, first: date, last: date) -> dict[str, float]:
+    from dagster import DagsterInstance
+
+    import engarde_pipeline.definitions  # noqa: F401  what a run imports
+    from engarde_pipeline.cli.runs import sync_range
+    from engarde_pipeline.partitions import dates_between
+
+    loaded = time.time()
+    dates = dates_between(first, last)
+    with DagsterInstance.get() as instance:
+        run = sync_range(instance, dates)
+        ended = time.time()
+        if not run.succeeded:
+            raise RuntimeError(f"the run failed: {run.reasons}")
+        steps = {step.step_key: step for step in instance.get_run_step_stats(run.run_id)}
+        landed = [
+            event.asset_materialization
+            for event in run.landed
+            if event.asset_materialization and event.asset_materialization.asset_key.to_user_string() in _ASSETS
+        ]
+    synced = [entry for entry in landed if "seconds_reading" in entry.metadata]
+    if len(synced) != len(dates):
+        raise RuntimeError(f"{len(synced)} of {len(dates)} dates landed")
+    return {
+        "seconds": ended - started,
+        "starting": loaded - started,
+        "reading": _sum(synced, "seconds_reading"),
+        "merging": _sum(synced, "seconds_merging"),
+        "totals": _took(steps.pop("campaign_space_aggregates")),
+        "checks": sum(_took(step) for key, step in steps.items() if key not in _ASSETS),
+    }
+
+
+def _empty(started: float, first: date, last: date) -> dict[str, float]:
+    from dagster import DagsterInstance
+
+    from benchmarks.empty_asset import defs
+
+    loaded = time.time()
+    with DagsterInstance.get() as instance:
+        run = defs.resolve_job_def("empty_job").execute_in_process(
+            instance=instance,
+            tags={
+                "dagster/asset_partition_range_start": first.isoformat(),
+                "dagster/asset_partition_range_end": last.isoformat(),
+            },
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+        ended = time.time()
+    if not run.success:
+        raise RuntimeError("the empty run failed")
+    return {"seconds": ended - started, "starting": loaded - started}
+
+
+def _sum(landed: Sequence[Any], name: str) -> float:
+    return sum(float(entry.metadata[name].value) for entry in landed)
+
+
+def _took(step: Any) -> float:
+    return float(step.end_time - step.start_time)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,88 @@
+"""(b) Our merge, from Arrow batches to commit: first load, nothing changed, 10 % changed."""
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+
+from benchmarks import data
+from benchmarks.prepared import prepared_source
+from benchmarks.samples import Samples
+from benchmarks.world import World, settle
+from engarde_pipeline.metrics import CAMPAIGN_METRICS
+from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.merge import Counts
+from engarde_pipeline.sync.dates import FailedDate, sync_dates
+
+
+class WrongResult(Exception):
+    """What was measured did not do what it should have done, so its time means nothing."""
+
+
+def measure(world: World, samples: Samples) -> None:
+    """Measure one round in a new database.
+
+    Each sync is timed from the call to the last commit. WAL is what the server wrote meanwhile; rows written
+    are those that a transaction of the sync inserted or updated, by their xmin, and those it deleted.
+    """
+    rows = world.size.rows
+    changed = sum(data.changed_rows(world.portfolio, day) for day in range(world.size.dates))
+    with world.database() as url:
+        _sync(world, samples, url, "first", world.rows, Counts(inserted=rows))
+        _sync(world, samples, url, "nothing", world.rows, Counts(unchanged=rows))
+        _sync(world, samples, url, "tenth", world.changed_rows, Counts(updated=changed, unchanged=rows - changed))
+
+
+def sync(world: World, url: str, days: Sequence[date], path: Path, label: str) -> Counts:
+    """Sync `days` from the rows at `path`, as an asset does; return what became of them.
+
+    Raises:
+        WrongResult: a date failed.
+    """
+    total = Counts()
+    with connect(url) as connection, world.bars.part(label, len(days)) as advance:
+        for outcome in sync_dates(CAMPAIGN_METRICS, days, prepared_source(path), connection, uuid4(), 0.5):
+            if isinstance(outcome, FailedDate):
+                raise WrongResult(f"{outcome.day} failed: {outcome.error}")
+            total += outcome.merged.counts
+            advance()
+    return total
+
+
+def _sync(world: World, samples: Samples, url: str, name: str, path: Path, expected: Counts) -> None:
+    with connect(url) as observer:
+        settle(observer)
+        xid, rows_before, lsn = _before(observer)
+        with samples.rate(f"merge.{name}.rate", world.size.rows):
+            counts = sync(world, url, data.days(world.size.dates), path, f"our merge, {name}")
+        row = observer.execute("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), %s)", [lsn]).fetchone()
+        assert row is not None
+        samples.add(f"merge.{name}.wal", float(row[0]))
+        samples.add(f"merge.{name}.written", _written(observer, xid, rows_before))
+    for kind, wanted in vars(expected).items():
+        if kind in ("inserted", "updated", "unchanged", "deleted") and getattr(counts, kind) != wanted:
+            raise WrongResult(f"our merge, {name}: {kind} {getattr(counts, kind)} rows, not {wanted}")
+
+
+def _before(connection: psycopg.Connection) -> tuple[str, int, str]:
+    row = connection.execute(
+        "SELECT pg_current_xact_id()::text, (SELECT count(*) FROM campaign_metrics), pg_current_wal_lsn()"
+    ).fetchone()
+    assert row is not None
+    return row[0], row[1], row[2]
+
+
+def _written(connection: psycopg.Connection, xid: str, rows_before: int) -> int:
+    row = connection.execute(
+        """
+        SELECT count(*) FILTER (WHERE age(xmin) < age(%(xid)s::xid8::xid)),
+               count(*) FILTER (WHERE age(xmin) >= age(%(xid)s::xid8::xid))
+        FROM campaign_metrics
+        """,
+        {"xid": xid},
+    ).fetchone()
+    assert row is not None
+    written, untouched = row
+    return int(max(written, rows_before - untouched))

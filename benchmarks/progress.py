@@ -1,0 +1,50 @@
+"""Progress on the terminal while the benchmark runs."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class Bars:
+    """One bar for the whole run and one for the part that is running."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description:<44}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            refresh_per_second=2,  # it shares the processor with what is measured
+        )
+        self._whole = self._progress.add_task("benchmark", total=None)
+
+    @contextmanager
+    def showing(self, parts: int) -> Iterator[None]:
+        """Show the bars; the run has `parts` parts."""
+        self._progress.update(self._whole, total=parts)
+        with self._progress:
+            yield
+
+    @contextmanager
+    def part(self, description: str, total: int | None = None) -> Iterator[Callable[[], None]]:
+        """Show a part while it runs; yields what advances its bar by one."""
+        task = self._progress.add_task(f"  {description}", total=total)
+        try:
+            yield lambda: self._progress.advance(task)
+        finally:
+            self._progress.remove_task(task)
+
+    def done(self) -> None:
+        """Advance the whole run by one part."""
+        self._progress.advance(self._whole)

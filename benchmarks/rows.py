@@ -1,0 +1,189 @@
+"""The rows of the report: what was measured, what it is compared with, and the targets."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from benchmarks.figures import milliseconds, rate, seconds, size_of
+from benchmarks.job import PARTS
+from benchmarks.queries import QUERIES
+from benchmarks.samples import Samples
+from benchmarks.sizes import Size
+
+STATED_MS_PER_CAMPAIGN = 100
+"""What the old design is said to spend on a campaign's totals."""
+
+_LARGE = 10_000_000
+"""Rows of history at which queries, memory and totals are held to their targets."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the report. `met` is None where there is no target, or nothing was measured."""
+
+    measure: str
+    figure: str
+    reference: str = ""
+    ratio: str = ""
+    target: str = ""
+    met: bool | None = None
+    rounds: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a ratio is held to."""
+
+    limit: float
+    at_most: bool = False
+
+    def __str__(self) -> str:
+        return f"{'≤' if self.at_most else '≥'} {self.limit:,g}"
+
+    def is_met(self, ratio: float) -> bool:
+        """Whether `ratio` is good enough."""
+        return ratio <= self.limit if self.at_most else ratio >= self.limit
+
+
+def rows_of(samples: Samples, size: Size) -> list[Row]:
+    """Return every row, measured or not."""
+    return [*_loads(samples), *_proofs(samples, size), *_job(samples, size), *_history(samples, size)]
+
+
+def _compare(
+    samples: Samples,
+    measure: str,
+    name: str,
+    reference: str,
+    reference_name: str,
+    target: Target | None = None,
+    show: Callable[[float], str] = rate,
+    is_cost: bool = False,
+) -> Row:
+    """Compare two medians: how many times the reference's figure ours is.
+
+    With `is_cost`, where less is better, how many times less it is; a growth stays a growth.
+    """
+    ours, theirs = samples.median(name), samples.median(reference_name)
+    growth = target is not None and target.at_most
+    ratio = None
+    if ours and theirs:
+        ratio = theirs / ours if is_cost and not growth else ours / theirs
+    return Row(
+        measure,
+        "not measured" if ours is None else show(ours),
+        reference if theirs is None else f"{reference}: {show(theirs)}",
+        "" if ratio is None else f"{ratio:,.2f} x" if ratio < 10 else f"{ratio:,.0f} x",
+        str(target) if target else "",
+        target.is_met(ratio) if target and ratio is not None else None,
+        samples.spread(name),
+    )
+
+
+def _loads(samples: Samples) -> Iterator[Row]:
+    compare = partial(_compare, samples)
+    first, nothing, tenth = (f"merge.{name}.rate" for name in ("first", "nothing", "tenth"))
+    yield compare("first load", first, "limit: COPY BINARY", "limit.rate", Target(0.9))
+    yield compare("first load", first, "old design", "old.first.rate", Target(100))
+    yield compare("first load", first, "dlt, the same indexes", "dlt.indexed.first.rate", Target(1.5))
+    yield compare("first load", first, "dlt as it comes, no index", "dlt.plain.first.rate")
+    yield compare("nothing changed", nothing, "old design", "old.nothing.rate", Target(500))
+    yield compare("nothing changed", nothing, "dlt, the same indexes", "dlt.indexed.nothing.rate", Target(8))
+    yield compare("nothing changed", nothing, "dlt as it comes, no index", "dlt.plain.nothing.rate")
+    yield compare("10 % changed", tenth, "old design", "old.nothing.rate")
+
+
+def _proofs(samples: Samples, size: Size) -> Iterator[Row]:
+    written = samples.median("merge.nothing.written")
+    yield Row(
+        "nothing changed: rows written",
+        "not measured" if written is None else f"{written:,.0f} of {size.rows:,}",
+        target="none",
+        met=None if written is None else written == 0,
+        rounds=samples.spread("merge.nothing.written"),
+    )
+    for label, name in (("nothing changed: WAL", "nothing"), ("10 % changed: WAL", "tenth")):
+        row = f"merge.{name}.wal"
+        yield _compare(samples, label, row, "first load", "merge.first.wal", show=size_of, is_cost=True)
+    tenth = samples.median("merge.tenth.written")
+    yield Row("10 % changed: rows written", "not measured" if tenth is None else f"{tenth:,.0f} of {size.rows:,}")
+
+
+def _job(samples: Samples, size: Size) -> Iterator[Row]:
+    whole = samples.median("job.seconds")
+    per_second = f"{rate(size.rows / whole)}" if whole else ""
+    figure = "not measured" if whole is None else f"{seconds(whole)} ({per_second})"
+    yield Row("whole job, BigQuery to Postgres", figure, rounds=samples.spread("job.seconds"))
+    names = dict(zip(PARTS, ("process start, imports", *PARTS[1:]), strict=True)) | {"dagster": "Dagster's own"}
+    for part, name in names.items():
+        took = samples.median(f"job.{part}")
+        share = f"{seconds(took)} ({100 * took / whole:.0f} %)" if took is not None and whole else "not measured"
+        yield Row(f"whole job: {name}", share, rounds=samples.spread(f"job.{part}"))
+    for label, part in (("peak memory", "memory"), ("database on disk", "disk")):
+        value = samples.median(f"job.{part}")
+        yield Row(f"whole job: {label}", "not measured" if value is None else size_of(value))
+    for dates in (1, size.small_dates):
+        label = "one small date, click to materialized" if dates == 1 else f"{dates} small dates in one run"
+        ours, empty = f"small.pipeline.{dates}", f"small.empty.{dates}"
+        yield _compare(samples, label, ours, "empty asset", empty, show=seconds)
+
+
+def _history(samples: Samples, size: Size) -> Iterator[Row]:
+    for dates in size.histories:
+        history = size.campaigns * dates
+        yield from _totals(samples, size, dates, _at(history))
+        for name in QUERIES:
+            yield _query(samples, name, dates, history)
+        yield _compare(samples, f"peak memory, {_at(history)}", f"memory.{dates}", "", "", show=size_of)
+    base, largest = size.histories[0], size.histories[-1]
+    if largest > base:
+        growths = (
+            ("memory", "peak memory, growth", size_of, Target(1.2, at_most=True)),
+            ("totals.one", "totals after one changed date, growth", seconds, Target(1.5, at_most=True)),
+        )
+        reference = _at(size.campaigns * base)
+        for name, label, show, target in growths:
+            yield _compare(samples, label, f"{name}.{largest}", reference, f"{name}.{base}", target, show, True)
+
+
+def _totals(samples: Samples, size: Size, dates: int, at: str) -> Iterator[Row]:
+    label = f"totals of {size.campaigns:,} campaigns, {at}"
+    took = samples.median(f"totals.all.{dates}")
+    stated = STATED_MS_PER_CAMPAIGN * size.campaigns / 1000
+    measured = samples.median(f"old.totals.ms.{dates}")
+    target = Target(1000)
+    yield Row(
+        label,
+        "not measured" if took is None else seconds(took),
+        f"old design as stated, {STATED_MS_PER_CAMPAIGN} ms each: {seconds(stated)}",
+        "" if took is None else f"{stated / took:,.0f} x",
+        str(target),
+        None if took is None else target.is_met(stated / took),
+        samples.spread(f"totals.all.{dates}"),
+    )
+    yield Row(
+        label,
+        "not measured" if took is None else seconds(took),
+        ""
+        if measured is None
+        else f"old design as measured, {milliseconds(measured)} each: {seconds(measured * size.campaigns / 1000)}",
+        "" if took is None or measured is None else f"{measured * size.campaigns / 1000 / took:,.0f} x",
+    )
+    one, everything = f"totals.one.{dates}", f"totals.all.{dates}"
+    label = f"totals after one changed date, {at}"
+    yield _compare(samples, label, one, "all campaigns", everything, show=seconds, is_cost=True)
+
+
+def _query(samples: Samples, name: str, dates: int, history: int) -> Row:
+    p50, p99 = (samples.median(f"query.{name}.{p}.{dates}") for p in ("p50", "p99"))
+    is_held = history >= _LARGE
+    return Row(
+        f"query: {name}, {_at(history)}",
+        "not measured" if p50 is None or p99 is None else f"p50 {milliseconds(p50)}, p99 {milliseconds(p99)}",
+        target="p99 < 50 ms" if is_held else "",
+        met=p99 < 50 if is_held and p99 is not None else None,
+    )
+
+
+def _at(history: int) -> str:
+    return f"{history / 1_000_000:g} million rows" if history >= 100_000 else f"{history:,} rows"

@@ -1,0 +1,42 @@
+"""How much of everything a run measures."""
+
+from dataclasses import dataclass, replace
+
+BASE_DATES = 100
+
+
+@dataclass(frozen=True)
+class Size:
+    """The data, and the samples that stand for what is too slow to measure whole."""
+
+    tenants: int = 50
+    campaigns: int = 10_000
+    dates: int = BASE_DATES
+    base_dates: int = BASE_DATES
+    """The shorter history that memory and totals are compared with."""
+    old_rows: int = 3_000
+    """Rows the old design loads: at 1,000 rows/s the whole data would take it a quarter of an hour."""
+    old_totals: int = 100
+    """Campaigns whose totals the old design computes."""
+    peer_rows: int = 300_000
+    """Rows dlt merges."""
+    small_dates: int = 366
+    small_campaigns: int = 20
+    """Campaigns with numbers on a small date."""
+    queries: int = 200
+    """Times each of the API's queries runs."""
+
+    @property
+    def rows(self) -> int:
+        """Source rows: one per campaign and date."""
+        return self.campaigns * self.dates
+
+    @property
+    def histories(self) -> list[int]:
+        """Numbers of dates of history that totals, queries and memory are measured with."""
+        return sorted({self.base_dates, self.dates})
+
+
+def of_scale(scale: int) -> Size:
+    """Return the size with `scale` million source rows: more dates, the same campaigns."""
+    return replace(Size(), dates=BASE_DATES * scale)

@@ -1,0 +1,41 @@
+"""What runs when: rounds in which every measure takes its turn, so that noise falls on all alike."""
+
+from collections.abc import Callable, Collection
+
+from benchmarks import copy_limit, dlt_merge, emulated, history, job, merge, old_design
+from benchmarks.samples import Samples
+from benchmarks.sizes import Size
+from benchmarks.world import World
+
+LOADS: dict[str, Callable[[World, Samples], None]] = {
+    "limit": copy_limit.measure,
+    "merge": merge.measure,
+    "old": old_design.measure,
+    "dlt": dlt_merge.measure,
+}
+MEASURES = (*LOADS, "job", *history.MEASURES)
+
+
+def parts(size: Size, chosen: Collection[str], repeat: int) -> int:
+    """Return how many parts a run has, for its progress bar."""
+    rounds = len(LOADS.keys() & chosen) + ("job" in chosen)
+    return repeat * rounds + (len(size.histories) if set(history.MEASURES) & set(chosen) else 0)
+
+
+def run(world: World, samples: Samples, chosen: Collection[str], repeat: int) -> None:
+    """Measure what was chosen, `repeat` times."""
+    for _ in range(repeat):
+        for name, measure in LOADS.items():
+            if name in chosen:
+                measure(world, samples)
+                world.bars.done()
+    if "job" in chosen:
+        with emulated.emulator(world) as emulator:
+            job.warm_up(world, emulator)
+            for _ in range(repeat):
+                job.measure(world, samples, emulator)
+                world.bars.done()
+    if set(history.MEASURES) & set(chosen):
+        for dates in world.size.histories:
+            history.measure(world, samples, dates, chosen, repeat)
+            world.bars.done()

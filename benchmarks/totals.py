@@ -1,0 +1,40 @@
+"""(f) The totals on the campaign spaces: all of them, and after one date changed, beside the old design's."""
+
+import time
+
+from benchmarks import data, old_design
+from benchmarks.merge import WrongResult, sync
+from benchmarks.samples import Samples
+from benchmarks.world import World, settle
+from engarde_pipeline.metrics import CAMPAIGN_METRICS
+from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.totals import update_totals, wrong_totals
+
+
+def measure(url: str, world: World, samples: Samples, dates: int, number: int) -> None:
+    """Measure round `number` on a history of `dates` dates; each round changes another date."""
+    old_design.measure_totals(url, world, samples, dates)
+    _forget(url)
+    with world.bars.part("totals of all campaigns"):
+        _update(url, samples, f"totals.all.{dates}")
+    path = world.changed_rows if number % 2 == 0 else world.rows
+    day = data.days(dates)[-1 - number // 2 % dates]
+    sync(world, url, [day], path, "changing one date")
+    with world.bars.part("totals after one changed date"):
+        _update(url, samples, f"totals.one.{dates}")
+
+
+def _forget(url: str) -> None:
+    names = [f"total_{name}" for name in CAMPAIGN_METRICS.measure_names]
+    with connect(url) as connection:
+        connection.execute(f"UPDATE campaign_spaces SET {', '.join(f'{name} = NULL' for name in names)}".encode())
+
+
+def _update(url: str, samples: Samples, name: str) -> None:
+    with connect(url) as connection:
+        settle(connection)
+        started = time.perf_counter()
+        update_totals(connection)
+        samples.add(name, time.perf_counter() - started)
+        if wrong := wrong_totals(connection).affected:
+            raise WrongResult(f"{name}: the totals of {wrong} campaign spaces are not the sums of their rows")

@@ -1,0 +1,90 @@
+"""What is measured on: one embedded Postgres as it comes, a new database for each measure, prepared rows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+from sqlalchemy.engine import make_url
+
+from benchmarks import data
+from benchmarks.portfolio import Portfolio, seed
+from benchmarks.progress import Bars
+from benchmarks.sizes import Size
+from engarde_pipeline.local import postgres
+from engarde_pipeline.postgres import migrate
+from engarde_pipeline.postgres.connection import connect
+
+_TEMPLATE = "seeded"
+
+
+class World:
+    """The server, the prepared rows and the sizes. Everything lies in `directory`."""
+
+    def __init__(self, directory: Path, size: Size, bars: Bars) -> None:
+        self.directory = directory
+        self.size = size
+        self.bars = bars
+        self.portfolio = Portfolio(size.tenants, size.campaigns)
+        self.rows = directory / "rows.arrow"
+        self.changed_rows = directory / "changed_rows.arrow"
+        self._server = postgres.start(directory / "server")
+
+    def close(self) -> None:
+        """Stop the server."""
+        postgres.stop(self.directory / "server")
+
+    def prepare(self) -> None:
+        """Make the rows, and the template of all databases: migrated, with tenants and campaigns."""
+        with self.bars.part("making source rows", 2 * self.size.dates) as advance:
+            for path, changed in ((self.rows, False), (self.changed_rows, True)):
+                for _ in data.write(path, self.portfolio, self.size.dates, changed):
+                    advance()
+        with connect(self._server) as connection:
+            connection.execute(f"CREATE DATABASE {_TEMPLATE}".encode())
+        migrate.upgrade(self._url(_TEMPLATE))
+        with connect(self._url(_TEMPLATE)) as connection:
+            seed(connection, self.portfolio)
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """Yield the address of a new database with tenants and campaigns and no metrics; drop it at the end."""
+        name = f"bench_{uuid4().hex}"
+        with connect(self._server) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}".encode())
+            connection.execute("CHECKPOINT")
+        try:
+            yield self._url(name)
+        finally:
+            with connect(self._server) as connection:
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+                connection.execute("CHECKPOINT")
+
+    def versions(self) -> str:
+        """Return the server's version."""
+        with connect(self._server) as connection:
+            return str(connection.info.parameter_status("server_version"))
+
+    def _url(self, database: str) -> str:
+        return make_url(self._server).set(database=database).render_as_string(hide_password=False)
+
+
+def settle(connection: psycopg.Connection) -> None:
+    """Bring the database to rest, as it is when the next sync comes: vacuumed, its pages written.
+
+    Otherwise each measure would pay for what the one before it left behind.
+    """
+    connection.execute("VACUUM (ANALYZE)")
+    connection.execute("CHECKPOINT")
+
+
+@contextmanager
+def opened(path: Path, size: Size, bars: Bars) -> Iterator[World]:
+    """Yield a prepared world in the directory `path`."""
+    world = World(path, size, bars)
+    try:
+        world.prepare()
+        yield world
+    finally:
+        world.close()
