@@ -169,7 +169,8 @@ class Source:
             ),
             retry=RETRY,
             job_retry=None,  # here it would mean ten minutes of retries; see `_result`
-            timeout=CALL_SECONDS,
+            # An emulator answers when the query has ended, BigQuery when it has begun.
+            timeout=READ_SECONDS if self._settings.bigquery_emulator_host else CALL_SECONDS,
         )
 
 
