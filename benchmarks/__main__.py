@@ -46,15 +46,17 @@ def main(
         )
     size, samples, bars = of_scale(scale), Samples(), Bars(console)
     started = time.monotonic()
-    with (
-        TemporaryDirectory(prefix="engarde-benchmark-", dir=directory, ignore_cleanup_errors=True) as path,
-        bars.showing(suite.parts(size, chosen, repeat)),
-        opened(Path(path), size, bars) as world,
-    ):
-        suite.run(world, samples, chosen, repeat)
-        about = machine(world.versions())
-    rows = rows_of(samples, size)
-    console.print(_table(rows))
+    try:
+        with (
+            TemporaryDirectory(prefix="engarde-benchmark-", dir=directory, ignore_cleanup_errors=True) as path,
+            bars.showing(suite.parts(size, chosen, repeat)),
+            opened(Path(path), size, bars) as world,
+        ):
+            suite.run(world, samples, chosen, repeat)
+            about = machine(world.versions())
+    finally:  # what was measured before an interruption is worth seeing
+        rows = rows_of(samples, size)
+        console.print(_table(rows))
     if chosen == set(suite.MEASURES):
         report.write(REPORT, report.Run(scale, size, about, time.monotonic() - started, rows), samples)
         console.print(f"Written: {REPORT.parent.name}/{REPORT.name}")

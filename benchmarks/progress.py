@@ -1,5 +1,6 @@
 """Progress on the terminal while the benchmark runs."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,7 @@ class Bars:
     """One bar for the whole run and one for the part that is running."""
 
     def __init__(self, console: Console) -> None:
+        self._console = console
         self._progress = Progress(
             TextColumn("{task.description:<44}"),
             BarColumn(),
@@ -38,12 +40,18 @@ class Bars:
 
     @contextmanager
     def part(self, description: str, total: int | None = None) -> Iterator[Callable[[], None]]:
-        """Show a part while it runs; yields what advances its bar by one."""
+        """Show a part while it runs; yields what advances its bar by one.
+
+        Where there is no terminal to show bars on, a line says afterwards how long the part took.
+        """
         task = self._progress.add_task(f"  {description}", total=total)
+        started = time.monotonic()
         try:
             yield lambda: self._progress.advance(task)
         finally:
             self._progress.remove_task(task)
+            if not self._console.is_terminal:
+                self._console.print(f"{description}: {time.monotonic() - started:.1f} s", highlight=False)
 
     def done(self) -> None:
         """Advance the whole run by one part."""

@@ -8,8 +8,8 @@ from benchmarks.sizes import Size
 from benchmarks.world import World
 
 LOADS: dict[str, Callable[[World, Samples], None]] = {
-    "limit": copy_limit.measure,
     "merge": merge.measure,
+    "limit": copy_limit.measure,
     "old": old_design.measure,
     "dlt": dlt_merge.measure,
 }
