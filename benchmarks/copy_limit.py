@@ -1,8 +1,11 @@
 """(a) The limit: COPY BINARY of the finished rows into the very same table, its indexes and foreign keys.
 
-The rows are those our merge wrote, their ids included, in the order in which it wrote them; Postgres itself
-encoded them beforehand. What remains is what no loader can avoid.
+The rows are those our merge wrote over one connection, their ids included, in the order in which it wrote them;
+Postgres itself encoded them beforehand. What remains is what no loader can avoid. Measured over one connection,
+and over two side by side, half of the dates each.
 """
+
+from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks import data, finished
 from benchmarks.merge import sync
@@ -12,17 +15,24 @@ from engarde_pipeline.postgres.connection import connect
 
 
 def measure(world: World, samples: Samples) -> None:
-    """Measure one round in a new database; without finished rows from our merge's round, make them first."""
-    if not world.finished_rows.exists():
+    """Measure one round, each in a new database; without finished rows from our merge's round, make them."""
+    if not finished.exist(world):
         _finish(world)
-    with world.database() as url, connect(url) as connection:
-        settle(connection)
-        with world.bars.part("the limit: COPY BINARY"), samples.rate("limit.rate", world.size.rows):
-            finished.copy_in(connection, world.finished_rows)
+    files = finished.files(world)
+    with world.database() as url:
+        with connect(url) as connection:
+            settle(connection)
+        with world.bars.part("the limit, one connection"), samples.rate("limit.single.rate", world.size.rows):
+            finished.copy_in(url, files)
+    with world.database() as url, ThreadPoolExecutor(len(files)) as threads:
+        with connect(url) as connection:
+            settle(connection)
+        with world.bars.part("the limit, two connections"), samples.rate("limit.double.rate", world.size.rows):
+            for done in [threads.submit(finished.copy_in, url, [path]) for path in files]:
+                done.result()
 
 
 def _finish(world: World) -> None:
     with world.database() as url:
-        sync(world, url, data.days(world.size.dates), world.rows, "finishing rows for the limit")
-        with connect(url) as connection:
-            finished.copy_out(connection, world.finished_rows)
+        sync(world, url, data.days(world.size.dates), world.rows, "finishing rows for the limit", writers=1)
+        finished.copy_out(world, url)

@@ -1,32 +1,59 @@
-"""Finished rows: what our merge wrote, encoded by Postgres itself as COPY BINARY takes it."""
+"""Finished rows: what our merge wrote, encoded by Postgres itself as COPY BINARY takes it.
+
+They lie in two files, the earlier and the later dates, so that one connection can load them one after the
+other, or two connections side by side.
+"""
 
 from pathlib import Path
 
 import psycopg
 
+from benchmarks import data
+from benchmarks.world import World
+from engarde_pipeline.postgres.connection import connect
+
 _BLOCK = 1 << 20
 
 
-def copy_out(connection: psycopg.Connection, path: Path) -> None:
-    """Write the rows of `campaign_metrics` to `path`, ids included, in the order on disk."""
-    statement = f"COPY (SELECT {_columns(connection)} FROM campaign_metrics) TO STDOUT (FORMAT binary)"
-    with connection.transaction(), path.open("wb") as file:
+def files(world: World) -> list[Path]:
+    """Return where the finished rows lie."""
+    return [world.directory / f"finished_{half}.bin" for half in ("earlier", "later")]
+
+
+def exist(world: World) -> bool:
+    """Whether the finished rows have been made."""
+    return all(path.exists() for path in files(world))
+
+
+def copy_out(world: World, url: str) -> None:
+    """Make the files from the rows of `campaign_metrics`, ids included, in the order on disk."""
+    middle = data.days(world.size.dates)[world.size.dates // 2]
+    with connect(url) as connection, connection.transaction():
         connection.execute("SET LOCAL max_parallel_workers_per_gather = 0")
         connection.execute("SET LOCAL synchronize_seqscans = off")
-        with connection.cursor().copy(statement.encode()) as copy:
-            for block in copy:
-                file.write(block)
+        # An index would give another order.
+        connection.execute("SET LOCAL enable_indexscan = off")
+        connection.execute("SET LOCAL enable_bitmapscan = off")
+        rows = f"SELECT {_columns(connection)} FROM campaign_metrics WHERE metric_date"
+        for path, compare in zip(files(world), ("<", ">="), strict=True):
+            statement = f"COPY ({rows} {compare} '{middle}') TO STDOUT (FORMAT binary)"
+            with connection.cursor().copy(statement.encode()) as copy, path.open("wb") as file:
+                for block in copy:
+                    file.write(block)
 
 
-def copy_in(connection: psycopg.Connection, path: Path) -> None:
-    """Load the rows at `path` into `campaign_metrics`, in one statement."""
-    statement = f"COPY campaign_metrics ({_columns(connection)}) FROM STDIN (FORMAT binary)"
-    with connection.cursor().copy(statement.encode()) as copy, path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            copy.write(block)
+def copy_in(url: str, paths: list[Path]) -> None:
+    """Load the rows at `paths` into `campaign_metrics` over one connection, a statement for each file."""
+    with connect(url) as connection:
+        statement = f"COPY campaign_metrics ({_columns(connection)}) FROM STDIN (FORMAT binary)"
+        for path in paths:
+            with connection.cursor().copy(statement.encode()) as copy, path.open("rb") as file:
+                while block := file.read(_BLOCK):
+                    copy.write(block)
 
 
 def _columns(connection: psycopg.Connection) -> str:
+    # Generated columns cannot be given: Postgres computes them, whoever loads the rows.
     rows = connection.execute(
         """
         SELECT quote_ident(column_name)

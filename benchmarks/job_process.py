@@ -1,6 +1,7 @@
 """(e) A process of its own that runs a job over a range of dates, as Dagster starts one for a run.
 
-It says where the time went, counted from the moment its parent started it.
+It says where the time went, counted from the moment its parent started it. Seconds that connections spend side
+by side are divided by their number.
 """
 
 import json
@@ -28,6 +29,8 @@ def _pipeline(started: float, first: date, last: date) -> dict[str, float]:
     import engarde_pipeline.definitions  # noqa: F401  what a run imports
     from engarde_pipeline.cli.runs import sync_range
     from engarde_pipeline.partitions import dates_between
+    from engarde_pipeline.settings import load_pipeline_settings
+    from engarde_pipeline.sync.side_by_side import FEWEST_DATES
 
     loaded = time.time()
     dates = dates_between(first, last)
@@ -42,14 +45,15 @@ def _pipeline(started: float, first: date, last: date) -> dict[str, float]:
             for event in run.landed
             if event.asset_materialization and event.asset_materialization.asset_key.to_user_string() in _ASSETS
         ]
+    writers = load_pipeline_settings().engarde_writers if len(dates) > FEWEST_DATES else 1
     synced = [entry for entry in landed if "seconds_reading" in entry.metadata]
     if len(synced) != len(dates):
         raise RuntimeError(f"{len(synced)} of {len(dates)} dates landed")
     return {
         "seconds": ended - started,
         "starting": loaded - started,
-        "reading": _sum(synced, "seconds_reading"),
-        "merging": _sum(synced, "seconds_merging"),
+        "reading": _sum(synced, "seconds_reading") / writers,
+        "merging": _sum(synced, "seconds_merging") / writers,
         "totals": _took(steps.pop("campaign_space_aggregates")),
         "checks": sum(_took(step) for key, step in steps.items() if key not in _ASSETS),
     }

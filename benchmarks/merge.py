@@ -1,6 +1,11 @@
-"""(b) Our merge, from Arrow batches to commit: first load, nothing changed, 10 % changed."""
+"""(b) Our merge, from Arrow batches to commit: first load, nothing changed, 10 % changed.
+
+As it ships, over as many connections as ENGARDE_WRITERS says; and a first load over one connection as well, to
+compare with the limit like with like.
+"""
 
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from uuid import uuid4
@@ -14,7 +19,9 @@ from benchmarks.world import World, settle
 from engarde_pipeline.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.merge import Counts
-from engarde_pipeline.sync.dates import FailedDate, sync_dates
+from engarde_pipeline.settings import load_pipeline_settings
+from engarde_pipeline.sync.dates import FailedDate
+from engarde_pipeline.sync.side_by_side import sync_side_by_side
 
 
 class WrongResult(Exception):
@@ -22,7 +29,7 @@ class WrongResult(Exception):
 
 
 def measure(world: World, samples: Samples) -> None:
-    """Measure one round in a new database.
+    """Measure one round, each way of loading in a new database.
 
     Each sync is timed from the call to the last commit. WAL is what the server wrote meanwhile; rows written
     are those that a transaction of the sync inserted or updated, by their xmin, and those it deleted.
@@ -30,23 +37,37 @@ def measure(world: World, samples: Samples) -> None:
     rows = world.size.rows
     changed = sum(data.changed_rows(world.portfolio, day) for day in range(world.size.dates))
     with world.database() as url:
+        _sync(world, samples, url, "single", world.rows, Counts(inserted=rows), writers=1)
+        if not finished.exist(world):  # for the limit
+            finished.copy_out(world, url)
+    with world.database() as url:
         _sync(world, samples, url, "first", world.rows, Counts(inserted=rows))
-        if not world.finished_rows.exists():  # for the limit
-            with connect(url) as connection:
-                finished.copy_out(connection, world.finished_rows)
         _sync(world, samples, url, "nothing", world.rows, Counts(unchanged=rows))
         _sync(world, samples, url, "tenth", world.changed_rows, Counts(updated=changed, unchanged=rows - changed))
 
 
-def sync(world: World, url: str, days: Sequence[date], path: Path, label: str) -> Counts:
+def sync(
+    world: World, url: str, days: Sequence[date], path: Path, label: str, writers: int | None = None
+) -> Counts:
     """Sync `days` from the rows at `path`, as an asset does; return what became of them.
+
+    `writers` connections write; without it, as many as an asset uses.
 
     Raises:
         WrongResult: a date failed.
     """
     total = Counts()
-    with connect(url) as connection, world.bars.part(label, len(days)) as advance:
-        for outcome in sync_dates(CAMPAIGN_METRICS, days, prepared_source(path), connection, uuid4(), 0.5):
+    outcomes = sync_side_by_side(
+        CAMPAIGN_METRICS,
+        days,
+        prepared_source(path),
+        lambda: connect(url),
+        uuid4(),
+        0.5,
+        writers or load_pipeline_settings().engarde_writers,
+    )
+    with closing(outcomes), world.bars.part(label, len(days)) as advance:
+        for outcome in outcomes:
             if isinstance(outcome, FailedDate):
                 raise WrongResult(f"{outcome.day} failed: {outcome.error}")
             total += outcome.merged.counts
@@ -54,12 +75,20 @@ def sync(world: World, url: str, days: Sequence[date], path: Path, label: str) -
     return total
 
 
-def _sync(world: World, samples: Samples, url: str, name: str, path: Path, expected: Counts) -> None:
+def _sync(
+    world: World,
+    samples: Samples,
+    url: str,
+    name: str,
+    path: Path,
+    expected: Counts,
+    writers: int | None = None,
+) -> None:
     with connect(url) as observer:
         settle(observer)
         xid, rows_before, lsn = _before(observer)
         with samples.rate(f"merge.{name}.rate", world.size.rows):
-            counts = sync(world, url, data.days(world.size.dates), path, f"our merge, {name}")
+            counts = sync(world, url, data.days(world.size.dates), path, f"our merge, {name}", writers)
         row = observer.execute("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), %s)", [lsn]).fetchone()
         assert row is not None
         samples.add(f"merge.{name}.wal", float(row[0]))

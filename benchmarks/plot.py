@@ -11,7 +11,9 @@ from benchmarks.samples import Samples
 from benchmarks.sizes import Size
 
 _BARS = {
-    "limit: COPY BINARY": "limit.rate",
+    "limit: COPY BINARY, one connection": "limit.single.rate",
+    "limit: COPY BINARY, two connections": "limit.double.rate",
+    "ours, first load, one connection": "merge.single.rate",
     "ours, first load": "merge.first.rate",
     "ours, nothing changed": "merge.nothing.rate",
     "ours, 10 % changed": "merge.tenth.rate",

@@ -82,8 +82,11 @@ def _compare(
 
 def _loads(samples: Samples) -> Iterator[Row]:
     compare = partial(_compare, samples)
-    first, nothing, tenth = (f"merge.{name}.rate" for name in ("first", "nothing", "tenth"))
-    yield compare("first load", first, "limit: COPY BINARY", "limit.rate", Target(0.9))
+    single, first, nothing, tenth = (f"merge.{name}.rate" for name in ("single", "first", "nothing", "tenth"))
+    limit, limit_of_two = "limit: COPY BINARY, one connection", "limit: COPY BINARY, two connections"
+    yield compare("first load over one connection", single, limit, "limit.single.rate", Target(0.9))
+    yield compare("first load", first, limit, "limit.single.rate", Target(0.9))
+    yield compare("first load", first, limit_of_two, "limit.double.rate")
     yield compare("first load", first, "old design", "old.first.rate", Target(100))
     yield compare("first load", first, "dlt, the same indexes", "dlt.indexed.first.rate", Target(1.5))
     yield compare("first load", first, "dlt as it comes, no index", "dlt.plain.first.rate")

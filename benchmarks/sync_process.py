@@ -10,16 +10,23 @@ from benchmarks.children import peak_memory
 from benchmarks.prepared import prepared_source
 from engarde_pipeline.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.sync.dates import SyncedDate, sync_dates
+from engarde_pipeline.settings import load_pipeline_settings
+from engarde_pipeline.sync.dates import SyncedDate
+from engarde_pipeline.sync.side_by_side import sync_side_by_side
 
 
 def main(_started: str, url: str, rows: str, dates: str) -> None:
     """Sync the first `dates` dates of the file `rows`; print the dates that landed and the peak memory."""
-    landed = 0
-    with connect(url) as connection:
-        days, source = data.days(int(dates)), prepared_source(Path(rows))
-        for outcome in sync_dates(CAMPAIGN_METRICS, days, source, connection, uuid4(), 0.5):
-            landed += isinstance(outcome, SyncedDate)
+    outcomes = sync_side_by_side(
+        CAMPAIGN_METRICS,
+        data.days(int(dates)),
+        prepared_source(Path(rows)),
+        lambda: connect(url),
+        uuid4(),
+        0.5,
+        load_pipeline_settings().engarde_writers,
+    )
+    landed = sum(isinstance(outcome, SyncedDate) for outcome in outcomes)
     sys.stdout.write(json.dumps({"landed": landed, "memory": peak_memory()}) + "\n")
 
 

@@ -7,14 +7,15 @@ from benchmarks.merge import WrongResult, sync
 from benchmarks.samples import Samples
 from benchmarks.world import World, settle
 from engarde_pipeline.metrics import CAMPAIGN_METRICS
+from engarde_pipeline.postgres import tables
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.totals import update_totals, wrong_totals
+from engarde_pipeline.postgres.totals import note_changed, update_totals, wrong_totals
 
 
 def measure(url: str, world: World, samples: Samples, dates: int, number: int) -> None:
     """Measure round `number` on a history of `dates` dates; each round changes another date."""
     old_design.measure_totals(url, world, samples, dates)
-    _forget(url)
+    _forget(url, dates)
     with world.bars.part("totals of all campaigns"):
         _update(url, samples, f"totals.all.{dates}")
     path = world.changed_rows if number % 2 == 0 else world.rows
@@ -24,9 +25,13 @@ def measure(url: str, world: World, samples: Samples, dates: int, number: int) -
         _update(url, samples, f"totals.one.{dates}")
 
 
-def _forget(url: str) -> None:
+def _forget(url: str, dates: int) -> None:
+    # As after a first load: every date is noted as changed, and no sum is kept.
     names = [f"total_{name}" for name in CAMPAIGN_METRICS.measure_names]
     with connect(url) as connection:
+        for day in data.days(dates):
+            note_changed(connection, day)
+        connection.execute(f"TRUNCATE {tables.campaign_space_months.name}".encode())
         connection.execute(f"UPDATE campaign_spaces SET {', '.join(f'{name} = NULL' for name in names)}".encode())
 
 

@@ -29,7 +29,6 @@ class World:
         self.portfolio = Portfolio(size.tenants, size.campaigns)
         self.rows = directory / "rows.arrow"
         self.changed_rows = directory / "changed_rows.arrow"
-        self.finished_rows = directory / "finished_rows.bin"
         self._server = postgres.start(directory / "server")
 
     def close(self) -> None:
