@@ -10,8 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from benchmarks import data, finished
 from benchmarks.merge import sync
 from benchmarks.samples import Samples
-from benchmarks.world import World, settle
-from engarde_pipeline.postgres.connection import connect
+from benchmarks.world import World
 
 
 def measure(world: World, samples: Samples) -> None:
@@ -19,16 +18,14 @@ def measure(world: World, samples: Samples) -> None:
     if not finished.exist(world):
         _finish(world)
     files = finished.files(world)
-    with world.database() as url:
-        with connect(url) as connection:
-            settle(connection)
-        with world.bars.part("the limit, one connection"), samples.rate("limit.single.rate", world.size.rows):
-            finished.copy_in(url, files)
-    with world.database() as url, ThreadPoolExecutor(len(files)) as threads:
-        with connect(url) as connection:
-            settle(connection)
-        with world.bars.part("the limit, two connections"), samples.rate("limit.double.rate", world.size.rows):
-            for done in [threads.submit(finished.copy_in, url, [path]) for path in files]:
+    for name, shares in (("single", [files]), ("double", [[path] for path in files])):
+        with (
+            world.database() as url,
+            ThreadPoolExecutor(len(shares)) as threads,
+            world.bars.part(f"the limit, {name}"),
+            samples.rate(f"limit.{name}.rate", world.size.rows),
+        ):
+            for done in [threads.submit(finished.copy_in, url, share) for share in shares]:
                 done.result()
 
 
