@@ -12,8 +12,12 @@ from engarde_pipeline.assets.checks import (
 )
 from engarde_pipeline.assets.resources import BigQuery, Postgres
 from engarde_pipeline.assets.sources import bigquery_asset_metrics, bigquery_campaign_metrics
+from engarde_pipeline.automation.change_sensor import changed_dates
+from engarde_pipeline.automation.mapping_sensor import arrived_mappings
 from engarde_pipeline.automation.performance_sync import performance_sync
+from engarde_pipeline.automation.schedules import hourly_sync, nightly_reconciliation
 from engarde_pipeline.automation.slice_sync import slice_sync
+from engarde_pipeline.automation.totals_sensor import left_totals, totals
 from engarde_pipeline.settings import check_environment
 
 check_environment()
@@ -27,7 +31,9 @@ defs = Definitions(
         campaign_space_aggregates,
     ],
     asset_checks=[campaign_metrics_checks, campaign_asset_metrics_checks, totals_equal_rows],
-    jobs=[performance_sync, slice_sync],
+    jobs=[performance_sync, slice_sync, totals],
+    sensors=[changed_dates, arrived_mappings, left_totals],
+    schedules=[hourly_sync, nightly_reconciliation],
     resources={"bigquery": BigQuery(), "postgres": Postgres()},
     # Steps are short and share their connections' cost: a process for each would cost seconds.
     executor=in_process_executor,

@@ -85,6 +85,17 @@ class PipelineSettings(BaseSettings):
         le=16,
         description="Over how many connections to Postgres a range of dates is written side by side.",
     )
+    engarde_window_days: int = Field(
+        default=30,
+        ge=1,
+        le=366,
+        description="How many dates up to today are kept in step with BigQuery, and synced on a first start.",
+    )
+    engarde_daily_bytes: int = Field(
+        default=1024**4,
+        gt=0,
+        description="How many bytes BigQuery may read a day (UTC) for scheduled and sensor syncs together.",
+    )
     engarde_maximum_bytes_billed: int = Field(
         default=100 * 1024**3, gt=0, description="No single BigQuery query may bill more bytes than this."
     )

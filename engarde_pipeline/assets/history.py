@@ -3,7 +3,10 @@
 from collections.abc import Iterator, Sequence
 from datetime import date
 
-from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, EventLogRecord
+from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInstance, EventLogRecord
+
+DATA_VERSION = "dagster/data_version"
+"""Dagster's own tag for which data a materialization holds: here, the version of BigQuery's partition."""
 
 COUNTS = (
     "records_processed",
@@ -28,6 +31,32 @@ def latest_materializations(
         if latest.keys() == wanted:
             break
     return latest
+
+
+def synced_versions(instance: DagsterInstance, asset: AssetKey) -> dict[date, str]:
+    """Return the source's version that each synced date was last read at; "" where none was noted.
+
+    Two queries, however many dates and materializations there are.
+    """
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        asset, DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
+    )
+    synced = instance.get_materialized_partitions(asset)
+    return {date.fromisoformat(key): tags.get(key, {}).get(DATA_VERSION, "") for key in synced}
+
+
+def landed_in_group(instance: DagsterInstance, run_id: str, asset: AssetKey) -> set[date]:
+    """Return the dates of `asset` that landed in any attempt of a run that was retried."""
+    group = instance.get_run_group(run_id)
+    runs = list(group[1]) if group else []
+    return {
+        date.fromisoformat(record.partition_key)
+        for run in runs
+        for record in instance.get_records_for_run(
+            run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION
+        ).records
+        if record.partition_key and record.asset_key == asset
+    }
 
 
 def metadata_of(record: EventLogRecord) -> dict[str, object]:

@@ -5,13 +5,24 @@ from contextlib import closing, contextmanager
 from datetime import date, timedelta
 from uuid import UUID
 
-from dagster import AssetExecutionContext, AssetMaterialization, Config, Failure, MetadataValue, Output
+from dagster import (
+    AssetExecutionContext,
+    AssetMaterialization,
+    Config,
+    Failure,
+    MetadataValue,
+    OpExecutionContext,
+    Output,
+)
 from pydantic import Field
 
+from engarde_pipeline.assets.history import DATA_VERSION, landed_in_group
 from engarde_pipeline.assets.metadata import counts_metadata, date_metadata
 from engarde_pipeline.assets.resources import BigQuery, Postgres
+from engarde_pipeline.bigquery.changes import MISSING_TABLE, read_versions
 from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.extraction import Source
+from engarde_pipeline.bigquery.schema import SourceTable
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.metrics import MetricTable
 from engarde_pipeline.partitions import today
@@ -19,12 +30,19 @@ from engarde_pipeline.postgres.merge import Counts
 from engarde_pipeline.postgres.rejected import open_rejections
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.dates import FailedDate
+from engarde_pipeline.sync.faults import is_transient
 from engarde_pipeline.sync.side_by_side import sync_side_by_side
 
 PROVISIONAL_DAYS = 30
 """Platforms restate up to 28 days (Meta), 30 (Google)."""
 
 REJECTED_SHOWN = 20
+
+RETRY_NUMBER = "dagster/retry_number"
+"""The tag of a run that the daemon started again after a failure."""
+
+NO_RETRIES = {"dagster/max_retries": "0"}
+"""On a run whose failure would come back: `allow_retries=False` binds only an op's own retries."""
 
 # Dagster materializes every partition of a range when a step ends, or none: an asset cannot say which dates
 # landed (dagster issue 17836). We log each date's materialization ourselves, so the event that would be
@@ -65,9 +83,13 @@ def sync_partitions(
     failed: list[FailedDate] = []
     with explained():
         source = bigquery.open_source()
-        if table.optional and not _exists(source, table):
+        source_table = _inspect(source, table)
+        if source_table is None:
             _mark_without_source(context, table, dates)
             return Output(None, metadata={_EVENTS_ALREADY_LOGGED: True})
+        # Before anything is read: what changes during the read has another version, and is read again.
+        versions = read_versions(source, source_table, dates)
+        dates = _not_landed_before(context, dates)
         run_id = UUID(context.run.run_id)
         writers = load_pipeline_settings().engarde_writers
         outcomes = sync_side_by_side(
@@ -87,6 +109,7 @@ def sync_partitions(
                         partition=outcome.day.isoformat(),
                         description=f"{number} of {len(dates)}: {outcome.merged.counts.sentence}",
                         metadata=date_metadata(table, outcome, rejected, is_provisional(outcome.day)),
+                        tags=_version_tags(versions.of(outcome.day)),
                     )
                 )
     if failed:
@@ -98,12 +121,20 @@ def sync_partitions(
 def explained() -> Iterator[None]:
     """Show a person what is wrong and what to do, instead of a stack trace.
 
-    Our errors are faults of configuration, data or schema: trying again at once would not help.
+    The run is retried only after what is transient (rule 9): most of our errors are faults of configuration, data
+    or schema, which would come back.
     """
     try:
         yield
     except EngardeError as error:
+        if not is_transient(error):
+            _give_up()
         raise Failure(description=str(error), allow_retries=False) from error
+
+
+def _give_up() -> None:
+    context = OpExecutionContext.get()
+    context.instance.add_run_tags(context.run.run_id, NO_RETRIES)
 
 
 def is_provisional(day: date) -> bool:
@@ -122,20 +153,43 @@ def _mark_without_source(context: AssetExecutionContext, table: MetricTable, dat
                 partition=day.isoformat(),
                 description=note,
                 metadata={**counts_metadata(Counts()), "source_table": "missing"},
+                tags=_version_tags(MISSING_TABLE),
             )
         )
 
 
-def _exists(source: Source, table: MetricTable) -> bool:
+def _inspect(source: Source, table: MetricTable) -> SourceTable | None:
+    """Return the source table, None where an optional one is not there."""
     try:
-        source.inspect(table)
+        return source.inspect(table)
     except TableMissing:
-        return False
-    return True
+        if not table.optional:
+            raise
+        return None
+
+
+def _version_tags(version: str | None) -> dict[str, str]:
+    # The numbers of a date are BigQuery's partition at this version: that is what Dagster calls a data version.
+    return {DATA_VERSION: version} if version else {}
+
+
+def _not_landed_before(context: AssetExecutionContext, dates: list[date]) -> list[date]:
+    """Return the dates that no earlier attempt of a retried run has landed."""
+    if RETRY_NUMBER not in context.run.tags:
+        return dates
+    landed = landed_in_group(context.instance, context.run.run_id, context.asset_key)
+    left = [day for day in dates if day not in landed]
+    context.log.info(f"{len(dates) - len(left)} of {len(dates)} dates landed before the run was retried.")
+    return left
 
 
 def failure(failed: list[FailedDate], asked: int) -> Failure:
-    """Return the failure of a sync that names the dates which did not land, and why."""
+    """Return the failure of a sync that names the dates which did not land, and why.
+
+    The run is not retried unless one of them may land the next time.
+    """
+    if not any(is_transient(outcome.error) for outcome in failed):
+        _give_up()
     days = ", ".join(outcome.day.isoformat() for outcome in failed)
     reasons = "\n".join(f"* {outcome.day}: {outcome.error}" for outcome in failed)
     return Failure(

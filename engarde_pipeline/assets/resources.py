@@ -13,6 +13,7 @@ from engarde_pipeline.bigquery.client import create_client
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.postgres import migrate
 from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.usage import add_bytes
 from engarde_pipeline.settings import load_settings
 
 
@@ -26,8 +27,17 @@ class BigQuery(BigQueryResource):
             yield client
 
     def open_source(self) -> Source:
-        """Return the dataset to read from; see `Source`."""
-        return Source(load_settings())
+        """Return the dataset to read from, with the bytes it reads counted; see `Source`."""
+        settings = load_settings()
+        database_url = settings.database_url.get_secret_value()
+
+        def count_bytes(read: int) -> None:
+            # A connection of its own: what was read counts whatever becomes of the sync.
+            if read:
+                with connect(database_url) as connection:
+                    add_bytes(connection, read)
+
+        return Source(settings, count_bytes)
 
 
 class Postgres(ConfigurableResource[None]):

@@ -16,7 +16,7 @@ from google.cloud.bigquery_storage_v1.services.big_query_read.transports import 
 from google.oauth2 import service_account
 from requests import exceptions as http_errors
 
-from engarde_pipeline.bigquery.errors import AccessDenied, SourceError, SourceUnavailable
+from engarde_pipeline.bigquery.errors import AccessDenied, QuotaUsedUp, SourceError, SourceUnavailable
 from engarde_pipeline.settings import Settings
 
 CALL_SECONDS = 10.0
@@ -93,7 +93,8 @@ def _explained(error: Exception, what: str) -> SourceError:
     reason, sentence = _reason(cause), _sentence(cause)
     # Google says 403 for a used-up quota too: the reason tells it from a missing role.
     if reason in _NO_QUOTA:
-        return SourceUnavailable(
+        kind = QuotaUsedUp if reason == "quotaExceeded" else SourceUnavailable
+        return kind(
             f"BigQuery's quota is used up, about {what}: {sentence}. Try again in ten minutes or later; if it"
             " comes back, ask for more quota in the Google Cloud console."
         )

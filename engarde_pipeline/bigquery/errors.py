@@ -21,3 +21,7 @@ class AccessDenied(SourceError):
 
 class SourceUnavailable(SourceError):
     """BigQuery does not answer: no network, a refused connection, or a deadline that ran out."""
+
+
+class QuotaUsedUp(SourceUnavailable):
+    """The project's quota is used up: it comes back in ten minutes or at midnight, not at once."""

@@ -6,7 +6,7 @@ give the same rows with the same columns; summing them is the merge's business, 
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -76,7 +76,9 @@ class Source:
     The Storage Read API comes first, a query where that cannot be.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, count_bytes: Callable[[int], None] | None = None) -> None:
+        """`count_bytes` is told of the bytes of every read, as soon as BigQuery says how many there are."""
+        self._count_bytes = count_bytes or (lambda _: None)
         self.client = create_client(settings)
         self._settings = settings
         self._dataset = bigquery.DatasetReference(settings.bigquery_project_id, settings.bigquery_dataset_id)
@@ -126,6 +128,7 @@ class Source:
             logger.warning("Reading %s by a query: the Storage Read API answers %s", table, error)
             return None
         extraction = Extraction(iter(()), "storage_read_api", session.estimated_total_bytes_scanned)
+        self._count_bytes(extraction.bytes_read)
 
         schema = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
 
@@ -148,6 +151,7 @@ class Source:
             with source_errors(f"table {table}"):
                 rows = _result(job)
                 extraction.bytes_read = job.total_bytes_processed or 0
+                self._count_bytes(job.total_bytes_billed or extraction.bytes_read)
                 for batch in rows.to_arrow_iterable():
                     yield batch.select(list(table.columns))
 
@@ -157,7 +161,10 @@ class Source:
     def query(self, query: str, parameters: Parameters, table: SourceTable) -> list[bigquery.Row]:
         """Return the few rows of an aggregate query over `table`; raises as `read` does."""
         with source_errors(f"table {table}"):
-            return list(_result(self._start_query(query, parameters, table)))
+            job = self._start_query(query, parameters, table)
+            rows = list(_result(job))
+            self._count_bytes(job.total_bytes_billed or 0)
+            return rows
 
     def _start_query(self, query: str, parameters: Parameters, table: SourceTable) -> bigquery.QueryJob:
         return self.client.query(

@@ -17,12 +17,20 @@ _FRACTIONAL = ("FLOAT64", "NUMERIC", "BIGNUMERIC")
 @dataclass(frozen=True)
 class SourceTable:
     """A checked source table: its full name, the columns to read with their types, and whether it is a
-    base table (which the Storage Read API can read) rather than a view."""
+    base table (which the Storage Read API can read) rather than a view.
+
+    `state` changes whenever a base table's rows do, and is empty where BigQuery tells nothing: of a view, and of
+    a table without rows (an emulator says that of every table). `is_partitioned` says whether each date is a
+    partition, and `buffered_rows` how many rows (an estimate) are still in the streaming buffer.
+    """
 
     metric_table: MetricTable
     reference: bigquery.TableReference
     columns: Mapping[str, str]
     is_base_table: bool
+    is_partitioned: bool = False
+    state: str = ""
+    buffered_rows: int = 0
 
     def __str__(self) -> str:
         return f"{self.reference.project}.{self.reference.dataset_id}.{self.reference.table_id}"
@@ -64,7 +72,27 @@ def inspect_table(
         reference=reference,
         columns={column: _type(fields[column]) for column in expected if column in fields},
         is_base_table=table.table_type == "TABLE",
+        is_partitioned=_has_daily_partitions(table),
+        state=_state(table),
+        buffered_rows=_buffered_rows(table),
     )
+
+
+def _has_daily_partitions(table: bigquery.Table) -> bool:
+    by = table.time_partitioning
+    return by is not None and by.type_ == "DAY" and (by.field or "").lower() == METRIC_DATE
+
+
+def _state(table: bigquery.Table) -> str:
+    if table.table_type != "TABLE" or not (table.num_rows or _buffered_rows(table)):
+        return ""
+    modified = f"{table.modified:%Y%m%dT%H%M%S.%f}" if table.modified else ""
+    return f"{modified}-{table.num_rows}-{table.num_bytes or 0}-{_buffered_rows(table)}"
+
+
+def _buffered_rows(table: bigquery.Table) -> int:
+    buffer = table.streaming_buffer
+    return int(buffer.estimated_rows or 0) if buffer else 0
 
 
 def _expected_columns(metric_table: MetricTable) -> Iterator[tuple[str, tuple[tuple[str, ...], bool]]]:

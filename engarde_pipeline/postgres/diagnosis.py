@@ -17,6 +17,7 @@ _NEEDED = {
     "campaign_asset_metrics": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "rejected_metric_rows": ("SELECT", "INSERT", "UPDATE"),
     "campaign_space_months": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "bigquery_usage": ("SELECT", "INSERT", "UPDATE"),
     "changed_dates": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }
 

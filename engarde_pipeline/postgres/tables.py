@@ -184,3 +184,10 @@ rejected_metric_rows = Table(
         postgresql_where=text("resolved_at IS NULL"),
     ),
 )
+
+bigquery_usage = Table(
+    "bigquery_usage",
+    metadata,
+    Column("day", Date, primary_key=True, comment="In UTC."),
+    Column("bytes_read", BigInteger, nullable=False),
+)

@@ -1,0 +1,25 @@
+"""The daily byte budget: what stops sensors and schedules before BigQuery costs more than was meant.
+
+A person's own sync is not stopped.
+"""
+
+from engarde_pipeline.assets.resources import Postgres
+from engarde_pipeline.postgres.usage import bytes_today
+from engarde_pipeline.settings import load_pipeline_settings
+
+
+def why_not(postgres: Postgres, planned_bytes: int) -> str | None:
+    """Return why `planned_bytes` may not be read today, or None if they may.
+
+    Raises:
+        DatabaseUnavailable, SchemaNotCurrent: the bytes read so far cannot be looked up.
+    """
+    budget = load_pipeline_settings().engarde_daily_bytes
+    with postgres.connect() as connection:
+        used = bytes_today(connection)
+    if used + planned_bytes <= budget and used < budget:
+        return None
+    return (
+        f"The daily budget stops this: {used:,} bytes are read today (UTC), {planned_bytes:,} would be, of"
+        f" {budget:,}. Raise ENGARDE_DAILY_BYTES, sync by hand, or wait for tomorrow."
+    )

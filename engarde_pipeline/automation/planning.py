@@ -1,0 +1,59 @@
+"""The plan of this moment: BigQuery's metadata beside Dagster's history."""
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+
+from dagster import AssetKey, DagsterInstance
+
+from engarde_pipeline.assets.history import synced_versions
+from engarde_pipeline.bigquery.changes import MISSING_TABLE, Versions, read_versions
+from engarde_pipeline.bigquery.errors import TableMissing
+from engarde_pipeline.bigquery.extraction import Source
+from engarde_pipeline.bigquery.schema import SourceTable
+from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.partitions import daily, today
+from engarde_pipeline.settings import load_pipeline_settings
+from engarde_pipeline.sync.plan import PlannedDate, plan_dates
+
+TABLES = (CAMPAIGN_METRICS, ASSET_METRICS)
+
+NO_TABLE = Versions({}, MISSING_TABLE)
+"""The versions of an optional table that BigQuery does not have: its dates are marked as such, once."""
+
+
+def window() -> list[date]:
+    """Return the dates that are kept in step with BigQuery, oldest first."""
+    days = (today() - timedelta(days=n) for n in reversed(range(load_pipeline_settings().engarde_window_days)))
+    return [day for day in days if day >= daily.start.date()]
+
+
+def inspect_tables(source: Source) -> dict[MetricTable, SourceTable | None]:
+    """Return the source tables, None for an optional one that is not there; free of charge.
+
+    Raises:
+        SourceError: BigQuery cannot be read as it is.
+    """
+    found: dict[MetricTable, SourceTable | None] = {}
+    for table in TABLES:
+        try:
+            found[table] = source.inspect(table)
+        except TableMissing:
+            if not table.optional:
+                raise
+            found[table] = None
+    return found
+
+
+def current_plan(
+    instance: DagsterInstance, source: Source, tables: Mapping[MetricTable, SourceTable | None]
+) -> list[PlannedDate]:
+    """Return the dates of `tables` to sync now; asks BigQuery for partition metadata only.
+
+    Raises:
+        SourceError: BigQuery cannot be read as it is.
+    """
+    due: list[PlannedDate] = []
+    for table, found in tables.items():
+        versions = read_versions(source, found, window()) if found else NO_TABLE
+        due += plan_dates(table, window(), versions, synced_versions(instance, AssetKey(table.target)))
+    return [planned for planned in due if daily.start.date() <= planned.day <= today()]

@@ -1,0 +1,126 @@
+"""Which dates changed: what BigQuery's metadata says, so that unchanged dates cost no query on the metrics tables.
+
+A version is a short string of modification time, rows and bytes. Two that differ mean "look again", in whatever
+direction: BigQuery's partition times can move backwards when data is deleted (rule 6).
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+from google.api_core import exceptions as google_errors
+from google.cloud import bigquery
+
+from engarde_pipeline.bigquery.client import CALL_SECONDS, RETRY, source_errors
+from engarde_pipeline.bigquery.errors import SourceError, SourceUnavailable
+from engarde_pipeline.bigquery.extraction import Source
+from engarde_pipeline.bigquery.schema import SourceTable
+
+logger = logging.getLogger(__name__)
+
+EMPTY = "none"
+"""The version of a date that has no partition."""
+
+MISSING_TABLE = "missing"
+"""The version of every date of an optional table that is not there."""
+
+# One row per partition and storage tier. Bills BigQuery's minimum, 10 MB, whatever the table's size.
+_PARTITIONS = """
+SELECT partition_id,
+       MAX(last_modified_time) AS modified,
+       SUM(total_rows) AS total_rows,
+       SUM(total_logical_bytes) AS total_bytes
+FROM `{project}.{dataset}.INFORMATION_SCHEMA.PARTITIONS`
+WHERE table_name = @table
+GROUP BY partition_id
+"""
+
+
+@dataclass(frozen=True)
+class Versions:
+    """The versions of a table's dates; `tells_dates` is False where BigQuery knows only the table as a whole."""
+
+    by_date: Mapping[date, str]
+    otherwise: str | None
+    tells_dates: bool = True
+    bytes_by_date: Mapping[date, int] = field(default_factory=dict)
+
+    def of(self, day: date) -> str | None:
+        """Return the version of a date; None where it was not looked at."""
+        return self.by_date.get(day, self.otherwise)
+
+
+def read_versions(source: Source, table: SourceTable, dates: Sequence[date]) -> Versions:
+    """Return the versions of `dates`, and of every other date where one query tells them all.
+
+    A view, or a table without daily partitions, has the same version for all dates: the table's state, or the
+    current hour where BigQuery tells not even that, as for a view.
+
+    Raises:
+        SourceUnavailable: BigQuery does not answer.
+    """
+    if not table.is_partitioned:
+        return Versions({}, table.state or _this_hour(), tells_dates=False)
+    try:
+        return _by_query(source, table)
+    except SourceUnavailable:
+        raise
+    except SourceError as error:
+        logger.warning("Asking for the partitions of %s one by one: %s", table, error)
+    return Versions(dict(_one_by_one(source, table, dates)), None)
+
+
+def _by_query(source: Source, table: SourceTable) -> Versions:
+    rows = source.query(
+        _PARTITIONS.format(project=table.reference.project, dataset=table.reference.dataset_id),
+        [bigquery.ScalarQueryParameter("table", "STRING", table.reference.table_id)],
+        table,
+    )
+    by_date: dict[date, str] = {}
+    bytes_by_date: dict[date, int] = {}
+    for row in rows:
+        # `__UNPARTITIONED__` is the streaming buffer, see below; rows in `__NULL__` belong to no date.
+        if row["partition_id"].startswith("__"):
+            continue
+        day = datetime.strptime(row["partition_id"], "%Y%m%d").replace(tzinfo=UTC).date()
+        by_date[day] = _version(row["modified"], row["total_rows"], row["total_bytes"])
+        bytes_by_date[day] = row["total_bytes"] or 0
+    by_date.update(_buffered(table, {day: by_date.get(day, EMPTY) for day in _recent()}))
+    return Versions(by_date, EMPTY, bytes_by_date=bytes_by_date)
+
+
+def _one_by_one(source: Source, table: SourceTable, dates: Sequence[date]) -> Iterator[tuple[date, str]]:
+    found: dict[date, str] = {}
+    for day in dates:
+        with source_errors(f"table {table}"):
+            try:
+                partition = source.client.get_table(f"{table}${day:%Y%m%d}", retry=RETRY, timeout=CALL_SECONDS)
+                found[day] = _version(partition.modified, partition.num_rows, partition.num_bytes)
+            except google_errors.NotFound:
+                found[day] = EMPTY
+    yield from {**found, **_buffered(table, {day: found[day] for day in _recent() if day in found})}.items()
+
+
+def _buffered(table: SourceTable, versions: Mapping[date, str]) -> dict[date, str]:
+    """Add the streaming buffer to the versions of the dates its rows most likely have.
+
+    Once they settle, the partitions they settle in change themselves.
+    """
+    if not table.buffered_rows:
+        return {day: version for day, version in versions.items() if version != EMPTY}
+    return {day: f"{version}+{table.buffered_rows}" for day, version in versions.items()}
+
+
+def _recent() -> tuple[date, date]:
+    today = datetime.now(UTC).date()
+    return today - timedelta(days=1), today
+
+
+def _version(modified: datetime | None, rows: int | None, size: int | None) -> str:
+    moment = f"{modified:%Y%m%dT%H%M%S.%f}" if modified else ""
+    return f"{moment}-{rows or 0}-{size or 0}"
+
+
+def _this_hour() -> str:
+    return f"hour-{datetime.now(UTC):%Y%m%dT%H}"

@@ -1,0 +1,46 @@
+"""Rejected records that the application's tables resolve by now: someone added what was missing."""
+
+from datetime import date
+
+import psycopg
+
+from engarde_pipeline.metrics import MetricTable, RejectReason
+
+# Whether a sync will indeed load them is for the merge to say; this only finds the dates worth another look.
+_MAPPED = """
+SELECT j.metric_date, array_agg(j.id::text)
+FROM rejected_metric_rows j
+WHERE j.table_name = %(table)s
+  AND j.resolved_at IS NULL
+  AND CASE j.reason_code
+          WHEN %(unknown_tenant)s THEN EXISTS (
+              SELECT FROM tenants t WHERE t.id::text = j.keys ->> 'tenant_id'
+          )
+          WHEN %(campaign_not_mapped)s THEN EXISTS (
+              SELECT FROM campaign_spaces c
+              WHERE c.external_campaign_id = j.keys ->> 'campaign_id'
+                AND c.platform = j.keys ->> 'platform'
+                AND c.tenant_id::text = coalesce(j.keys ->> 'tenant_id', c.tenant_id::text)
+          )
+          WHEN %(asset_not_mapped)s THEN EXISTS (
+              SELECT FROM campaign_assets a
+              JOIN campaign_spaces c ON c.id = a.campaign_space_id
+              WHERE a.external_asset_id = j.keys ->> 'asset_id'
+                AND c.external_campaign_id = j.keys ->> 'campaign_id'
+                AND c.platform = j.keys ->> 'platform'
+                AND c.tenant_id::text = coalesce(j.keys ->> 'tenant_id', c.tenant_id::text)
+          )
+      END
+GROUP BY j.metric_date
+"""
+
+
+def mapped_rejections(connection: psycopg.Connection, table: MetricTable) -> dict[date, list[str]]:
+    """Return, by date, the ids of open rejected records whose tenant, campaign or asset exists now."""
+    reasons = {
+        "unknown_tenant": RejectReason.UNKNOWN_TENANT,
+        "campaign_not_mapped": RejectReason.CAMPAIGN_NOT_MAPPED,
+        "asset_not_mapped": RejectReason.ASSET_NOT_MAPPED,
+    }
+    values = {"table": table.source, **{name: str(reason) for name, reason in reasons.items()}}
+    return dict(connection.execute(_MAPPED, values).fetchall())

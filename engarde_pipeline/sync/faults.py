@@ -1,0 +1,18 @@
+"""Which faults pass by themselves (rule 9): only after these is a run worth another attempt."""
+
+import psycopg
+
+from engarde_pipeline.bigquery.errors import QuotaUsedUp, SourceUnavailable
+from engarde_pipeline.postgres.connection import DatabaseUnavailable
+from engarde_pipeline.postgres.locks import DatesLocked
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same sync may succeed a little later.
+
+    BigQuery: no answer, dropped connections, rate limits, 5xx; not a used-up quota, which lasts. Postgres: a
+    restart, a lost connection, serialization failures and deadlocks (psycopg's OperationalError), a date that
+    another sync holds.
+    """
+    transient = (SourceUnavailable, DatabaseUnavailable, DatesLocked, psycopg.OperationalError)
+    return isinstance(error, transient) and not isinstance(error, QuotaUsedUp)
