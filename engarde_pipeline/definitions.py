@@ -12,6 +12,7 @@ from engarde_pipeline.assets.checks import (
 )
 from engarde_pipeline.assets.resources import BigQuery, Postgres
 from engarde_pipeline.assets.sources import bigquery_asset_metrics, bigquery_campaign_metrics
+from engarde_pipeline.automation.alerts.sensor import alerts
 from engarde_pipeline.automation.change_sensor import changed_dates
 from engarde_pipeline.automation.mapping_sensor import arrived_mappings
 from engarde_pipeline.automation.performance_sync import performance_sync
@@ -32,7 +33,7 @@ defs = Definitions(
     ],
     asset_checks=[campaign_metrics_checks, campaign_asset_metrics_checks, totals_equal_rows],
     jobs=[performance_sync, slice_sync, totals],
-    sensors=[changed_dates, arrived_mappings, left_totals],
+    sensors=[changed_dates, arrived_mappings, left_totals, alerts],
     schedules=[hourly_sync, nightly_reconciliation],
     resources={"bigquery": BigQuery(), "postgres": Postgres()},
     # Steps are short and share their connections' cost: a process for each would cost seconds.

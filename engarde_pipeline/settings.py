@@ -96,6 +96,31 @@ class PipelineSettings(BaseSettings):
         gt=0,
         description="How many bytes BigQuery may read a day (UTC) for scheduled and sensor syncs together.",
     )
+    engarde_dagster_url: Annotated[str, AfterValidator(_http_url)] = Field(
+        default="http://127.0.0.1:3000", description="Where people open the Dagster UI: alerts link to it."
+    )
+    engarde_alert_webhook_url: SecretStr | None = Field(
+        default=None, description="Alerts are posted here as JSON."
+    )
+    engarde_alert_slack_url: SecretStr | None = Field(
+        default=None, description="Alerts go to Slack through this incoming webhook."
+    )
+    engarde_alert_pagerduty_key: SecretStr | None = Field(
+        default=None, description="Alerts go to PagerDuty with this integration (routing) key, Events API v2."
+    )
+    engarde_alert_pagerduty_url: Annotated[str, AfterValidator(_http_url)] = Field(
+        default="https://events.pagerduty.com",
+        description="PagerDuty's address; https://events.eu.pagerduty.com for accounts in the EU.",
+    )
+    engarde_alert_smtp_url: SecretStr | None = Field(
+        default=None, description="Alerts are mailed through this server, smtp://user:password@host:587."
+    )
+    engarde_alert_email_from: str = Field(
+        default="engarde@localhost", description="Who the mailed alerts come from."
+    )
+    engarde_alert_email_to: str | None = Field(
+        default=None, description="Who gets the mailed alerts, separated by commas."
+    )
     engarde_maximum_bytes_billed: int = Field(
         default=100 * 1024**3, gt=0, description="No single BigQuery query may bill more bytes than this."
     )

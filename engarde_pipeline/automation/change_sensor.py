@@ -1,4 +1,4 @@
-"""changed_dates: every minute, the dates whose partitions changed in BigQuery are synced again.
+"""changed_dates: twice a minute, the dates whose partitions changed in BigQuery are synced again.
 
 A sensor of our own, not Dagster's observable sources with automation conditions: those observe all partitions or
 none, ask for one run per partition, and do not know that a run over a range is already on its way. What they do
@@ -54,7 +54,7 @@ class _Cursor:
 
 @sensor(
     job=performance_sync,
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
     description="Sync the dates whose BigQuery partitions changed, and those never synced. Looks at free table"
     " metadata, at partition metadata only when a table changed, and never at the metrics themselves.",

@@ -1,23 +1,18 @@
-"""arrived_mappings: when campaigns or assets are added in Postgres, the dates that lacked them are synced again."""
-
-from hashlib import sha256
+"""arrived_mappings: when campaigns or assets are added in Postgres, dates that lacked them are synced again."""
 
 from dagster import DefaultSensorStatus, SensorEvaluationContext, SensorResult, sensor
 
 from engarde_pipeline.assets.resources import Postgres
 from engarde_pipeline.automation.budget import why_not
 from engarde_pipeline.automation.performance_sync import performance_sync
-from engarde_pipeline.automation.planning import TABLES
+from engarde_pipeline.automation.planning import mapped_dates
 from engarde_pipeline.automation.requests import described, not_under_way, run_requests
 from engarde_pipeline.errors import EngardeError
-from engarde_pipeline.partitions import daily, today
-from engarde_pipeline.postgres.mapped import mapped_rejections
-from engarde_pipeline.sync.plan import MAPPED, PlannedDate
 
 
 @sensor(
     job=performance_sync,
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
     description="Sync the dates whose rejected records can be loaded now, since their tenant, campaign or asset"
     " was added in Postgres.",
@@ -26,12 +21,7 @@ def arrived_mappings(context: SensorEvaluationContext, postgres: Postgres) -> Se
     """Ask for the dates with rejected records that can be resolved now, once per set of records."""
     try:
         with postgres.connect() as connection:
-            due = [
-                PlannedDate(table, day, MAPPED, _version(rejections))
-                for table in TABLES
-                for day, rejections in mapped_rejections(connection, table).items()
-                if daily.start.date() <= day <= today()
-            ]
+            due = mapped_dates(connection)
         ready = not_under_way(context.instance, due)
         if not ready:
             return SensorResult(
@@ -44,7 +34,3 @@ def arrived_mappings(context: SensorEvaluationContext, postgres: Postgres) -> Se
     except EngardeError as error:
         return SensorResult(skip_reason=f"Postgres cannot be asked: {error}")
     return SensorResult(run_requests=run_requests(ready))
-
-
-def _version(rejections: list[str]) -> str:
-    return sha256(" ".join(sorted(rejections)).encode()).hexdigest()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import date, timedelta
 
+import psycopg
 from dagster import AssetKey, DagsterInstance
 
 from engarde_pipeline.assets.history import synced_versions
@@ -12,8 +13,9 @@ from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.bigquery.schema import SourceTable
 from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.partitions import daily, today
+from engarde_pipeline.postgres.mapped import mapped_rejections
 from engarde_pipeline.settings import load_pipeline_settings
-from engarde_pipeline.sync.plan import PlannedDate, plan_dates
+from engarde_pipeline.sync.plan import MAPPED, PlannedDate, plan_dates
 
 TABLES = (CAMPAIGN_METRICS, ASSET_METRICS)
 
@@ -57,3 +59,13 @@ def current_plan(
         versions = read_versions(source, found, window()) if found else NO_TABLE
         due += plan_dates(table, window(), versions, synced_versions(instance, AssetKey(table.target)))
     return [planned for planned in due if daily.start.date() <= planned.day <= today()]
+
+
+def mapped_dates(connection: psycopg.Connection) -> list[PlannedDate]:
+    """Return the dates with rejected records whose tenant, campaign or asset was added in Postgres since."""
+    return [
+        PlannedDate(table, day, MAPPED, " ".join(sorted(rejections)))
+        for table in TABLES
+        for day, rejections in mapped_rejections(connection, table).items()
+        if daily.start.date() <= day <= today()
+    ]

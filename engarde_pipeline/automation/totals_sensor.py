@@ -28,7 +28,7 @@ totals = define_asset_job(
 
 @sensor(
     job=totals,
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
     description="Bring the totals up to date when a sync changed dates and ended without doing it.",
 )

@@ -13,8 +13,13 @@ from engarde_pipeline.cli.terminal import console
 if TYPE_CHECKING:
     from dagster import DagsterInstance, EventLogRecord
 
+    from engarde_pipeline.settings import Settings
+
 _WIDE = 100
 """From this width on there is room for everything: revenue, years, cents."""
+
+
+_DAYS_OF_BYTES = 7
 
 
 def status(
@@ -42,6 +47,7 @@ def status(
         missing = len([day for day in dates if day not in campaigns])
         console.print(f"{days - missing} of {days} dates are synced, {missing} are missing.")
         _print_last_run(instance)
+        _print_bytes(settings)
         print_rejected(settings, dates[::-1])
 
 
@@ -93,3 +99,14 @@ def _print_last_run(instance: "DagsterInstance") -> None:
         f" UTC: {run.status.value.lower()}.",
         highlight=False,
     )
+
+
+def _print_bytes(settings: "Settings") -> None:
+    from engarde_pipeline.postgres.connection import connect
+    from engarde_pipeline.postgres.usage import bytes_by_day
+
+    with connect(settings.database_url.get_secret_value()) as connection:
+        read = bytes_by_day(connection, _DAYS_OF_BYTES)
+    budget = settings.engarde_daily_bytes
+    days = ", ".join(f"{day:%m-%d} {size:,}" for day, size in read.items()) or "none"
+    console.print(f"Bytes read from BigQuery (budget {budget:,} a day): {days}.", highlight=False)

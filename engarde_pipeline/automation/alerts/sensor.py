@@ -1,0 +1,87 @@
+"""alerts: every minute, what is wrong now beside what was wrong before; an incident is told once, and its end."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+
+from dagster import DagsterInstance, DefaultSensorStatus, SensorEvaluationContext, SensorResult, sensor
+
+from engarde_pipeline.assets.resources import BigQuery, Postgres
+from engarde_pipeline.automation.alerts.channels import configured_channels, tell
+from engarde_pipeline.automation.alerts.conditions import (
+    budget_nearly_used,
+    failed_in_a_row,
+    many_rejected,
+    running_long,
+)
+from engarde_pipeline.automation.alerts.freshness import LOOK_EVERY, due_since, freshness_lost
+from engarde_pipeline.automation.alerts.incidents import Incident
+from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.settings import load_pipeline_settings
+
+
+@dataclass
+class Known:
+    """What is known between two ticks: the open incidents, and since when which dates have been due."""
+
+    incidents: dict[str, Incident] = field(default_factory=dict)
+    due_since: dict[str, float] = field(default_factory=dict)
+    looked_at: float = 0
+
+    @classmethod
+    def read(cls, text: str | None) -> "Known":
+        """Return what `write` gave."""
+        if not text:
+            return cls()
+        found = json.loads(text)
+        incidents = {key: Incident(**values) for key, values in found["incidents"].items()}
+        return cls(incidents, found["due_since"], found["looked_at"])
+
+    def write(self) -> str:
+        """Return it as a cursor."""
+        return json.dumps(asdict(self))
+
+
+@sensor(
+    minimum_interval_seconds=60,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Tell on-call, once per incident and when it is over: three failed syncs in a row, a sync longer"
+    " than ten minutes, more than 5 % rejected, 80 % of the byte budget, an hour behind BigQuery.",
+)
+def alerts(context: SensorEvaluationContext, bigquery: BigQuery, postgres: Postgres) -> SensorResult:
+    """Compare the incidents of now with those known, and tell the difference."""
+    now = datetime.now(UTC)
+    known = Known.read(context.cursor)
+    if now.timestamp() - known.looked_at >= LOOK_EVERY.total_seconds():
+        known.due_since = due_since(context.instance, bigquery, known.due_since, now)
+        known.looked_at = now.timestamp()
+    found = current_incidents(context.instance, postgres, known, now)
+    channels = configured_channels(load_pipeline_settings())
+    told = []
+    for key in found.keys() - known.incidents.keys():
+        tell(channels, found[key], is_over=False)
+        told.append(found[key].title)
+    for key in known.incidents.keys() - found.keys():
+        tell(channels, known.incidents[key], is_over=True)
+        told.append(f"over: {known.incidents[key].title}")
+    known.incidents = found
+    words = f"Told: {'; '.join(told)}." if told else f"Nothing new; {len(found)} incidents are open."
+    return SensorResult(skip_reason=words, cursor=known.write())
+
+
+def current_incidents(
+    instance: DagsterInstance, postgres: Postgres, known: Known, now: datetime
+) -> dict[str, Incident]:
+    """Return the incidents there are now, by key; without Postgres, the budget's state is the last one known."""
+    found = [
+        *failed_in_a_row(instance),
+        *running_long(instance, now),
+        *many_rejected(instance),
+        *freshness_lost(known.due_since, now),
+    ]
+    try:
+        with postgres.connect() as connection:
+            found += budget_nearly_used(connection, load_pipeline_settings().engarde_daily_bytes)
+    except EngardeError:
+        found += [incident for incident in known.incidents.values() if incident.key == "budget"]
+    return {incident.key: incident for incident in found}

@@ -1,0 +1,48 @@
+"""`engarde plan`: which dates would be synced now, and why."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from engarde_pipeline.cli.servers import dagster_instance, servers
+from engarde_pipeline.cli.terminal import console
+
+
+def plan(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per table and date.")] = False,
+) -> None:
+    """Show which dates are due and the reason for each: what the sensor asks for, and the hourly schedule.
+
+    Reads metadata only, never the metrics; changes nothing.
+    """
+    from engarde_pipeline.automation.planning import current_plan, inspect_tables, mapped_dates
+    from engarde_pipeline.bigquery.extraction import Source
+    from engarde_pipeline.postgres import migrate
+    from engarde_pipeline.postgres.connection import connect
+
+    with servers() as settings, dagster_instance() as instance:
+        database_url = settings.database_url.get_secret_value()
+        migrate.check(database_url)
+        source = Source(settings)
+        due = current_plan(instance, source, inspect_tables(source))
+        with connect(database_url) as connection:
+            due += mapped_dates(connection)
+    due.sort(key=lambda planned: (planned.day, planned.table.source))
+    if as_json:
+        rows = [
+            {"table": p.table.source, "date": p.day.isoformat(), "reason": p.reason, "version": p.version}
+            for p in due
+        ]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    if not due:
+        console.print("Nothing is due: every date is as BigQuery's metadata says.")
+        return
+    table = Table("date", "table", "reason", box=box.SIMPLE_HEAD, show_edge=False)
+    for planned in due:
+        table.add_row(str(planned.day), planned.table.source, planned.reason)
+    console.print(table)
+    console.print("The sensor and the schedules sync these; `engarde sync` does it now.")

@@ -1,0 +1,59 @@
+"""Under the real daemon: BigQuery changes, and Postgres follows by itself."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+
+from engarde_pipeline.partitions import today
+from engarde_pipeline_tests.automation.bigquery_times import Times
+from engarde_pipeline_tests.automation.daemon import eventually, running_daemon
+from engarde_pipeline_tests.bigquery.faulty import HANGS_UP, refusal
+from engarde_pipeline_tests.shop import Shop
+
+YESTERDAY, TODAY = today() - timedelta(days=1), today()
+
+
+def clicks(shop: Shop) -> int:
+    return sum(int(row["clicks"]) for row in shop.world.rows())
+
+
+@pytest.mark.xdist_group("daemon")
+def test_postgres_follows_bigquery_through_changes_faults_and_mappings(
+    shop: Shop, times: Times, instance: DagsterInstance, tmp_path: Path
+) -> None:
+    world = shop.world
+    shop.load(YESTERDAY, TODAY)
+    unmapped = {"tenant_id": str(shop.tenant), "campaign_id": "c3", "platform": "meta", "clicks": 1000}
+    world.load([{**unmapped, "metric_date": YESTERDAY}])
+    for table in ("campaign_metrics", "asset_metrics"):
+        times.touch(table, YESTERDAY, TODAY)
+    with running_daemon(tmp_path / "daemon.log"):
+        # A fresh install: the last thirty dates, and the totals, without anybody asking.
+        eventually(lambda: clicks(shop) == 40, "the first sync")
+
+        # A restated date, while BigQuery is overloaded, too fast asked, and drops connections.
+        times.proxy.fail("POST", refusal(503, "backendError", "Retrying may solve the problem."), times=2)
+        times.proxy.fail("GET", refusal(403, "rateLimitExceeded", "Exceeded rate limits."), times=1)
+        times.proxy.fail("POST", HANGS_UP, times=1)
+        restated = f"metric_date = '{YESTERDAY}' AND campaign_id <> 'c3'"
+        world.execute(f"UPDATE {world.dataset}.campaign_metrics SET clicks = 15 WHERE {restated}")
+        times.touch("campaign_metrics", YESTERDAY)
+        eventually(lambda: clicks(shop) == 50, "the restated date")
+
+        # A campaign is added in Postgres: its rejected rows come, though BigQuery has not changed.
+        assert world.reasons() == ["campaign_not_mapped"]
+        world.campaign(shop.tenant, "c3")
+        eventually(lambda: world.reasons() == [], "the mapped campaign")
+        assert clicks(shop) == 1050
+
+        eventually(lambda: _ended(instance), "the runs' ends")
+    totals = world.query("SELECT sum(total_clicks) AS clicks FROM campaign_spaces")[0]["clicks"]
+    assert totals == clicks(shop)
+    assert {run.status for run in instance.get_runs()} == {DagsterRunStatus.SUCCESS}
+
+
+def _ended(instance: DagsterInstance) -> bool:
+    unfinished = [DagsterRunStatus.QUEUED, DagsterRunStatus.STARTING, DagsterRunStatus.STARTED]
+    return not instance.get_runs(RunsFilter(statuses=unfinished))
