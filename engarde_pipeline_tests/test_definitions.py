@@ -94,10 +94,20 @@ def test_every_check_is_there_and_described() -> None:
     assert all(spec.description for spec in checks.values())
 
 
-def test_there_is_a_job_for_dates_and_one_for_slices() -> None:
+def test_there_is_a_job_for_dates_one_for_slices_and_one_for_totals() -> None:
     jobs = {job.name: job.description for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
-    assert jobs.keys() == {"performance_sync", "slice_sync"}
+    assert jobs.keys() == {"performance_sync", "slice_sync", "totals"}
     assert all(jobs.values())
+
+
+def test_every_sensor_and_schedule_is_on_after_a_fresh_install_and_described() -> None:
+    sensors = {sensor.name: sensor for sensor in defs.sensors or ()}
+    schedules = {schedule.name: schedule for schedule in defs.schedules or ()}
+    assert sensors.keys() == {"changed_dates", "arrived_mappings", "left_totals", "alerts"}
+    assert schedules.keys() == {"hourly_sync", "nightly_reconciliation"}
+    for automation in (*sensors.values(), *schedules.values()):
+        assert automation.default_status.value == "RUNNING"  # type: ignore[union-attr]
+        assert automation.description  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("command", ["dagster definitions validate", "dg check defs"])

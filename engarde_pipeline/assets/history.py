@@ -3,10 +3,21 @@
 from collections.abc import Iterator, Sequence
 from datetime import date
 
-from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInstance, EventLogRecord
+from dagster import (
+    AssetKey,
+    AssetRecordsFilter,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    EventLogRecord,
+    RunsFilter,
+)
 
 DATA_VERSION = "dagster/data_version"
 """Dagster's own tag for which data a materialization holds: here, the version of BigQuery's partition."""
+
+ROOT_RUN = "dagster/root_run_id"
+"""The tag of a run that was started again: the first attempt."""
 
 COUNTS = (
     "records_processed",
@@ -45,16 +56,14 @@ def synced_versions(instance: DagsterInstance, asset: AssetKey) -> dict[date, st
     return {date.fromisoformat(key): tags.get(key, {}).get(DATA_VERSION, "") for key in synced}
 
 
-def landed_in_group(instance: DagsterInstance, run_id: str, asset: AssetKey) -> set[date]:
-    """Return the dates of `asset` that landed in any attempt of a run that was retried."""
-    group = instance.get_run_group(run_id)
-    runs = list(group[1]) if group else []
+def landed_before(instance: DagsterInstance, run: DagsterRun, asset: AssetKey) -> set[date]:
+    """Return the dates of `asset` that landed in the earlier attempts of a run that was retried."""
+    root = run.tags[ROOT_RUN]
+    attempts = [root, *(other.run_id for other in instance.get_runs(RunsFilter(tags={ROOT_RUN: root})))]
     return {
         date.fromisoformat(record.partition_key)
-        for run in runs
-        for record in instance.get_records_for_run(
-            run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION
-        ).records
+        for attempt in attempts
+        for record in instance.get_records_for_run(attempt, of_type=DagsterEventType.ASSET_MATERIALIZATION).records
         if record.partition_key and record.asset_key == asset
     }
 

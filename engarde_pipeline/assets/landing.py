@@ -16,7 +16,7 @@ from dagster import (
 )
 from pydantic import Field
 
-from engarde_pipeline.assets.history import DATA_VERSION, landed_in_group
+from engarde_pipeline.assets.history import DATA_VERSION, landed_before
 from engarde_pipeline.assets.metadata import counts_metadata, date_metadata
 from engarde_pipeline.assets.resources import BigQuery, Postgres
 from engarde_pipeline.bigquery.changes import MISSING_TABLE, read_versions
@@ -90,6 +90,8 @@ def sync_partitions(
         # Before anything is read: what changes during the read has another version, and is read again.
         versions = read_versions(source, source_table, dates)
         dates = _not_landed_before(context, dates)
+        if not dates:
+            return Output(None, metadata={**counts_metadata(landed), _EVENTS_ALREADY_LOGGED: True})
         run_id = UUID(context.run.run_id)
         writers = load_pipeline_settings().engarde_writers
         outcomes = sync_side_by_side(
@@ -177,7 +179,7 @@ def _not_landed_before(context: AssetExecutionContext, dates: list[date]) -> lis
     """Return the dates that no earlier attempt of a retried run has landed."""
     if RETRY_NUMBER not in context.run.tags:
         return dates
-    landed = landed_in_group(context.instance, context.run.run_id, context.asset_key)
+    landed = landed_before(context.instance, context.run, context.asset_key)
     left = [day for day in dates if day not in landed]
     context.log.info(f"{len(dates) - len(left)} of {len(dates)} dates landed before the run was retried.")
     return left

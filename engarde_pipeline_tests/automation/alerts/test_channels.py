@@ -3,14 +3,21 @@
 import json
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from engarde_pipeline.automation.alerts.channels import configured_channels, tell
 from engarde_pipeline.automation.alerts.incidents import Incident
@@ -35,6 +42,7 @@ class Server:
         self.received: list[tuple[str, Any]] = []
         self.status = 200
         self.url = ""
+        self.http: ThreadingHTTPServer
 
 
 @pytest.fixture
@@ -55,12 +63,39 @@ def server() -> Iterator[Server]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  http.server's name
             pass
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http = seen.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     seen.url = f"http://127.0.0.1:{http.server_port}"
     threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     yield seen
     http.shutdown()
     http.server_close()
+
+
+@pytest.fixture
+def secure_server(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The server behind TLS, which PagerDuty's client insists on, with a certificate this process trusts."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    server.url = f"https://localhost:{server.http.server_port}"
+    return server
 
 
 class _Mailbox(Message):
@@ -103,12 +138,14 @@ def test_slack_gets_the_incident_and_its_end(server: Server, monkeypatch: pytest
     assert f"Over: {INCIDENT.title}" in over["text"]
 
 
-def test_pagerduty_opens_one_incident_and_resolves_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pagerduty_opens_one_incident_and_resolves_it(
+    secure_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ENGARDE_ALERT_PAGERDUTY_KEY", "r" * 32)
-    monkeypatch.setenv("ENGARDE_ALERT_PAGERDUTY_URL", server.url)
+    monkeypatch.setenv("ENGARDE_ALERT_PAGERDUTY_URL", secure_server.url)
     assert _tell() == []
     assert _tell(is_over=True) == []
-    (path, opened), (_, over) = server.received
+    (path, opened), (_, over) = secure_server.received
     assert path == "/v2/enqueue"
     assert (opened["event_action"], over["event_action"]) == ("trigger", "resolve")
     assert opened["dedup_key"] == over["dedup_key"] == INCIDENT.key
