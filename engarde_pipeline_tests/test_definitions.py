@@ -106,8 +106,8 @@ def test_every_sensor_and_schedule_is_on_after_a_fresh_install_and_described() -
     assert sensors.keys() == {"changed_dates", "arrived_mappings", "left_totals", "alerts"}
     assert schedules.keys() == {"hourly_sync", "nightly_reconciliation"}
     for automation in (*sensors.values(), *schedules.values()):
-        assert automation.default_status.value == "RUNNING"  # type: ignore[union-attr]
-        assert automation.description  # type: ignore[union-attr]
+        assert automation.default_status.value == "RUNNING"
+        assert automation.description
 
 
 @pytest.mark.parametrize("command", ["dagster definitions validate", "dg check defs"])

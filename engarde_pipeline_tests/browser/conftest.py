@@ -32,6 +32,9 @@ def sample_world(configured: World, monkeypatch: pytest.MonkeyPatch) -> World:
     seed_postgres(configured.connection)
     fill_bigquery(configured.source.client, configured.dataset, today())
     monkeypatch.setenv("ENGARDE_FIRST_DATE", str(today() - timedelta(days=DATES - 1)))
+    # The day's bytes are used up: sensors and schedules keep still, and what a person starts goes on.
+    monkeypatch.setenv("ENGARDE_DAILY_BYTES", "1")
+    configured.connection.execute("INSERT INTO bigquery_usage VALUES ((now() AT TIME ZONE 'UTC')::date, 1)")
     return configured
 
 
