@@ -1,12 +1,17 @@
 """Under the real daemon: BigQuery changes, and Postgres follows by itself."""
 
+import os
+import signal
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
 
+from engarde_pipeline.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.partitions import today
+from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.locks import dates_locked
 from engarde_pipeline_tests.automation.bigquery_times import Times
 from engarde_pipeline_tests.automation.daemon import eventually, running_daemon
 from engarde_pipeline_tests.bigquery.faulty import HANGS_UP, refusal
@@ -20,7 +25,7 @@ def clicks(shop: Shop) -> int:
 
 
 @pytest.mark.xdist_group("daemon")
-def test_postgres_follows_bigquery_through_changes_faults_and_mappings(
+def test_postgres_follows_bigquery_through_changes_faults_mappings_and_a_kill(
     shop: Shop, times: Times, instance: DagsterInstance, tmp_path: Path
 ) -> None:
     world = shop.world
@@ -49,9 +54,35 @@ def test_postgres_follows_bigquery_through_changes_faults_and_mappings(
         assert clicks(shop) == 1050
 
         eventually(lambda: _ended(instance), "the runs' ends")
+
+        # A run that waits for a date another writer has is killed: it is noticed, and tried again.
+        with connect(world.database_url) as other, dates_locked(other, CAMPAIGN_METRICS, [TODAY]):
+            world.execute(f"UPDATE {world.dataset}.campaign_metrics SET clicks = 20 WHERE metric_date = '{TODAY}'")
+            times.touch("campaign_metrics", TODAY)
+            eventually(lambda: _waits_for_a_lock(shop), "a run that waits")
+            (killed,) = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
+            os.kill(_process_of(instance, killed.run_id), signal.SIGKILL)
+            eventually(lambda: not _waits_for_a_lock(shop), "the killed run's connection")
+        eventually(lambda: clicks(shop) == 1070, "the date of the killed run")
+        eventually(lambda: _ended(instance), "the runs' ends")
     totals = world.query("SELECT sum(total_clicks) AS clicks FROM campaign_spaces")[0]["clicks"]
     assert totals == clicks(shop)
-    assert {run.status for run in instance.get_runs()} == {DagsterRunStatus.SUCCESS}
+    failed = [run.run_id for run in instance.get_runs() if run.status is not DagsterRunStatus.SUCCESS]
+    assert failed == [killed.run_id]
+    assert world.query("SELECT pid FROM pg_locks WHERE locktype = 'advisory'") == []
+
+
+def _waits_for_a_lock(shop: Shop) -> bool:
+    return bool(shop.world.query("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+
+
+def _process_of(instance: DagsterInstance, run_id: str) -> int:
+    (pid,) = {
+        int(str(event.engine_event_data.metadata["pid"].value))
+        for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT)
+        if (event := entry.dagster_event) and "pid" in event.engine_event_data.metadata
+    }
+    return pid
 
 
 def _ended(instance: DagsterInstance) -> bool:

@@ -22,6 +22,7 @@ OURS = {
     "rejected_metric_rows",
     "campaign_space_months",
     "changed_dates",
+    "bigquery_usage",
 }
 THEIRS = {"tenants", "campaign_spaces", "campaign_assets"}
 

@@ -108,7 +108,8 @@ def _mail(server: str, sender: str, recipients: str, incident: Incident, is_over
     message["To"] = recipients
     message.set_content(incident.text(dagster_url))
     with smtplib.SMTP(address.hostname or "", address.port or 25, timeout=SECONDS) as smtp:
-        if smtp.has_extn("starttls") or address.scheme == "smtp+tls":
+        smtp.ehlo()
+        if smtp.has_extn("starttls"):
             smtp.starttls(context=ssl.create_default_context())
         if address.username:
             smtp.login(unquote(address.username), unquote(address.password or ""))
