@@ -85,6 +85,11 @@ class PipelineSettings(BaseSettings):
         le=16,
         description="Over how many connections to Postgres a range of dates is written side by side.",
     )
+    engarde_dates_per_run: int | None = Field(
+        default=None,
+        ge=1,
+        description="Split a backfill into runs of so many dates each; without it a backfill is one run.",
+    )
     engarde_maximum_bytes_billed: int = Field(
         default=100 * 1024**3, gt=0, description="No single BigQuery query may bill more bytes than this."
     )
