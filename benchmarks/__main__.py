@@ -1,5 +1,6 @@
 """`python -m benchmarks`: measure, show the table, write the report."""
 
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,14 +31,17 @@ def main(
     only: Annotated[
         str, typer.Option(help=f"Some measures only, with commas between: {', '.join(suite.MEASURES)}.")
     ] = "",
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the report's section although --only left something out.")
+    ] = False,
     directory: Annotated[
         Path | None, typer.Option(help="Where to work; default: the system's directory for temporary files.")
     ] = None,
 ) -> None:
     """Measure the pipeline beside the limit, the old design and a peer, in one run.
 
-    The report is written when everything was measured; with --only there is just the table. Ten million rows
-    (--scale 10) take some 20 GB of disk and an hour or more.
+    The report is written when everything was measured; with --only there is just the table, unless --write.
+    Ten million rows (--scale 10) take some 20 GB of disk, and hours unless --only names a few measures.
     """
     chosen = {name.strip() for name in only.split(",")} if only else set(suite.MEASURES)
     if unknown := chosen - set(suite.MEASURES):
@@ -57,9 +61,13 @@ def main(
     finally:  # what was measured before an interruption is worth seeing
         rows = rows_of(samples, size)
         console.print(_table(rows))
-    if chosen == set(suite.MEASURES):
-        report.write(REPORT, report.Run(scale, size, about, time.monotonic() - started, rows), samples)
+    if write or chosen == set(suite.MEASURES):
+        report.write(REPORT, report.Run(scale, _options(), size, about, time.monotonic() - started, rows), samples)
         console.print(f"Written: {REPORT.parent.name}/{REPORT.name}")
+
+
+def _options() -> str:
+    return "".join(f" {argument}" for argument in sys.argv[1:])
 
 
 def _table(rows: list[Row]) -> Table:

@@ -2,7 +2,7 @@
 
 The rows are those our merge wrote over one connection, their ids included, in the order in which it wrote them;
 Postgres itself encoded them beforehand. What remains is what no loader can avoid. Measured over one connection,
-and over two side by side, half of the dates each.
+and over two side by side, half of the dates each; and over one without the foreign keys, to see what those cost.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +11,8 @@ from benchmarks import data, finished
 from benchmarks.merge import sync
 from benchmarks.samples import Samples
 from benchmarks.world import World
+from engarde_pipeline.postgres import tables
+from engarde_pipeline.postgres.connection import connect
 
 
 def measure(world: World, samples: Samples) -> None:
@@ -18,15 +20,20 @@ def measure(world: World, samples: Samples) -> None:
     if not finished.exist(world):
         _finish(world)
     files = finished.files(world)
-    for name, shares in (("single", [files]), ("double", [[path] for path in files])):
-        with (
-            world.database() as url,
-            ThreadPoolExecutor(len(shares)) as threads,
-            world.bars.part(f"the limit, {name}"),
-            samples.rate(f"limit.{name}.rate", world.size.rows),
-        ):
-            for done in [threads.submit(finished.copy_in, url, share) for share in shares]:
-                done.result()
+    for name, shares in (("single", [files]), ("double", [[path] for path in files]), ("free", [files])):
+        with world.database() as url, ThreadPoolExecutor(len(shares)) as threads:
+            if name == "free":
+                _drop_foreign_keys(url)
+            with world.bars.part(f"the limit, {name}"), samples.rate(f"limit.{name}.rate", world.size.rows):
+                for done in [threads.submit(finished.copy_in, url, share) for share in shares]:
+                    done.result()
+
+
+def _drop_foreign_keys(url: str) -> None:
+    with connect(url) as connection:
+        for key in tables.campaign_metrics.foreign_key_constraints:
+            name = f"campaign_metrics_{key.column_keys[0]}_fkey"
+            connection.execute(f"ALTER TABLE campaign_metrics DROP CONSTRAINT {name}".encode())
 
 
 def _finish(world: World) -> None:

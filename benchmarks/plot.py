@@ -13,6 +13,7 @@ from benchmarks.sizes import Size
 _BARS = {
     "limit: COPY BINARY, one connection": "limit.single.rate",
     "limit: COPY BINARY, two connections": "limit.double.rate",
+    "limit without foreign keys": "limit.free.rate",
     "ours, first load, one connection": "merge.single.rate",
     "ours, first load": "merge.first.rate",
     "ours, nothing changed": "merge.nothing.rate",

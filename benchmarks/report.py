@@ -13,9 +13,9 @@ from benchmarks.sizes import Size
 
 _HEAD = """# What the pipeline is held to, and what it does
 
-Written by `make bench`; each section by its own run (`python -m benchmarks --scale 10` for the second). Every
-figure stands beside its reference, measured in the same run: rounds alternate between all that is compared, a
-figure is the median over the rounds, and "±" is half the distance between the best and the worst round.
+Written by `make bench`; each section by its own run. Every figure stands beside its reference, measured in the
+same run: rounds alternate between all that is compared, a figure is the median over the rounds, and "±" is half
+the distance between the best and the worst round.
 A ratio is the figure over its reference, or where less is better (seconds of totals, WAL) the reference over it.
 What each measure does, and why so, stands at the top of its file in this directory.
 """
@@ -28,6 +28,7 @@ class Run:
     """A finished run: what the report says of it."""
 
     scale: int
+    options: str
     size: Size
     machine: Mapping[str, str]
     seconds: float
@@ -61,7 +62,8 @@ def _text(run: Run, picture: str) -> str:
         "",
         f"{size.tenants} tenants, {size.campaigns:,} campaigns, {size.dates:,} dates; measured on"
         f" {date.today().isoformat()} in {run.seconds / 60:.0f} minutes.",  # noqa: DTZ011  a label, where it ran
-        f"The old design was measured on {size.old_rows:,} rows, dlt on {min(size.peer_rows, size.rows):,}.",
+        f"`python -m benchmarks{run.options}`. Where they were measured, the old design loaded {size.old_rows:,}"
+        f" rows, dlt {min(size.peer_rows, size.rows):,}.",
         "",
         *(f"* {label}: {value}" for label, value in run.machine.items()),
         "",
@@ -72,6 +74,7 @@ def _text(run: Run, picture: str) -> str:
         *(
             _line((row.measure, row.figure, row.reference, row.ratio, row.target, met(row), row.rounds))
             for row in run.rows
+            if row.is_measured
         ),
         "",
     ]

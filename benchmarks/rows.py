@@ -13,6 +13,8 @@ from benchmarks.sizes import Size
 STATED_MS_PER_CAMPAIGN = 100
 """What the old design is said to spend on a campaign's totals."""
 
+_NOT_MEASURED = "not measured"
+
 _LARGE = 10_000_000
 """Rows of history at which queries, memory and totals are held to their targets."""
 
@@ -28,6 +30,11 @@ class Row:
     target: str = ""
     met: bool | None = None
     rounds: str = ""
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there is a figure."""
+        return self.figure != _NOT_MEASURED
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ def _compare(
         ratio = theirs / ours if is_cost and not growth else ours / theirs
     return Row(
         measure,
-        "not measured" if ours is None else show(ours),
+        _NOT_MEASURED if ours is None else show(ours),
         reference if theirs is None else f"{reference}: {show(theirs)}",
         "" if ratio is None else f"{ratio:,.2f} x" if ratio < 10 else f"{ratio:,.0f} x",
         str(target) if target else "",
@@ -84,14 +91,18 @@ def _loads(samples: Samples) -> Iterator[Row]:
     compare = partial(_compare, samples)
     single, first, nothing, tenth = (f"merge.{name}.rate" for name in ("single", "first", "nothing", "tenth"))
     limit, limit_of_two = "limit: COPY BINARY, one connection", "limit: COPY BINARY, two connections"
+    dlt = "dlt, the same indexes"
     yield compare("first load over one connection", single, limit, "limit.single.rate", Target(0.9))
     yield compare("first load", first, limit, "limit.single.rate", Target(0.9))
     yield compare("first load", first, limit_of_two, "limit.double.rate")
     yield compare("first load", first, "old design", "old.first.rate", Target(100))
-    yield compare("first load", first, "dlt, the same indexes", "dlt.indexed.first.rate", Target(1.5))
+    yield compare("first load", first, dlt, "dlt.indexed.first.rate", Target(1.5))
     yield compare("first load", first, "dlt as it comes, no index", "dlt.plain.first.rate")
+    yield compare("the limit itself, one connection", "limit.single.rate", dlt, "dlt.indexed.first.rate")
+    yield compare("the limit itself, two connections", "limit.double.rate", dlt, "dlt.indexed.first.rate")
+    yield compare("the limit without foreign keys", "limit.free.rate", dlt, "dlt.indexed.first.rate")
     yield compare("nothing changed", nothing, "old design", "old.nothing.rate", Target(500))
-    yield compare("nothing changed", nothing, "dlt, the same indexes", "dlt.indexed.nothing.rate", Target(8))
+    yield compare("nothing changed", nothing, dlt, "dlt.indexed.nothing.rate", Target(8))
     yield compare("nothing changed", nothing, "dlt as it comes, no index", "dlt.plain.nothing.rate")
     yield compare("10 % changed", tenth, "old design", "old.nothing.rate")
 
@@ -100,7 +111,7 @@ def _proofs(samples: Samples, size: Size) -> Iterator[Row]:
     written = samples.median("merge.nothing.written")
     yield Row(
         "nothing changed: rows written",
-        "not measured" if written is None else f"{written:,.0f} of {size.rows:,}",
+        _NOT_MEASURED if written is None else f"{written:,.0f} of {size.rows:,}",
         target="none",
         met=None if written is None else written == 0,
         rounds=samples.spread("merge.nothing.written"),
@@ -109,22 +120,22 @@ def _proofs(samples: Samples, size: Size) -> Iterator[Row]:
         row = f"merge.{name}.wal"
         yield _compare(samples, label, row, "first load", "merge.first.wal", show=size_of, is_cost=True)
     tenth = samples.median("merge.tenth.written")
-    yield Row("10 % changed: rows written", "not measured" if tenth is None else f"{tenth:,.0f} of {size.rows:,}")
+    yield Row("10 % changed: rows written", _NOT_MEASURED if tenth is None else f"{tenth:,.0f} of {size.rows:,}")
 
 
 def _job(samples: Samples, size: Size) -> Iterator[Row]:
     whole = samples.median("job.seconds")
     per_second = f"{rate(size.rows / whole)}" if whole else ""
-    figure = "not measured" if whole is None else f"{seconds(whole)} ({per_second})"
+    figure = _NOT_MEASURED if whole is None else f"{seconds(whole)} ({per_second})"
     yield Row("whole job, BigQuery to Postgres", figure, rounds=samples.spread("job.seconds"))
     names = dict(zip(PARTS, ("process start, imports", *PARTS[1:]), strict=True)) | {"dagster": "Dagster's own"}
     for part, name in names.items():
         took = samples.median(f"job.{part}")
-        share = f"{seconds(took)} ({100 * took / whole:.0f} %)" if took is not None and whole else "not measured"
+        share = f"{seconds(took)} ({100 * took / whole:.0f} %)" if took is not None and whole else _NOT_MEASURED
         yield Row(f"whole job: {name}", share, rounds=samples.spread(f"job.{part}"))
     for label, part in (("peak memory", "memory"), ("database on disk", "disk")):
         value = samples.median(f"job.{part}")
-        yield Row(f"whole job: {label}", "not measured" if value is None else size_of(value))
+        yield Row(f"whole job: {label}", _NOT_MEASURED if value is None else size_of(value))
     for dates in (1, size.small_dates):
         label = "one small date, click to materialized" if dates == 1 else f"{dates} small dates in one run"
         ours, empty = f"small.pipeline.{dates}", f"small.empty.{dates}"
@@ -157,7 +168,7 @@ def _totals(samples: Samples, size: Size, dates: int, at: str) -> Iterator[Row]:
     target = Target(1000)
     yield Row(
         label,
-        "not measured" if took is None else seconds(took),
+        _NOT_MEASURED if took is None else seconds(took),
         f"old design as stated, {STATED_MS_PER_CAMPAIGN} ms each: {seconds(stated)}",
         "" if took is None else f"{stated / took:,.0f} x",
         str(target),
@@ -166,7 +177,7 @@ def _totals(samples: Samples, size: Size, dates: int, at: str) -> Iterator[Row]:
     )
     yield Row(
         label,
-        "not measured" if took is None else seconds(took),
+        _NOT_MEASURED if took is None else seconds(took),
         ""
         if measured is None
         else f"old design as measured, {milliseconds(measured)} each: {seconds(measured * size.campaigns / 1000)}",
@@ -182,7 +193,7 @@ def _query(samples: Samples, name: str, dates: int, history: int) -> Row:
     is_held = history >= _LARGE
     return Row(
         f"query: {name}, {_at(history)}",
-        "not measured" if p50 is None or p99 is None else f"p50 {milliseconds(p50)}, p99 {milliseconds(p99)}",
+        _NOT_MEASURED if p50 is None or p99 is None else f"p50 {milliseconds(p50)}, p99 {milliseconds(p99)}",
         target="p99 < 50 ms" if is_held else "",
         met=p99 < 50 if is_held and p99 is not None else None,
     )

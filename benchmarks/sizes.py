@@ -18,7 +18,7 @@ class Size:
     """Rows the old design loads: at 1,000 rows/s the whole data would take it a quarter of an hour."""
     old_totals: int = 100
     """Campaigns whose totals the old design computes."""
-    peer_rows: int = 300_000
+    peer_rows: int = 1_000_000
     """Rows dlt merges."""
     small_dates: int = 366
     small_campaigns: int = 20

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 
 from benchmarks import copy_limit, dlt_merge, emulated, history, job, merge, old_design
 from benchmarks.samples import Samples
-from benchmarks.sizes import Size
+from benchmarks.sizes import BASE_DATES, Size
 from benchmarks.world import World
 
 LOADS: dict[str, Callable[[World, Samples], None]] = {
@@ -18,8 +18,10 @@ MEASURES = (*LOADS, "job", *history.MEASURES)
 
 def parts(size: Size, chosen: Collection[str], repeat: int) -> int:
     """Return how many parts a run has, for its progress bar."""
-    rounds = len(LOADS.keys() & chosen) + ("job" in chosen)
-    return repeat * rounds + (len(size.histories) if set(history.MEASURES) & set(chosen) else 0)
+    rounds = repeat * len(LOADS.keys() & chosen)
+    if "job" in chosen:
+        rounds += _job_rounds(size, repeat)
+    return rounds + (len(size.histories) if set(history.MEASURES) & set(chosen) else 0)
 
 
 def run(world: World, samples: Samples, chosen: Collection[str], repeat: int) -> None:
@@ -32,10 +34,15 @@ def run(world: World, samples: Samples, chosen: Collection[str], repeat: int) ->
     if "job" in chosen:
         with emulated.emulator(world) as emulator:
             job.warm_up(world, emulator)
-            for _ in range(repeat):
+            for _ in range(_job_rounds(world.size, repeat)):
                 job.measure(world, samples, emulator)
                 world.bars.done()
     if set(history.MEASURES) & set(chosen):
         for dates in world.size.histories:
             history.measure(world, samples, dates, chosen, repeat)
             world.bars.done()
+
+
+def _job_rounds(size: Size, repeat: int) -> int:
+    # Ten million rows are to arrive at all; how fast, a million say.
+    return repeat if size.dates <= BASE_DATES else 1

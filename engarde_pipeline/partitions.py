@@ -2,13 +2,19 @@
 
 from datetime import UTC, date, datetime, timedelta
 
-from dagster import DailyPartitionsDefinition
+from dagster import BackfillPolicy, DailyPartitionsDefinition
 
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.settings import load_pipeline_settings
 
 # `end_offset=1`: today is a partition too, provisional while the day is still filling.
 daily = DailyPartitionsDefinition(start_date=load_pipeline_settings().engarde_first_date.isoformat(), end_offset=1)
+
+
+def backfill_policy() -> BackfillPolicy:
+    """Return how a backfill is split into runs; every asset of a job must share it (dagster issue 17404)."""
+    dates = load_pipeline_settings().engarde_dates_per_run
+    return BackfillPolicy.multi_run(dates) if dates else BackfillPolicy.single_run()
 
 
 class InvalidDates(EngardeError):

@@ -121,6 +121,11 @@ class PipelineSettings(BaseSettings):
     engarde_alert_email_to: str | None = Field(
         default=None, description="Who gets the mailed alerts, separated by commas."
     )
+    engarde_dates_per_run: int | None = Field(
+        default=None,
+        ge=1,
+        description="Split a backfill into runs of so many dates each; without it a backfill is one run.",
+    )
     engarde_maximum_bytes_billed: int = Field(
         default=100 * 1024**3, gt=0, description="No single BigQuery query may bill more bytes than this."
     )

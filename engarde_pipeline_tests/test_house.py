@@ -67,13 +67,13 @@ def test_bigquery_and_postgres_do_not_know_each_other(room: str, neighbour: str)
 @EVERY_MODULE
 def test_only_the_rooms_about_dagster_import_dagster(module: Path) -> None:
     if _room(module) not in ROOMS_THAT_KNOW_DAGSTER:
-        assert not {name.split(".")[0] for name in _imported(module)} & {"dagster", "dagster_gcp"}
+        assert "dagster" not in {name.split(".")[0] for name in _imported(module)}
 
 
 @EVERY_MODULE
 def test_googles_clients_are_used_in_few_places(module: Path) -> None:
-    # resources.py names the client's class, as dagster-gcp's interface does; the emulator's data is loaded by it.
-    if _room(module) not in {"bigquery", "local"} and module.name != "resources.py":
+    # The emulator's data is loaded by the client.
+    if _room(module) not in {"bigquery", "local"}:
         assert not {name for name in _imported(module) if name.split(".")[0] == "google"}
 
 
@@ -84,7 +84,7 @@ def _loaded_by(statement: str) -> set[str]:
 
 
 def test_the_command_line_starts_without_the_heavy_packages() -> None:
-    heavy = {"dagster", "dagster_gcp", "google", "grpc", "pyarrow", "pandas", "alembic", "psycopg"}
+    heavy = {"dagster", "google", "grpc", "pyarrow", "pandas", "alembic", "psycopg"}
     assert not _loaded_by("import engarde_pipeline.cli") & heavy
 
 

@@ -1,18 +1,18 @@
 """campaign_asset_metrics: each creative's numbers per date."""
 
-from dagster import AssetExecutionContext, BackfillPolicy, Output, asset
+from dagster import AssetExecutionContext, Output, asset
 
 from engarde_pipeline.assets.landing import SyncConfig, sync_partitions
 from engarde_pipeline.assets.metadata import source_key, target_lineage, target_schema
 from engarde_pipeline.assets.resources import BigQuery, Postgres
 from engarde_pipeline.assets.sources import GROUP, OWNERS
 from engarde_pipeline.metrics import ASSET_METRICS
-from engarde_pipeline.partitions import daily
+from engarde_pipeline.partitions import backfill_policy, daily
 
 
 @asset(
     partitions_def=daily,
-    backfill_policy=BackfillPolicy.single_run(),
+    backfill_policy=backfill_policy(),
     deps=[source_key(ASSET_METRICS)],
     group_name=GROUP,
     owners=OWNERS,

@@ -1,5 +1,6 @@
 """How dates land in Dagster: each is materialized at the moment it is committed, and only then."""
 
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import date, timedelta
@@ -81,6 +82,7 @@ def sync_partitions(
     dates = [date.fromisoformat(key) for key in context.partition_keys]
     landed = Counts()
     failed: list[FailedDate] = []
+    started = time.monotonic()
     with explained():
         source = bigquery.open_source()
         source_table = _inspect(source, table)
@@ -109,7 +111,8 @@ def sync_partitions(
                     AssetMaterialization(
                         asset_key=context.asset_key,
                         partition=outcome.day.isoformat(),
-                        description=f"{number} of {len(dates)}: {outcome.merged.counts.sentence}",
+                        description=_progress(number, len(dates), landed, time.monotonic() - started)
+                        + outcome.merged.counts.sentence,
                         metadata=date_metadata(table, outcome, rejected, is_provisional(outcome.day)),
                         tags=_version_tags(versions.of(outcome.day)),
                     )
@@ -117,6 +120,11 @@ def sync_partitions(
     if failed:
         raise failure(failed, len(dates))
     return Output(None, metadata={**counts_metadata(landed), _EVENTS_ALREADY_LOGGED: True})
+
+
+def _progress(number: int, asked: int, landed: Counts, seconds: float) -> str:
+    left = timedelta(seconds=round(seconds / number * (asked - number)))
+    return f"{number} of {asked} ({landed.source_rows / seconds:,.0f} rows/s, {left} left): "
 
 
 @contextmanager

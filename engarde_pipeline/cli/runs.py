@@ -18,7 +18,7 @@ from rich.progress import (
 
 from engarde_pipeline.cli.terminal import console
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.5
 _LANDED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
 
 

@@ -112,9 +112,9 @@ WITH difference AS MATERIALIZED (
 SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM updated), (SELECT count(*) FROM inserted)
 """
 
-# Rows that stay although no good record is about them.
+# Rows that stay although no good record is about them; added up here, since Decimal rounds to 28 digits.
 _KEPT = """
-SELECT count(*), coalesce(sum(t.spend), 0), coalesce(sum(t.revenue), 0)
+SELECT count(*), %(spend)s + coalesce(sum(t.spend), 0), %(revenue)s + coalesce(sum(t.revenue), 0)
 FROM {target} t
 WHERE t.metric_date = %(date)s AND {in_scope}
   AND EXISTS (SELECT FROM kept k WHERE k.metric_date = %(date)s AND {matches_k})
@@ -148,12 +148,13 @@ def merge_date(
         psycopg.Error: the database refused; nothing was changed.
     """
     values = {"date": day, "run_id": run_id, "first_id": _first_id(), **scope.parameters}
-    kept, kept_spend, kept_revenue = 0, Decimal(0), Decimal(0)
+    kept, spend, revenue = 0, records.spend, records.revenue
     with connection.transaction():
         deleted, updated, inserted = _row(connection, _compose(_MERGE, table, scope), values)
         # A slice leaves rows alone for bad records beyond it, too.
         if records.rejected or scope != EVERYTHING:
-            kept, kept_spend, kept_revenue = _row(connection, _compose(_KEPT, table, scope), values)
+            sums = {"spend": spend, "revenue": revenue}
+            kept, spend, revenue = _row(connection, _compose(_KEPT, table, scope), values | sums)
         counts = Counts(
             processed=records.processed,
             inserted=inserted,
@@ -170,8 +171,7 @@ def merge_date(
         resolve_rejected(connection, table, day, scope)
         if table is CAMPAIGN_METRICS and (inserted or updated or deleted):
             note_changed(connection, day)
-    rows = counts.loaded + kept
-    return MergedDate(counts, rows, records.spend + kept_spend, records.revenue + kept_revenue)
+    return MergedDate(counts, counts.loaded + kept, spend, revenue)
 
 
 def _row(connection: psycopg.Connection, statement: sql.Composed, values: dict[str, object]) -> tuple[Any, ...]:

@@ -105,7 +105,6 @@ SELECT r.*, r.{target_id} AS target_id,
 FROM resolved r
 """
 
-# Sorted before they are joined, so that each date's records lie together.
 _RECORDS = """
 CREATE TEMPORARY TABLE records AS
 SELECT r.*, k.tenant_id, k.target_id, k.platform, {hour} AS metric_hour,
@@ -115,17 +114,34 @@ SELECT r.*, k.tenant_id, k.target_id, k.platform, {hour} AS metric_hour,
            WHEN r.is_negative THEN {NEGATIVE_MEASURE}
            WHEN {out_of_range} THEN {OUT_OF_RANGE}
        END AS reason
-FROM (
-    SELECT s.metric_date, k.record_key,
-           count(*) AS source_rows,
-           {sums},
-           coalesce(bool_or({negative}), false) AS is_negative
-    FROM staged s
-    JOIN subjects k USING (key_number)
-    GROUP BY 1, 2
-    ORDER BY 1, 2
-) r
+FROM ({totals}) r
 JOIN subjects k ON k.key_number = r.record_key
+"""
+
+# Sorted before they are joined, so that each date's records lie together.
+_SUMS = """
+SELECT s.metric_date, k.record_key,
+       count(*) AS source_rows,
+       {sums},
+       coalesce(bool_or({negative}), false) AS is_negative
+FROM staged s
+JOIN subjects k USING (key_number)
+GROUP BY 1, 2
+ORDER BY 1, 2
+"""
+
+# Most sources have one row per record: then there is nothing to sum, which is most of the work otherwise.
+_IS_SUMMED = """
+SELECT NOT EXISTS (SELECT FROM staged GROUP BY metric_date, key_number HAVING count(*) > 1)
+   AND NOT EXISTS (SELECT FROM subjects WHERE record_key <> key_number)
+"""
+_SINGLE_ROWS = """
+SELECT s.metric_date, s.key_number AS record_key,
+       1::bigint AS source_rows,
+       {numbers},
+       coalesce({negative}, false) AS is_negative
+FROM staged s
+ORDER BY 1, 2
 """
 
 # What earlier, good records left for a record that is now bad (rule 3). Where a bad record's tenant or platform
@@ -189,7 +205,8 @@ def create_records(connection: psycopg.Connection, table: MetricTable, scope: Sc
     connection.execute("DROP TABLE IF EXISTS subjects, records, kept")
     connection.execute(sql.SQL("CREATE TEMPORARY TABLE subjects AS {}").format(_subjects(table)))
     connection.execute("ANALYZE subjects")
-    connection.execute(_records(table))
+    row = connection.execute(_IS_SUMMED).fetchone()
+    connection.execute(_records(table, _SINGLE_ROWS if row == (True,) else _SUMS))
     connection.execute(_kept(table))
     if scope != EVERYTHING:
         out_of_scope = sql.SQL("SELECT key_number FROM subjects r WHERE ({}) IS NOT TRUE").format(
@@ -243,12 +260,15 @@ def _subjects(table: MetricTable) -> sql.Composed:
     )
 
 
-def _records(table: MetricTable) -> sql.Composed:
+def _records(table: MetricTable, totals: LiteralString) -> sql.Composed:
     amounts = [measure.name for measure in table.measures if measure.kind == "amount"]
     return sql.SQL(_RECORDS).format(
         hour=_hour(table),
-        sums=sql.SQL(", ").join(map(_sum, table.measures)),
-        negative=_any("s.{} < 0", table.measure_names),
+        totals=sql.SQL(totals).format(
+            sums=sql.SQL(", ").join(_total("sum(s.{})", measure) for measure in table.measures),
+            numbers=sql.SQL(", ").join(_total("s.{}::numeric", measure) for measure in table.measures),
+            negative=_any("s.{} < 0", table.measure_names),
+        ),
         not_a_number=_any("r.{} = 'NaN'", amounts),
         out_of_range=sql.SQL(" OR ").join(_out_of_range(table)),
         **_REASONS,
@@ -263,11 +283,12 @@ def _required_keys(table: MetricTable) -> list[str]:
     return ["tenant_key" if key is TENANT_ID else key.name for key in table.keys if key.required]
 
 
-def _sum(measure: Measure) -> sql.Composed:
-    total = sql.SQL("coalesce(sum(s.{}), 0)").format(sql.Identifier(measure.name))
+def _total(template: LiteralString, measure: Measure) -> sql.Composed:
+    name = sql.Identifier(measure.name)
+    total = sql.SQL("coalesce({}, 0)").format(sql.SQL(template).format(name))
     if measure.kind == "amount":
         total = sql.SQL("round({}, {})").format(total, sql.Literal(AMOUNT_DECIMALS))
-    return sql.SQL("{} AS {}").format(total, sql.Identifier(measure.name))
+    return sql.SQL("{} AS {}").format(total, name)
 
 
 def _out_of_range(table: MetricTable) -> Iterator[sql.Composed]:

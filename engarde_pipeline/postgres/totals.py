@@ -26,19 +26,23 @@ ON CONFLICT (metric_date) DO UPDATE SET changed_at = now()
 
 _COLLECT = "DELETE FROM changed_dates RETURNING date_trunc('month', metric_date)::date"
 
+# A statement of its own: beside one that writes, Postgres would not sum in several processes.
 _SUM_MONTH = """
-WITH fresh AS (
-    SELECT campaign_space_id, {sums_of_rows}
-    FROM campaign_metrics
-    WHERE metric_date >= %(month)s AND metric_date < %(month)s + interval '1 month'
-    GROUP BY campaign_space_id
-), gone AS (
+CREATE TEMPORARY TABLE month_sums AS
+SELECT campaign_space_id, {sums_of_rows}
+FROM campaign_metrics
+WHERE metric_date >= {month} AND metric_date < {month} + interval '1 month'
+GROUP BY campaign_space_id
+"""
+
+_KEEP_MONTH = """
+WITH gone AS (
     DELETE FROM campaign_space_months m
-    WHERE m.month = %(month)s
-      AND NOT EXISTS (SELECT FROM fresh WHERE fresh.campaign_space_id = m.campaign_space_id)
+    WHERE m.month = {month}
+      AND NOT EXISTS (SELECT FROM month_sums s WHERE s.campaign_space_id = m.campaign_space_id)
 )
 INSERT INTO campaign_space_months AS m (campaign_space_id, month, {measures})
-SELECT campaign_space_id, %(month)s, {measures} FROM fresh
+SELECT campaign_space_id, {month}, {measures} FROM month_sums
 ON CONFLICT (campaign_space_id, month) DO UPDATE SET {set_measures}
 WHERE ({m_measures}) IS DISTINCT FROM ({excluded_measures})
 """
@@ -100,8 +104,9 @@ def update_totals(connection: psycopg.Connection) -> Totals:
     with connection.transaction():
         # Two updates of many rows in different orders would deadlock; the second one waits instead.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('campaign_spaces totals'))")
+        connection.execute("SET LOCAL work_mem = '64MB'")  # or a month of 10,000 campaigns is summed on disk
         for month in sorted({month for (month,) in connection.execute(_COLLECT)}):
-            connection.execute(_month_statement(), {"month": month})
+            _update_month(connection, month)
         statement = _totals_statement(connection, _TOTALS + _UPDATE, "campaign_space_months")
         updated = connection.execute(statement).rowcount
         row = connection.execute("SELECT count(*) FROM campaign_spaces").fetchone()
@@ -116,14 +121,17 @@ def wrong_totals(connection: psycopg.Connection) -> Totals:
     return Totals(*row)
 
 
-def _month_statement() -> sql.Composed:
-    return sql.SQL(_SUM_MONTH).format(
-        sums_of_rows=_each("sum({0}) AS {0}", _MEASURES),
-        measures=_each("{0}", _MEASURES),
-        m_measures=_each("m.{0}", _MEASURES),
-        excluded_measures=_each("excluded.{0}", _MEASURES),
-        set_measures=_each("{0} = excluded.{0}", _MEASURES),
-    )
+def _update_month(connection: psycopg.Connection, month: date) -> None:
+    for text in (_SUM_MONTH, _KEEP_MONTH, "DROP TABLE month_sums"):
+        statement = sql.SQL(text).format(
+            month=sql.Literal(month),
+            sums_of_rows=_each("sum({0}) AS {0}", _MEASURES),
+            measures=_each("{0}", _MEASURES),
+            m_measures=_each("m.{0}", _MEASURES),
+            excluded_measures=_each("excluded.{0}", _MEASURES),
+            set_measures=_each("{0} = excluded.{0}", _MEASURES),
+        )
+        connection.execute(statement)
 
 
 def _totals_statement(connection: psycopg.Connection, text: LiteralString, table: str) -> sql.Composed:

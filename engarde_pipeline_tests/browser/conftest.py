@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -15,15 +14,12 @@ import pytest
 import requests
 from playwright.sync_api import Page, sync_playwright
 
-import engarde_pipeline
 from engarde_pipeline.local.sample_data import fill_bigquery, seed_postgres
 from engarde_pipeline.partitions import today
 from engarde_pipeline_tests.world import World
 
 DATES = 10
 """How many partitions there are, today's included."""
-
-_PROJECT = Path(engarde_pipeline.__file__).parents[1]
 
 
 @pytest.fixture
@@ -40,19 +36,20 @@ def sample_world(configured: World, monkeypatch: pytest.MonkeyPatch) -> World:
 
 @pytest.fixture
 def ui(sample_world: World) -> Iterator[str]:
-    """The address of `dagster dev` on the sample world."""
+    """The address of `engarde dev` on the sample world."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    command = ["dagster", "dev", "-w", "workspace.yaml", "--host", "127.0.0.1", "--port", str(port)]
     process = subprocess.Popen(
-        [sys.executable, "-m", *command], cwd=_PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "engarde_pipeline.cli", "dev", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         _wait_for(f"http://127.0.0.1:{port}/server_info", process)
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.send_signal(signal.SIGINT)  # it ends the daemon and the code server as well
+        process.terminate()  # it ends the daemon and the code server, too
         process.wait(timeout=60)
 
 
@@ -87,7 +84,7 @@ def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
         try:
             requests.get(url, timeout=5)
         except requests.RequestException:
-            assert process.poll() is None, "dagster dev ended"
+            assert process.poll() is None, "engarde dev ended"
             assert time.monotonic() < deadline, "the Dagster UI does not answer"
             time.sleep(0.2)
         else:

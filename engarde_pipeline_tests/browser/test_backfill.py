@@ -61,6 +61,17 @@ def test_a_range_is_backfilled_and_told_date_by_date(
     expect(page.get_by_text(re.compile(f"1 of 8 dates did not land: {POISONED}")).first).to_be_visible()
     picture("failed-run")
 
+    # Once its cause is gone, the failed date alone is done again.
+    poisoned.connection.execute("DELETE FROM campaign_metrics WHERE metric_date = %s", [POISONED])
+    page.goto(f"{ui}/assets/campaign_metrics?view=partitions")
+    page.get_by_role("button", name="Materialize").first.click()
+    dialog.get_by_role("button", name="Failed", exact=True).click()
+    expect(dialog.get_by_text("1 partition", exact=True)).to_be_visible()
+    dialog.get_by_role("button", name=re.compile("^Launch")).click()
+    expect(page.get_by_text("Materialized (8)")).to_be_visible(timeout=120_000)
+    page.goto(f"{ui}/assets/campaign_metrics?view=partitions&partition={GOOD}")
+    expect(page.get_by_text("View all historical events (1)")).to_be_visible()
+
     # Over the dates, the numbers are plotted.
     page.goto(f"{ui}/assets/campaign_metrics?view=overview")
     page.get_by_text("Plots", exact=True).click()

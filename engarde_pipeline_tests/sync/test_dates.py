@@ -514,3 +514,12 @@ def test_a_wrong_column_stops_the_sync_and_changes_nothing(
         world.sync(DAY, shrink_threshold=None)
 
     assert versions(world) == before
+
+
+def test_what_a_landed_date_says_is_exact_however_large(world: World, tenant: UUID, campaign: UUID) -> None:
+    world.campaign(tenant, "c2")
+    world.load([row(tenant, "c1", revenue=9.9e31), row(tenant, "c2", revenue=0.1), row(tenant, "bad")])
+
+    merged = world.sync_one(DAY).merged
+
+    assert merged.revenue == Decimal("99000000000000000000000000000000.1")

@@ -73,12 +73,7 @@ def upgrade() -> None:
 
     op.create_table(
         "campaign_space_months",
-        sa.Column(
-            "campaign_space_id",
-            sa.Uuid,
-            sa.ForeignKey("campaign_spaces.id", ondelete="CASCADE"),
-            primary_key=True,
-        ),
+        sa.Column("campaign_space_id", sa.Uuid, primary_key=True),
         sa.Column("month", sa.Date, primary_key=True, comment="Its first day."),
         sa.Column("impressions", sa.Numeric, nullable=False),
         sa.Column("clicks", sa.Numeric, nullable=False),
