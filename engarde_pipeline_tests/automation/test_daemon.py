@@ -62,7 +62,7 @@ def test_postgres_follows_bigquery_through_changes_faults_mappings_and_a_kill(
             eventually(lambda: _waits_for_a_lock(shop), "a run that waits")
             (killed,) = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
             os.kill(_process_of(instance, killed.run_id), signal.SIGKILL)
-            eventually(lambda: not _waits_for_a_lock(shop), "the killed run's connection")
+            eventually(lambda: _has_failed(instance, killed.run_id), "the killed run's end")
         eventually(lambda: clicks(shop) == 1070, "the date of the killed run")
         eventually(lambda: _ended(instance), "the runs' ends")
     totals = world.query("SELECT sum(total_clicks) AS clicks FROM campaign_spaces")[0]["clicks"]
@@ -74,6 +74,11 @@ def test_postgres_follows_bigquery_through_changes_faults_mappings_and_a_kill(
 
 def _waits_for_a_lock(shop: Shop) -> bool:
     return bool(shop.world.query("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+
+
+def _has_failed(instance: DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    return run is not None and run.status is DagsterRunStatus.FAILURE
 
 
 def _process_of(instance: DagsterInstance, run_id: str) -> int:
