@@ -35,11 +35,6 @@ class Times:
         """Return how often partition metadata were asked for."""
         return len([r for r in self.proxy.requests if b"INFORMATION_SCHEMA.PARTITIONS" in r.body])
 
-    def queries(self, table: str) -> int:
-        """Return how many queries named a metrics table."""
-        needle = f"{self.dataset}.{table}".encode()
-        return len([r for r in self.proxy.requests if needle in r.body])
-
     def _table(self, request: Request) -> Answer | None:
         found = self.proxy.pass_on(request)
         document = json.loads(found.body or b"{}")
