@@ -20,6 +20,7 @@ _PATIENCE_SECONDS = 5.0
 
 _ID = re.compile(r"(\d{1,9})-(\d{1,18})", re.ASCII)
 _END = (10**9, 0)
+_AS_OF_A_JOB = {"records_rejected": "records_failed"}
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _new_events(
             event = record.event_log_entry.asset_materialization or record.event_log_entry.asset_observation
             if event is None or event.partition is None:
                 continue
-            counts = {name: event.metadata[name].value for name in COUNTS if name in event.metadata}
+            counts = {_AS_OF_A_JOB.get(name, name): event.metadata[name].value for name in COUNTS}
             data = {
                 "job_id": job.id,
                 "attempt": attempt,

@@ -97,12 +97,12 @@ def test_a_transactions_tenant_ends_with_it(configured: World, crowd: Crowd) -> 
 @pytest.mark.parametrize(
     "statement",
     [
-        "SELECT * FROM tenants",
-        "SELECT * FROM campaign_spaces",
+        "SELECT * FROM public.tenants",
+        "SELECT * FROM public.campaign_spaces",
         "SELECT * FROM campaign_assets",
         "SELECT * FROM rejected_metric_rows",
         "SELECT * FROM campaign_space_months",
-        "INSERT INTO campaign_metrics SELECT * FROM campaign_metrics",
+        "INSERT INTO campaign_metrics (tenant_id) SELECT tenant_id FROM campaign_metrics",
         "UPDATE campaign_metrics SET clicks = 0",
         "DELETE FROM campaign_metrics",
         "TRUNCATE campaign_metrics",

@@ -33,7 +33,7 @@ def test_a_tenants_sync_is_queued_at_once_and_says_who_asked(
     run = instance.get_run_by_id(job["id"])
     assert run is not None
     assert (run.job_name, run.status) == ("slice_sync", DagsterRunStatus.QUEUED)
-    assert run.run_config["ops"]["sync_the_slice"]["config"]["tenant"] == str(shop.tenant)
+    assert run.tags["engarde/tenant"] == str(shop.tenant)
 
 
 def test_a_queued_sync_runs_and_syncs_the_tenants_slice_only(
@@ -54,6 +54,7 @@ def test_a_queued_sync_runs_and_syncs_the_tenants_slice_only(
 
 def test_without_dates_it_goes_on_from_the_last_sync(api: Service, instance: DagsterInstance, shop: Shop) -> None:
     last = today() - timedelta(days=3)
+    shop.load(last)
     run_range(instance, last, last)
 
     job = api.sync(shop.tenant).json()["sync_job"]

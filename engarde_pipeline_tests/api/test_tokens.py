@@ -80,7 +80,9 @@ def test_a_scope_is_a_word_of_the_scope_claim(scope: object) -> None:
     assert not read(jwt.encode({**CLAIMS, "scope": scope}, SECRET, "HS256"), SECRET).may_sync_all
 
 
-@pytest.mark.parametrize(("secret", "cure"), [("", "is missing"), ("short", "too short"), ("é" * 15, "too short")])
+@pytest.mark.parametrize(
+    ("secret", "cure"), [("", "is missing"), ("short", "is too short"), ("é" * 15, "is too short")]
+)
 def test_a_weak_or_missing_secret_is_refused_at_start(
     secret: str, cure: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
