@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 from benchmarks.figures import milliseconds, rate, seconds, size_of
 from benchmarks.job import PARTS
+from benchmarks.job_log import LOOK_UPS
 from benchmarks.queries import QUERIES
 from benchmarks.samples import Samples
 from benchmarks.sizes import Size
@@ -47,7 +49,8 @@ class Target:
 
 def rows_of(samples: Samples, size: Size) -> list[Row]:
     """Return every row, measured or not."""
-    return [*_loads(samples), *_proofs(samples, size), *_job(samples, size), *_history(samples, size)]
+    parts = (_loads(samples), _proofs(samples, size), _job(samples, size), _job_log(samples, size))
+    return [*chain(*parts), *_history(samples, size)]
 
 
 def _compare(
@@ -129,6 +132,16 @@ def _job(samples: Samples, size: Size) -> Iterator[Row]:
         label = "one small date, click to materialized" if dates == 1 else f"{dates} small dates in one run"
         ours, empty = f"small.pipeline.{dates}", f"small.empty.{dates}"
         yield _compare(samples, label, ours, "empty asset", empty, show=seconds)
+
+
+def _job_log(samples: Samples, size: Size) -> Iterator[Row]:
+    for name in LOOK_UPS:
+        took = samples.median(f"job_log.{name}")
+        yield Row(
+            f"job log: {name}, {size.job_log_runs:,} runs",
+            "not measured" if took is None else milliseconds(took),
+            rounds=samples.spread(f"job_log.{name}"),
+        )
 
 
 def _history(samples: Samples, size: Size) -> Iterator[Row]:

@@ -27,8 +27,6 @@ class Size:
     """Times each of the API's queries runs."""
     job_log_runs: int = 100_000
     """Runs in Dagster's history when the job log is looked up."""
-    api_clients: int = 20
-    """Clients that ask the API at the same time, each again as soon as it is answered."""
 
     @property
     def rows(self) -> int:

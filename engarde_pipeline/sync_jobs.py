@@ -173,11 +173,15 @@ def failure_reasons(instance: DagsterInstance, run_id: str) -> list[str]:
     return reasons
 
 
-def _sources(tenant_id: str | None) -> Iterator[tuple[str, dict[str, str | Sequence[str]]]]:
+def _sources(tenant_id: str | None) -> Iterator[tuple[str | None, dict[str, str | Sequence[str]]]]:
     """Yield the jobs, and the tags of their runs, that sync a tenant, or any."""
     for job in WHOLE_DATES_JOBS:
         yield job, {}
-    yield SLICE_JOB, {TENANT: [tenant_id, ALL_TENANTS]} if tenant_id else {}
+    if tenant_id:
+        # Only slices bear this tag. Naming their job, too, makes SQLite look through all of its runs.
+        yield None, {TENANT: [tenant_id, ALL_TENANTS]}
+    else:
+        yield SLICE_JOB, {}
 
 
 def _newest_first(

@@ -31,7 +31,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from engarde_pipeline.api.problems import Problem, invalid
 from engarde_pipeline.assets.landing import PROVISIONAL_DAYS
-from engarde_pipeline.assets.run_tags import ALL_TENANTS, TENANT
+from engarde_pipeline.assets.run_tags import TENANT
 from engarde_pipeline.partitions import InvalidDates, dates_between, today
 from engarde_pipeline.sync_jobs import (
     JOB_TYPE,
@@ -111,7 +111,7 @@ class Launcher:
     ) -> tuple[JobDefinition, Mapping[str, Any], dict[str, str]]:
         tags = {
             TRIGGER: "api",
-            TENANT: str(asked.tenant_id or ALL_TENANTS),
+            **({TENANT: str(asked.tenant_id)} if asked.tenant_id else {}),
             **({USER: asked.user_id} if asked.user_id else {}),
             **({JOB_TYPE: "incremental_sync"} if asked.start_date is None else {}),
             **({_IDEMPOTENCY_KEY: _key(asked), _REQUEST: asked.digest} if asked.idempotency_key else {}),
