@@ -150,6 +150,7 @@ def _history(samples: Samples, size: Size) -> Iterator[Row]:
         yield from _totals(samples, size, dates, _at(history))
         for name in QUERIES:
             yield _query(samples, name, dates, history)
+            yield _api(samples, size, name, dates, history)
         yield _compare(samples, f"peak memory, {_at(history)}", f"memory.{dates}", "", "", show=size_of)
     base, largest = size.histories[0], size.histories[-1]
     if largest > base:
@@ -198,6 +199,20 @@ def _query(samples: Samples, name: str, dates: int, history: int) -> Row:
         "not measured" if p50 is None or p99 is None else f"p50 {milliseconds(p50)}, p99 {milliseconds(p99)}",
         target="p99 < 50 ms" if is_held else "",
         met=p99 < 50 if is_held and p99 is not None else None,
+    )
+
+
+def _api(samples: Samples, size: Size, name: str, dates: int, history: int) -> Row:
+    ours, bare = f"api.{name}.{dates}", f"api.sql.{name}.{dates}"
+    p50, p99, sql = (samples.median(key) for key in (f"{ours}.p50", f"{ours}.p99", f"{bare}.p99"))
+    is_held = history >= _LARGE
+    return Row(
+        f"API, {size.api_clients} clients: {name}, {_at(history)}",
+        "not measured" if p50 is None or p99 is None else f"p50 {milliseconds(p50)}, p99 {milliseconds(p99)}",
+        "" if sql is None else f"bare SQL: p99 {milliseconds(sql)}",
+        "" if sql is None or p99 is None else f"{p99 / sql:.2f} x",
+        target="p99 < 100 ms" if is_held else "",
+        met=p99 < 100 if is_held and p99 is not None else None,
     )
 
 
