@@ -15,7 +15,7 @@ from engarde_pipeline.settings import API_ROLE, Settings, is_embedded, load_api_
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-app = typer.Typer(help="The REST API: trigger a sync, watch it, read metrics.", invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True)
 
 _GRACE_SECONDS = 5
 
@@ -26,7 +26,7 @@ def api(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.")] = 8000,
 ) -> None:
-    """Serve the REST API; its documentation is at /docs.
+    """Serve the REST API: trigger a sync, watch it, read metrics. Its documentation is at /docs.
 
     Needs API_DATABASE_URL and JWT_SECRET_KEY, or nothing at all for the embedded default. A sync that it queues is
     run by Dagster's daemon, which `engarde dev` starts.
