@@ -2,13 +2,13 @@
 
 from collections.abc import Collection
 
-from benchmarks import children, queries, totals
+from benchmarks import api, children, queries, totals
 from benchmarks.merge import WrongResult
 from benchmarks.samples import Samples
 from benchmarks.world import World, settle
 from engarde_pipeline.postgres.connection import connect
 
-MEASURES = ("totals", "queries", "memory")
+MEASURES = ("totals", "queries", "memory", "api")
 
 
 def measure(world: World, samples: Samples, dates: int, chosen: Collection[str], repeat: int) -> None:
@@ -24,6 +24,8 @@ def measure(world: World, samples: Samples, dates: int, chosen: Collection[str],
             settle(connection)
             if "queries" in chosen:
                 queries.measure(connection, world, samples, dates)
+            if "api" in chosen:
+                api.measure(url, world, samples, dates)
         if "totals" in chosen:
             for number in range(repeat):
                 totals.measure(url, world, samples, dates, number)

@@ -45,24 +45,32 @@ QUERIES = {
 
 def measure(connection: psycopg.Connection, world: World, samples: Samples, dates: int) -> None:
     """Measure each query's milliseconds, for another tenant and campaign each time: p50 and p99."""
-    end = data.days(dates)[-1]
     for name, (column, subject, span) in QUERIES.items():
-        statement = _GROUPS.format(column=column, subject=subject, sums=_SUMS, ratios=_RATIOS).encode()
+        statement = statement_of(column, subject)
         took = []
         with world.bars.part(name, world.size.queries) as advance:
             for number in range(world.size.queries):
-                campaign = 7_919 * number % world.size.campaigns
-                values = {
-                    "tenant": world.portfolio.tenant_of(campaign),
-                    "campaign": world.portfolio.campaign_space_ids[campaign],
-                    "start": end - timedelta(days=span - 1),
-                    "end": end,
-                }
-                took.append(_milliseconds(connection, statement, values))
+                took.append(_milliseconds(connection, statement, values_of(world, dates, span, number)))
                 advance()
         percentiles = quantiles(took, n=100, method="inclusive")
         samples.add(f"query.{name}.p50.{dates}", percentiles[49])
         samples.add(f"query.{name}.p99.{dates}", percentiles[98])
+
+
+def statement_of(column: str, subject: str) -> bytes:
+    """Return a query's SQL."""
+    return _GROUPS.format(column=column, subject=subject, sums=_SUMS, ratios=_RATIOS).encode()
+
+
+def values_of(world: World, dates: int, span: int, number: int) -> dict[str, Any]:
+    """Return what a query asks for at its `number`th time: another tenant and campaign each time."""
+    campaign, end = 7_919 * number % world.size.campaigns, data.days(dates)[-1]
+    return {
+        "tenant": world.portfolio.tenant_of(campaign),
+        "campaign": world.portfolio.campaign_space_ids[campaign],
+        "start": end - timedelta(days=span - 1),
+        "end": end,
+    }
 
 
 def _milliseconds(connection: psycopg.Connection, statement: bytes, values: dict[str, Any]) -> float:

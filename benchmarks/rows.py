@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 from benchmarks.figures import milliseconds, rate, seconds, size_of
 from benchmarks.job import PARTS
+from benchmarks.job_log import LOOK_UPS
 from benchmarks.queries import QUERIES
 from benchmarks.samples import Samples
 from benchmarks.sizes import Size
@@ -54,7 +56,8 @@ class Target:
 
 def rows_of(samples: Samples, size: Size) -> list[Row]:
     """Return every row, measured or not."""
-    return [*_loads(samples), *_proofs(samples, size), *_job(samples, size), *_history(samples, size)]
+    parts = (_loads(samples), _proofs(samples, size), _job(samples, size), _job_log(samples, size))
+    return [*chain(*parts), *_history(samples, size)]
 
 
 def _compare(
@@ -142,12 +145,23 @@ def _job(samples: Samples, size: Size) -> Iterator[Row]:
         yield _compare(samples, label, ours, "empty asset", empty, show=seconds)
 
 
+def _job_log(samples: Samples, size: Size) -> Iterator[Row]:
+    for name in LOOK_UPS:
+        took = samples.median(f"job_log.{name}")
+        yield Row(
+            f"job log: {name}, {size.job_log_runs:,} runs",
+            "not measured" if took is None else milliseconds(took),
+            rounds=samples.spread(f"job_log.{name}"),
+        )
+
+
 def _history(samples: Samples, size: Size) -> Iterator[Row]:
     for dates in size.histories:
         history = size.campaigns * dates
         yield from _totals(samples, size, dates, _at(history))
         for name in QUERIES:
             yield _query(samples, name, dates, history)
+            yield _api(samples, size, name, dates, history)
         yield _compare(samples, f"peak memory, {_at(history)}", f"memory.{dates}", "", "", show=size_of)
     base, largest = size.histories[0], size.histories[-1]
     if largest > base:
@@ -196,6 +210,20 @@ def _query(samples: Samples, name: str, dates: int, history: int) -> Row:
         _NOT_MEASURED if p50 is None or p99 is None else f"p50 {milliseconds(p50)}, p99 {milliseconds(p99)}",
         target="p99 < 50 ms" if is_held else "",
         met=p99 < 50 if is_held and p99 is not None else None,
+    )
+
+
+def _api(samples: Samples, size: Size, name: str, dates: int, history: int) -> Row:
+    ours, bare = f"api.{name}.{dates}", f"api.sql.{name}.{dates}"
+    p50, p99, sql = (samples.median(key) for key in (f"{ours}.p50", f"{ours}.p99", f"{bare}.p99"))
+    is_held = history >= _LARGE
+    return Row(
+        f"API, {size.api_clients} clients: {name}, {_at(history)}",
+        "not measured" if p50 is None or p99 is None else f"p50 {milliseconds(p50)}, p99 {milliseconds(p99)}",
+        "" if sql is None else f"bare SQL: p99 {milliseconds(sql)}",
+        "" if sql is None or p99 is None else f"{p99 / sql:.2f} x",
+        target="p99 < 100 ms" if is_held else "",
+        met=p99 < 100 if is_held and p99 is not None else None,
     )
 
 

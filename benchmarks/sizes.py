@@ -25,6 +25,10 @@ class Size:
     """Campaigns with numbers on a small date."""
     queries: int = 200
     """Times each of the API's queries runs."""
+    api_clients: int = 20
+    """Clients that ask the API at the same time, each again as soon as it is answered."""
+    job_log_runs: int = 100_000
+    """Runs in Dagster's history when the job log is looked up."""
 
     @property
     def rows(self) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 
-from benchmarks import copy_limit, dlt_merge, emulated, history, job, merge, old_design
+from benchmarks import copy_limit, dlt_merge, emulated, history, job, job_log, merge, old_design
 from benchmarks.samples import Samples
 from benchmarks.sizes import BASE_DATES, Size
 from benchmarks.world import World
@@ -13,12 +13,12 @@ LOADS: dict[str, Callable[[World, Samples], None]] = {
     "old": old_design.measure,
     "dlt": dlt_merge.measure,
 }
-MEASURES = (*LOADS, "job", *history.MEASURES)
+MEASURES = (*LOADS, "job", "job_log", *history.MEASURES)
 
 
 def parts(size: Size, chosen: Collection[str], repeat: int) -> int:
     """Return how many parts a run has, for its progress bar."""
-    rounds = repeat * len(LOADS.keys() & chosen)
+    rounds = repeat * len(LOADS.keys() & chosen) + ("job_log" in chosen)
     if "job" in chosen:
         rounds += _job_rounds(size, repeat)
     return rounds + (len(size.histories) if set(history.MEASURES) & set(chosen) else 0)
@@ -37,6 +37,9 @@ def run(world: World, samples: Samples, chosen: Collection[str], repeat: int) ->
             for _ in range(_job_rounds(world.size, repeat)):
                 job.measure(world, samples, emulator)
                 world.bars.done()
+    if "job_log" in chosen:
+        job_log.measure(world, samples, repeat)
+        world.bars.done()
     if set(history.MEASURES) & set(chosen):
         for dates in world.size.histories:
             history.measure(world, samples, dates, chosen, repeat)

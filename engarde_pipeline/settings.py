@@ -7,6 +7,7 @@ local servers that `engarde dev` and `engarde demo` start and announce in `<home
 import json
 import os
 import re
+import secrets
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -17,6 +18,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from engarde_pipeline.errors import EngardeError
+
+API_ROLE = "engarde_api"
+"""The database role of the REST API, restricted to one tenant at a time (migration 0003)."""
+
+SHORTEST_SECRET = 32
+"""Bytes of a secret for HS256: as many as the hash has (RFC 7518, 3.2)."""
 
 
 class InvalidSettings(EngardeError):
@@ -58,6 +65,21 @@ def _postgres_url(value: SecretStr) -> SecretStr:
         raise ValueError("must look like postgresql://user:password@host:5432/database") from None
     if url.drivername.partition("+")[0] not in ("postgresql", "postgres"):
         raise ValueError("must be a Postgres address, postgresql://user:password@host:5432/database")
+    return value
+
+
+def _long_enough(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value().encode()) < SHORTEST_SECRET:
+        raise ValueError(
+            f"is too short: {SHORTEST_SECRET} bytes at least, or it can be guessed; `openssl rand -base64 48`"
+            " makes a good one"
+        )
+    return value
+
+
+def _rate_limit(value: str) -> str:
+    if not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", value):
+        raise ValueError("must look like 1200/minute")
     return value
 
 
@@ -156,6 +178,24 @@ class Settings(PipelineSettings):
     )
 
 
+class ApiSettings(PipelineSettings):
+    """What the REST API needs."""
+
+    api_database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = Field(
+        description="The API's own login to the database, of the role engarde_api:"
+        " postgresql://engarde_api:password@host:5432/database."
+    )
+    jwt_secret_key: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
+        description="The secret with which tokens are signed (HS256), at least 32 bytes."
+    )
+    api_cors_origins: str = Field(
+        default="", description="Web origins that may call the API, with commas between; * for all."
+    )
+    api_rate_limit: Annotated[str, AfterValidator(_rate_limit)] = Field(
+        default="1200/minute", description="How many requests a tenant may make, such as 1200/minute."
+    )
+
+
 CONNECTION_VARIABLES = tuple(
     name.upper() for name in Settings.model_fields if name not in PipelineSettings.model_fields
 )
@@ -197,6 +237,39 @@ def load_settings() -> Settings:
             " DATABASE_URL to use real servers."
         ) from None
     return _load(Settings, **{name.lower(): value for name, value in services.items()})
+
+
+def load_api_settings() -> ApiSettings:
+    """Return the API's settings; those that are missing come from the embedded default, where that is meant.
+
+    Raises:
+        InvalidSettings: variables are missing or malformed; one message names them all.
+        EmbeddedDefaultNotRunning: nothing about the servers is set, and the local ones are not running.
+    """
+    if not is_embedded():
+        return _load(ApiSettings)
+    home = load_pipeline_settings().engarde_home
+    settings = load_settings()
+    url = make_url(settings.database_url.get_secret_value()).set(username=API_ROLE)
+    embedded = {
+        "API_DATABASE_URL": url.render_as_string(hide_password=False),
+        "JWT_SECRET_KEY": _embedded_secret(home),
+    }
+    return _load(
+        ApiSettings, **{name.lower(): value for name, value in embedded.items() if not os.environ.get(name)}
+    )
+
+
+def _embedded_secret(home: Path) -> str:
+    """Return the secret of the embedded default, made once; no other user of the machine can read it."""
+    kept = home / "jwt_secret_key"
+    try:
+        descriptor = os.open(kept, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return kept.read_text()
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(SHORTEST_SECRET))
+    return kept.read_text()
 
 
 def services_file(home: Path) -> Path:

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from engarde_pipeline.local.bigquery import Emulator
 from engarde_pipeline.postgres import migrate
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.settings import Settings
+from engarde_pipeline.settings import ApiSettings, Settings
 from engarde_pipeline_tests import servers
 from engarde_pipeline_tests.shop import Shop
 from engarde_pipeline_tests.world import World
@@ -34,7 +34,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of the person who runs the tests reaches them."""
-    for name in (*(field.upper() for field in Settings.model_fields), "DAGSTER_HOME"):
+    for name in (
+        *(field.upper() for field in {**Settings.model_fields, **ApiSettings.model_fields}),
+        "DAGSTER_HOME",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 

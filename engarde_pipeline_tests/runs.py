@@ -7,6 +7,7 @@ from dagster import (
     AssetKey,
     AssetRecordsFilter,
     AssetSelection,
+    DagsterEvent,
     DagsterEventType,
     DagsterInstance,
     Definitions,
@@ -14,6 +15,8 @@ from dagster import (
     ExecuteInProcessResult,
     define_asset_job,
 )
+from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.execution.api import execute_run
 
 from engarde_pipeline.definitions import defs
 
@@ -39,6 +42,17 @@ def run_slice(instance: DagsterInstance, config: Mapping[str, object]) -> Execut
     return defs.resolve_job_def("slice_sync").execute_in_process(
         instance=instance, raise_on_error=False, run_config={"ops": {"sync_the_slice": {"config": config}}}
     )
+
+
+def execute(instance: DagsterInstance, run_id: str) -> None:
+    """Execute a queued run, as the process does that the daemon starts for it."""
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    instance.report_dagster_event(DagsterEvent(DagsterEventType.RUN_STARTING.value, run.job_name), run_id=run_id)
+    starting = instance.get_run_by_id(run_id)
+    assert starting is not None
+    job = ReconstructableRepository.for_module("engarde_pipeline.definitions", "defs")
+    execute_run(job.get_reconstructable_job(run.job_name), starting, instance)
 
 
 def checks_alone(instance: DagsterInstance) -> ExecuteInProcessResult:

@@ -99,3 +99,8 @@ def test_bare_dagster_dev_and_dg_load_the_same_code_location() -> None:
         "module_name": project["code_location_target_module"],
         "location_name": project["code_location_name"],
     }
+
+
+def test_dagster_loads_the_pipeline_without_the_service() -> None:
+    loaded = _loaded_by("import engarde_pipeline.definitions")
+    assert not loaded & {"fastapi", "uvicorn", "psycopg_pool", "jwt", "limits"}

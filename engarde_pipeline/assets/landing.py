@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import date, timedelta
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from pydantic import Field
 from engarde_pipeline.assets.history import DATA_VERSION, landed_before
 from engarde_pipeline.assets.metadata import counts_metadata, date_metadata
 from engarde_pipeline.assets.resources import BigQuery, Postgres
+from engarde_pipeline.assets.run_tags import tell_counts
 from engarde_pipeline.bigquery.changes import MISSING_TABLE, read_versions
 from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.extraction import Source
@@ -99,7 +100,10 @@ def sync_partitions(
         outcomes = sync_side_by_side(
             table, dates, source, postgres.connect, run_id, config.shrink_threshold, writers
         )
-        with closing(outcomes), postgres.connect() as connection:
+        with ExitStack() as stack:
+            stack.callback(lambda: tell_counts(context.instance, context.run.run_id, table, landed))
+            stack.enter_context(closing(outcomes))
+            connection = stack.enter_context(postgres.connect())
             for number, outcome in enumerate(outcomes, start=1):
                 if isinstance(outcome, FailedDate):
                     context.log.error(f"{outcome.day} did not land ({number} of {len(dates)}): {outcome.error}")

@@ -3,6 +3,8 @@
 It shows on the assets' timelines as observations, and never marks a date as synced (rule 8).
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from uuid import UUID
 
@@ -12,8 +14,11 @@ from pydantic import Field
 from engarde_pipeline.assets.landing import SyncConfig, explained, failure
 from engarde_pipeline.assets.metadata import counts_metadata
 from engarde_pipeline.assets.resources import BigQuery, Postgres
+from engarde_pipeline.assets.run_tags import ALL_TENANTS, TENANT, tell_counts
 from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.partitions import InvalidDates, dates_between
+from engarde_pipeline.postgres.merge import Counts
 from engarde_pipeline.postgres.scope import resolve_scope
 from engarde_pipeline.postgres.totals import update_totals
 from engarde_pipeline.sync.dates import FailedDate
@@ -45,7 +50,9 @@ def sync_the_slice(
 ) -> None:
     """Replace the slice's rows, date by date, then bring the totals up to date."""
     failed: list[FailedDate] = []
-    with explained(), postgres.connect() as connection:
+    landed = {table: Counts() for table in (CAMPAIGN_METRICS, ASSET_METRICS)}
+    context.instance.add_run_tags(context.run.run_id, {TENANT: (config.tenant or ALL_TENANTS).lower()})
+    with explained(), _told(context, landed), postgres.connect() as connection:
         if not (config.tenant or config.platforms or config.campaigns):
             raise EmptySlice("Give a tenant, platforms or campaigns; whole dates are synced by performance_sync.")
         dates = dates_between(_date(config.start), _date(config.end))
@@ -58,6 +65,7 @@ def sync_the_slice(
                 context.log.error(f"{table.target} {outcome.day} did not land: {outcome.error}")
                 failed.append(outcome)
                 continue
+            landed[table] += outcome.merged.counts
             context.log_event(
                 AssetObservation(
                     asset_key=AssetKey(table.target),
@@ -79,6 +87,16 @@ def sync_the_slice(
 def slice_sync() -> None:
     """Sync a slice; see `SliceConfig`."""
     sync_the_slice()
+
+
+@contextmanager
+def _told(context: OpExecutionContext, landed: Mapping[MetricTable, Counts]) -> Iterator[None]:
+    """Have the run say what landed, however it ends."""
+    try:
+        yield
+    finally:
+        for table, counts in landed.items():
+            tell_counts(context.instance, context.run.run_id, table, counts)
 
 
 def _date(text: str) -> date:

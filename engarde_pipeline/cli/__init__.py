@@ -8,7 +8,7 @@ import sys
 import typer
 from rich.markup import escape
 
-from engarde_pipeline.cli import db, demo, dev, doctor, plan, status, sync
+from engarde_pipeline.cli import api, db, demo, dev, doctor, jobs, plan, status, sync
 from engarde_pipeline.cli.terminal import errors
 from engarde_pipeline.errors import EngardeError
 
@@ -22,10 +22,12 @@ app = typer.Typer(
 app.command("sync")(sync.sync)
 app.command("status")(status.status)
 app.command("plan")(plan.plan)
+app.command("jobs")(jobs.jobs)
 app.command("doctor")(doctor.doctor)
 app.add_typer(db.app, name="db")
 app.command("demo")(demo.demo)
 app.command("dev")(dev.dev)
+app.add_typer(api.app, name="api")
 
 
 def main() -> None:

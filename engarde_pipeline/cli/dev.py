@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from engarde_pipeline.cli.api import let_the_api_log_in
 from engarde_pipeline.cli.servers import first_sample_date, sample_servers, set_dagster_home
 from engarde_pipeline.cli.terminal import console
 from engarde_pipeline.settings import is_embedded, load_settings
@@ -17,13 +19,17 @@ from engarde_pipeline.settings import is_embedded, load_settings
 
 def dev(
     port: Annotated[int, typer.Option(help="The UI's port on this machine.")] = 3000,
+    api_port: Annotated[int, typer.Option(help="The REST API's port on this machine.")] = 8000,
 ) -> None:
-    """Start the Dagster UI and daemon; with nothing configured also a Postgres and a BigQuery emulator with
-    sample data. Ends with Ctrl-C, and stops what it started.
+    """Start the Dagster UI and daemon and the REST API; with nothing configured also a Postgres and a BigQuery
+    emulator with sample data. Ends with Ctrl-C, and stops what it started.
+
+    Where Postgres and BigQuery are configured, the API starts if API_DATABASE_URL and JWT_SECRET_KEY are, too.
     """
     with ExitStack() as stack:
         if is_embedded():
-            stack.enter_context(sample_servers())
+            settings, _ = stack.enter_context(sample_servers())
+            let_the_api_log_in(settings)
             # Partitions begin where the sample data does, so that the UI is not full of missing years.
             os.environ.setdefault("ENGARDE_FIRST_DATE", str(first_sample_date()))
         else:
@@ -38,12 +44,25 @@ def dev(
             signal.signal(ending, signal.default_int_handler)
         command = ["dagster", "dev", *_workspace(), "--host", "127.0.0.1", "--port", str(port)]
         process = subprocess.Popen([sys.executable, "-m", *command])  # noqa: S603  fixed arguments
+        if is_embedded() or os.environ.get("API_DATABASE_URL"):
+            stack.enter_context(_api(api_port))
         try:
             code = process.wait()
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)  # it shuts down the UI, the daemon and the code server
             code = process.wait()
     raise typer.Exit(code)
+
+
+@contextmanager
+def _api(port: int) -> Iterator[None]:
+    command = ["engarde_pipeline.cli", "api", "--port", str(port)]
+    process = subprocess.Popen([sys.executable, "-m", *command])  # noqa: S603  fixed arguments
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
 
 
 def _workspace() -> list[str]:

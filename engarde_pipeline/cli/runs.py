@@ -17,6 +17,7 @@ from rich.progress import (
 )
 
 from engarde_pipeline.cli.terminal import console
+from engarde_pipeline.sync_jobs import failure_reasons
 
 _POLL_SECONDS = 0.5
 _LANDED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
@@ -69,7 +70,7 @@ def run_job(
         # A slice, or a source without asset metrics, has fewer dates to land than were expected.
         total = len(landed) if succeeded else expected_dates
         progress.update(bar, description="done" if succeeded else "failed", total=total)
-    return FinishedRun(run_id, succeeded, tuple(landed), tuple(_reasons(instance, run_id)))
+    return FinishedRun(run_id, succeeded, tuple(landed), tuple(failure_reasons(instance, run_id)))
 
 
 def _execute(
@@ -109,17 +110,6 @@ def _landed_events(instance: DagsterInstance, run_id: str, ended: Future[None]) 
 def _label(event: EventLogEntry) -> str:
     asset = event.asset_materialization or event.asset_observation
     return f"{asset.asset_key.to_user_string()} {asset.partition}" if asset else ""
-
-
-def _reasons(instance: DagsterInstance, run_id: str) -> Iterator[str]:
-    for record in instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_FAILURE).records:
-        event = record.event_log_entry.get_dagster_event()
-        data = event.step_failure_data
-        description = data.user_failure_data.description if data.user_failure_data else None
-        error = data.error
-        while error and error.cause:  # those around the first error only say in which step it happened
-            error = error.cause
-        yield description or (error.message.strip() if error else event.message or "unknown")
 
 
 def _progress() -> Progress:

@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, NullPool
 from sqlalchemy import create_engine as sqlalchemy_engine
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 
 from engarde_pipeline.errors import EngardeError
 
@@ -29,7 +29,7 @@ def connect(database_url: str) -> psycopg.Connection:
     """
     url = make_url(database_url)
     try:
-        return psycopg.connect(**_parameters(url), autocommit=True)
+        return psycopg.connect(**parameters(database_url), autocommit=True)
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         # libpq's message names host, port, user and database, never the password.
         shown = url.difference_update_query(_SECRETS).render_as_string(hide_password=True)
@@ -50,7 +50,9 @@ def create_engine(database_url: str) -> Engine:
     return sqlalchemy_engine("postgresql+psycopg://", creator=open_connection, poolclass=NullPool)
 
 
-def _parameters(url: URL) -> dict[str, Any]:
+def parameters(database_url: str) -> dict[str, Any]:
+    """Return what libpq is to be told to connect to `database_url`."""
+    url = make_url(database_url)
     # Not as an address again: libpq does not read a + in it as a space, as SQLAlchemy writes it.
     options = {name: value if isinstance(value, str) else ",".join(value) for name, value in url.query.items()}
     return {

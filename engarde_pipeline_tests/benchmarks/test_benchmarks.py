@@ -26,10 +26,12 @@ TINY = Size(
     peer_rows=50,
     small_dates=2,
     queries=2,
+    job_log_runs=200,
+    api_clients=2,
 )
 
 # What starts processes with Dagster or a BigQuery emulator, or dlt, takes longer than a test should.
-CHEAP = {"limit", "merge", "old", "totals", "queries", "memory"}
+CHEAP = {"limit", "merge", "old", "totals", "queries", "memory", "job_log", "api"}
 SLOW = ("whole job", "small date")
 
 

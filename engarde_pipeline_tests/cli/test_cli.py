@@ -73,6 +73,9 @@ def _counts(out: str) -> dict[str, list[int]]:
         (["db", "current"], "which is the newest"),
         (["demo"], "Delete .engarde/ to start over"),
         (["dev"], "Ctrl-C"),
+        (["jobs"], "why one failed"),
+        (["api"], "nothing at all for the embedded default"),
+        (["api", "token"], "signed with JWT_SECRET_KEY"),
     ],
 )
 def test_help_teaches(engarde: Engarde, command: list[str], teaches: str) -> None:

@@ -1,0 +1,67 @@
+"""The service as a whole."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from dagster import DagsterInstance
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from engarde_pipeline.api import health, metrics, sync
+from engarde_pipeline.api.dagster_calls import Dagster
+from engarde_pipeline.api.database import Database, check_isolation
+from engarde_pipeline.api.launch import Launcher
+from engarde_pipeline.api.problems import handle_problems
+from engarde_pipeline.api.progress import Feeds
+from engarde_pipeline.api.rate_limit import RateLimit
+from engarde_pipeline.settings import ApiSettings
+
+PREFIX = "/api/campaign-performance"
+
+_DESCRIPTION = """Trigger a sync, watch it, read metrics. Every answer is one tenant's alone: that of the bearer
+token's claim `tenant_id`. Errors are `application/problem+json`."""
+
+
+def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
+    """Return the service.
+
+    Raises:
+        NotIsolated: the database login is not restricted to one tenant at a time.
+        DatabaseUnavailable: Postgres does not answer, or refuses the login.
+    """
+    database_url = settings.api_database_url.get_secret_value()
+    check_isolation(database_url)
+    database, dagster = Database(database_url), Dagster(instance)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await database.open()
+        yield
+        await database.close()
+
+    app = FastAPI(
+        title="Campaign performance",
+        version="1",
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+    )
+    app.state.secret = settings.jwt_secret_key.get_secret_value()
+    app.state.rate_limit = RateLimit(settings.api_rate_limit)
+    app.state.database = database
+    app.state.dagster = dagster
+    app.state.launcher = Launcher()
+    app.state.launching = asyncio.Lock()
+    app.state.feeds = Feeds(dagster)
+    if settings.api_cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=[origin.strip() for origin in settings.api_cors_origins.split(",")],
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
+        )
+    handle_problems(app)
+    app.include_router(sync.router, prefix=PREFIX)
+    app.include_router(metrics.router, prefix=PREFIX)
+    app.include_router(health.router)
+    return app

@@ -1,0 +1,117 @@
+"""Postgres, as the API sees it: through a small pool, as a role that sees one tenant at a time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from engarde_pipeline.api.problems import unavailable
+from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.postgres.connection import connect, parameters
+from engarde_pipeline.postgres.metrics_queries import Statement
+from engarde_pipeline.settings import API_ROLE
+
+CONNECTIONS = 10
+_WAITING = 100
+_WAIT_SECONDS = 2
+_QUERY_SECONDS = 4
+_SECONDS = 5
+"""No request waits longer for Postgres, all in all."""
+
+# Whoever is a superuser, bypasses row security or owns the tables is not restricted by policies.
+_RESTRICTED = """
+SELECT pg_has_role(current_user, 'engarde_api', 'MEMBER')
+   AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolbypassrls))
+   AND NOT EXISTS (
+       SELECT FROM pg_class
+       WHERE oid IN ('campaign_metrics'::regclass, 'campaign_asset_metrics'::regclass)
+         AND (pg_has_role(current_user, relowner, 'MEMBER') OR NOT relrowsecurity))
+FROM pg_roles WHERE rolname = 'engarde_api'
+"""
+
+Row = dict[str, Any]
+
+
+class NotIsolated(EngardeError):
+    """The API's login could see every tenant's rows."""
+
+
+def check_isolation(api_database_url: str) -> None:
+    """Check that Postgres itself restricts the API's login to one tenant.
+
+    Raises:
+        NotIsolated: it does not.
+        DatabaseUnavailable: there is no such server, or it refuses the login.
+    """
+    with connect(api_database_url) as connection:
+        try:
+            row = connection.execute(_RESTRICTED).fetchone()
+        except psycopg.errors.UndefinedTable:
+            raise NotIsolated("The schema is not current; run `engarde db upgrade`.") from None
+        if not row or not row[0]:
+            raise NotIsolated(
+                f"The role {connection.info.user} of API_DATABASE_URL is not restricted to one tenant. Run"
+                f" `engarde db upgrade`, then ALTER ROLE {API_ROLE} LOGIN PASSWORD '...'; and let the API log in"
+                f" as {API_ROLE}."
+            )
+
+
+class Database:
+    """The pool. It is bounded, and so is waiting for it: what cannot be answered soon is answered with 503."""
+
+    def __init__(self, api_database_url: str) -> None:
+        timeout = f"-c statement_timeout={1000 * _QUERY_SECONDS} -c default_transaction_read_only=on"
+        self._pool = AsyncConnectionPool(
+            kwargs={**parameters(api_database_url), "application_name": "engarde_api", "options": timeout},
+            min_size=1,
+            max_size=CONNECTIONS,
+            max_waiting=_WAITING,
+            timeout=_WAIT_SECONDS,
+            check=AsyncConnectionPool.check_connection,
+            open=False,
+        )
+
+    async def open(self) -> None:
+        """Open the pool; connections are made as they are needed."""
+        await self._pool.open()
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def transaction(self, tenant_id: UUID) -> AsyncIterator[psycopg.AsyncConnection]:
+        """Yield a connection that sees one tenant, until the end of its transaction.
+
+        Raises:
+            Problem: 503, Postgres does not answer in time.
+        """
+        try:
+            async with asyncio.timeout(_SECONDS), self._pool.connection() as connection:
+                await connection.execute("SELECT set_config('engarde.tenant_id', %s, true)", [str(tenant_id)])
+                yield connection
+        except (TimeoutError, psycopg.OperationalError):
+            raise unavailable("Postgres") from None
+
+    async def ask(self, tenant_id: UUID, *statements: Statement) -> list[list[Row]]:
+        """Return the rows of each statement, all of one moment's data."""
+        async with self.transaction(tenant_id) as connection, connection.cursor(row_factory=dict_row) as cursor:
+            answers = []
+            for statement, values in statements:
+                await cursor.execute(statement, values)
+                answers.append(await cursor.fetchall())
+            return answers
+
+    async def is_ready(self) -> bool:
+        """Whether Postgres answers."""
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS), self._pool.connection() as connection:
+                await connection.execute("SELECT")
+        except (TimeoutError, psycopg.OperationalError):
+            return False
+        return True

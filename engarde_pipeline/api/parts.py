@@ -1,0 +1,32 @@
+"""What the endpoints share: made once per process, and asked for by type."""
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from engarde_pipeline.api.dagster_calls import Dagster
+from engarde_pipeline.api.database import Database
+from engarde_pipeline.api.launch import Launcher
+from engarde_pipeline.api.progress import Feeds
+
+
+def _postgres(request: Request) -> Database:
+    return cast("Database", request.app.state.database)
+
+
+def _dagster(request: Request) -> Dagster:
+    return cast("Dagster", request.app.state.dagster)
+
+
+def _launcher(request: Request) -> Launcher:
+    return cast("Launcher", request.app.state.launcher)
+
+
+def _feeds(request: Request) -> Feeds:
+    return cast("Feeds", request.app.state.feeds)
+
+
+Postgres = Annotated[Database, Depends(_postgres)]
+JobLog = Annotated[Dagster, Depends(_dagster)]
+Starter = Annotated[Launcher, Depends(_launcher)]
+Progress = Annotated[Feeds, Depends(_feeds)]

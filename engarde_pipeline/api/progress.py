@@ -1,0 +1,153 @@
+"""A job's progress, told to everyone who listens: one task per job asks Dagster, however many listen."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from dagster import DagsterInstance
+
+from engarde_pipeline.api.dagster_calls import Dagster
+from engarde_pipeline.api.problems import Problem
+from engarde_pipeline.assets.history import COUNTS
+from engarde_pipeline.sync_jobs import LANDED, SyncJob, get_job
+
+_POLL_SECONDS = 0.5
+_PATIENCE_SECONDS = 5.0
+"""Between two looks where Dagster does not answer."""
+
+_ID = re.compile(r"(\d{1,9})-(\d{1,18})", re.ASCII)
+_END = (10**9, 0)
+_AS_OF_A_JOB = {"records_rejected": "records_failed"}
+
+
+@dataclass(frozen=True)
+class Landed:
+    """A date that landed. `position` is the attempt's number and the event's id in that run's log: Dagster's
+    default storage counts ids anew for each run, so the id alone is not one of a job's.
+    """
+
+    position: tuple[int, int]
+    data: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The event's id as clients hand it back."""
+        return "-".join(map(str, self.position))
+
+
+class Feed:
+    """What happened to a job so far, and a way to wait for more."""
+
+    def __init__(self) -> None:
+        self.landed: list[Landed] = []
+        self.end: SyncJob | None = None
+        self.listeners = 0
+        self._more = asyncio.Condition()
+
+    async def add(self, landed: list[Landed], end: SyncJob | None) -> None:
+        """Add what is new."""
+        if not landed and end is None:
+            return
+        async with self._more:
+            self.landed += landed
+            self.end = end
+            self._more.notify_all()
+
+    async def after(self, last_id: str | None) -> AsyncIterator[Landed | SyncJob]:
+        """Yield each date as it lands, behind the event `last_id`, and at last the job as it ended."""
+        position = _position(last_id)
+        seen = 0
+        while True:
+            while seen < len(self.landed):
+                event = self.landed[seen]
+                seen += 1
+                if event.position > position:
+                    yield event
+            if self.end:
+                yield self.end
+                return
+            async with self._more:
+                await self._more.wait_for(lambda: seen < len(self.landed) or self.end is not None)  # noqa: B023
+
+
+class Feeds:
+    """The feeds of the jobs that someone listens to."""
+
+    def __init__(self, dagster: Dagster) -> None:
+        self._dagster = dagster
+        self._feeds: dict[str, tuple[Feed, asyncio.Task[None]]] = {}
+
+    @asynccontextmanager
+    async def of(self, job_id: str) -> AsyncIterator[Feed]:
+        """Yield the feed of a job; it is kept up while anyone listens."""
+        if job_id not in self._feeds:
+            new = Feed()
+            self._feeds[job_id] = new, asyncio.create_task(self._keep_up(job_id, new))
+        feed, task = self._feeds[job_id]
+        feed.listeners += 1
+        try:
+            yield feed
+        finally:
+            feed.listeners -= 1
+            if not feed.listeners:
+                del self._feeds[job_id]
+                task.cancel()
+
+    def __len__(self) -> int:
+        return len(self._feeds)
+
+    async def _keep_up(self, job_id: str, feed: Feed) -> None:
+        cursors: dict[str, str] = {}
+        while feed.end is None:
+            with suppress(Problem):  # Dagster does not answer: nobody who listens is sent away for that
+                job, landed = await self._dagster.call(lambda instance: _look(instance, job_id, cursors))
+                await feed.add(landed, job if job.has_ended else None)
+                await asyncio.sleep(_POLL_SECONDS)
+                continue
+            await asyncio.sleep(_PATIENCE_SECONDS)
+
+
+def _look(instance: DagsterInstance, job_id: str, cursors: dict[str, str]) -> tuple[SyncJob, list[Landed]]:
+    # The job first: what landed before it ended is then read after it.
+    job = get_job(instance, job_id)
+    if job is None:
+        raise Problem(404, f"The job {job_id} was deleted.")
+    landed = [
+        event
+        for attempt, run_id in enumerate(job.run_ids)
+        for event in _new_events(instance, job, attempt, run_id, cursors)
+    ]
+    return job, landed
+
+
+def _new_events(
+    instance: DagsterInstance, job: SyncJob, attempt: int, run_id: str, cursors: dict[str, str]
+) -> Iterator[Landed]:
+    has_more = True
+    while has_more:
+        page = instance.get_records_for_run(run_id, cursor=cursors.get(run_id), of_type=LANDED, limit=500)
+        cursors[run_id], has_more = page.cursor, page.has_more
+        for record in page.records:
+            event = record.event_log_entry.asset_materialization or record.event_log_entry.asset_observation
+            if event is None or event.partition is None:
+                continue
+            counts = {_AS_OF_A_JOB.get(name, name): event.metadata[name].value for name in COUNTS}
+            data = {
+                "job_id": job.id,
+                "attempt": attempt,
+                "table": event.asset_key.to_user_string(),
+                "date": event.partition,
+                "dates": (job.end_date - job.start_date).days + 1 if job.start_date and job.end_date else None,
+                **counts,
+            }
+            yield Landed((attempt, record.storage_id), data)
+
+
+def _position(last_id: str | None) -> tuple[int, int]:
+    if last_id == "end":
+        return _END
+    found = _ID.fullmatch(last_id or "")
+    return (int(found[1]), int(found[2])) if found else (-1, 0)

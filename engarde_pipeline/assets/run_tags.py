@@ -1,0 +1,33 @@
+"""What a run says about itself in its tags, so that the job log reads it with the run, without an event.
+
+A list of fifty jobs is then one query, however many dates each of them synced.
+"""
+
+import json
+from collections.abc import Mapping
+
+from dagster import DagsterInstance
+
+from engarde_pipeline.assets.metadata import counts_metadata
+from engarde_pipeline.metrics import MetricTable
+from engarde_pipeline.postgres.merge import Counts
+
+TENANT = "engarde/tenant"
+"""Whose slice a run syncs: the tenant's uuid, or ALL_TENANTS."""
+
+ALL_TENANTS = "all"
+
+_COUNTS = "engarde/counts."
+
+
+def tell_counts(instance: DagsterInstance, run_id: str, table: MetricTable, counts: Counts) -> None:
+    """Put what became of a table's records on the run, once it has ended with that table."""
+    # A retry copies the tags of the run before it: the run's id says whose counts these are.
+    told = json.dumps({"run_id": run_id, **counts_metadata(counts)})
+    instance.add_run_tags(run_id, {_COUNTS + table.target: told})
+
+
+def told_counts(run_id: str, tags: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """Return the counts that the run itself put on its tags, by asset, under their metadata names."""
+    told = {key.removeprefix(_COUNTS): json.loads(value) for key, value in tags.items() if key.startswith(_COUNTS)}
+    return {asset: counts for asset, counts in told.items() if counts.pop("run_id") == run_id}

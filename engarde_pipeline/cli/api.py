@@ -1,0 +1,94 @@
+"""`engarde api`: the REST service, and tokens to try it with."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from engarde_pipeline.cli.servers import servers, set_dagster_home
+from engarde_pipeline.cli.terminal import console
+from engarde_pipeline.settings import API_ROLE, Settings, is_embedded, load_api_settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+app = typer.Typer(invoke_without_command=True)
+
+_GRACE_SECONDS = 5
+
+
+@app.callback()
+def api(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 8000,
+) -> None:
+    """Serve the REST API: trigger a sync, watch it, read metrics. Its documentation is at /docs.
+
+    Needs API_DATABASE_URL and JWT_SECRET_KEY, or nothing at all for the embedded default. A sync that it queues is
+    run by Dagster's daemon, which `engarde dev` starts.
+
+    Example: `engarde api --port 8000`
+    """
+    if context.invoked_subcommand:
+        return
+    with servers() as settings:
+        let_the_api_log_in(settings)
+        set_dagster_home()
+        _serve(host, port)
+
+
+@app.command()
+def token(
+    tenant: Annotated[UUID, typer.Option(help="The tenant's uuid.")],
+    user: Annotated[str, typer.Option(help="Who is said to ask.")] = "developer",
+    hours: Annotated[int, typer.Option(min=1, max=24 * 30, help="How long it is valid.")] = 12,
+    scope: Annotated[str, typer.Option(help="sync:all allows to sync every tenant.")] = "",
+) -> None:
+    """Print a token, signed with JWT_SECRET_KEY or the embedded default's own key.
+
+    Example: `curl -H "Authorization: Bearer $(engarde api token --tenant ...)" ...`
+    """
+    from engarde_pipeline.api.tokens import mint
+
+    with servers():
+        secret = load_api_settings().jwt_secret_key.get_secret_value()
+    # Bare, for a script.
+    print(mint(secret, tenant, user, timedelta(hours=hours), scope))  # noqa: T201
+
+
+def let_the_api_log_in(settings: Settings) -> None:
+    """In the embedded default, which trusts every local login, make the API's role one that can log in."""
+    if not is_embedded():
+        return
+    from engarde_pipeline.postgres import migrate
+    from engarde_pipeline.postgres.connection import connect
+
+    database_url = settings.database_url.get_secret_value()
+    migrate.upgrade(database_url)
+    with connect(database_url) as connection:
+        connection.execute(f"ALTER ROLE {API_ROLE} LOGIN".encode())
+
+
+@contextmanager
+def _application() -> Iterator["FastAPI"]:
+    from dagster import DagsterInstance
+
+    from engarde_pipeline.api.app import create_app
+
+    with DagsterInstance.get() as instance:
+        yield create_app(load_api_settings(), instance)
+
+
+def _serve(host: str, port: int) -> None:
+    import uvicorn
+
+    with _application() as application:
+        console.print(f"The API answers at [bold]http://{host}:{port}[/], its documentation at /docs.")
+        # Streams of progress may last as long as a sync: a shutdown does not wait for them.
+        uvicorn.run(
+            application, host=host, port=port, log_level="warning", timeout_graceful_shutdown=_GRACE_SECONDS
+        )

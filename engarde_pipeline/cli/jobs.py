@@ -1,0 +1,75 @@
+"""`engarde jobs`: the job log."""
+
+import json
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from engarde_pipeline.cli.servers import dagster_instance
+from engarde_pipeline.cli.terminal import console
+
+if TYPE_CHECKING:
+    from engarde_pipeline.sync_jobs import SyncJob
+
+_POLL_SECONDS = 2
+_STYLES = {"completed": "green", "failed": "red", "running": "cyan", "retrying": "yellow", "pending": "dim"}
+
+
+def jobs(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many jobs to show, the newest.")] = 10,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on: show each job again whenever something about it changes.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for scripts.")] = False,
+) -> None:
+    """Show the sync jobs, the newest last: what started them, what they did, and why one failed.
+
+    A job is a Dagster run with its retries. Example: `engarde jobs --follow --json`
+    """
+    from engarde_pipeline.sync_jobs import list_jobs
+
+    with dagster_instance() as instance:
+        shown = list_jobs(instance, limit)[::-1]
+        _print(shown, as_json)
+        while follow:
+            time.sleep(_POLL_SECONDS)
+            now = list_jobs(instance, limit)[::-1]
+            _print([job for job in now if job not in shown], as_json, is_first=False)
+            shown = now
+
+
+def _print(found: "list[SyncJob]", as_json: bool, is_first: bool = True) -> None:
+    if as_json:
+        for job in found:
+            print(json.dumps(asdict(job), default=str), flush=True)  # noqa: T201  bare, for a script
+    elif found:
+        console.print(_table(found, is_first))
+        for job in found:
+            if job.error_message:
+                console.print(Text(f"{job.id[:8]}: {job.error_message}", "red"))
+    elif is_first:
+        console.print("There has been no sync yet; start one with `engarde sync` or in the Dagster UI.")
+
+
+def _table(found: "list[SyncJob]", is_first: bool) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, show_header=is_first)
+    for column in ("started (UTC)", "job", "status", "dates", "by"):
+        table.add_column(column, no_wrap=column != "dates")
+    table.add_column("records", justify="right", no_wrap=True)
+    table.add_column("failed", justify="right", no_wrap=True)
+    for job in found:
+        table.add_row(
+            f"{job.started_at or job.created_at:%m-%d %H:%M:%S}",
+            job.id[:8],
+            Text(job.status, _STYLES[job.status]),
+            str(job.start_date or "") if job.start_date == job.end_date else f"{job.start_date} .. {job.end_date}",
+            job.triggered_by,
+            f"{job.records_processed:,}",
+            f"{job.records_failed or ''}",
+        )
+    return table

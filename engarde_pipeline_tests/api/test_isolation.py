@@ -1,0 +1,175 @@
+"""Isolation does not depend on our memory: Postgres itself shows the API one tenant's rows, or none."""
+
+import random
+from datetime import date, timedelta
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from engarde_pipeline.api.app import PREFIX
+from engarde_pipeline.api.database import NotIsolated, check_isolation
+from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline_tests.api.service import Service, api_database_url
+from engarde_pipeline_tests.world import World
+
+DAY = date(2026, 3, 1)
+TENANTS, CAMPAIGNS, DATES = 5, 3, 4
+REQUESTS = 2_000
+
+# Every number of a tenant is a multiple of a prime of its own, and every campaign has a platform of its own.
+PRIMES = (1009, 1013, 1019, 1021, 1031)
+
+HOSTILE = (
+    "' OR '1'='1",
+    "'; DROP TABLE campaign_metrics; --",
+    "1); RESET ROLE; --",
+    "%s",
+    "%(tenant_id)s",
+    "\\",
+    "$1",
+    "{ratios}",
+    "meta'/**/UNION/**/SELECT/**/1",
+    "\ud7ff",
+    "𝕏" * 30,
+)
+
+
+class Crowd:
+    """Several tenants with numbers by which each can be told."""
+
+    def __init__(self, world: World) -> None:
+        self.tenants = [world.tenant(f"T{n}") for n in range(TENANTS)]
+        self.campaigns: dict[UUID, list[UUID]] = {}
+        for tenant, prime in zip(self.tenants, PRIMES, strict=True):
+            self.campaigns[tenant] = [world.campaign(tenant, f"c{n}", f"p{n}") for n in range(CAMPAIGNS)]
+            for campaign in self.campaigns[tenant]:
+                world.connection.execute(
+                    "INSERT INTO campaign_metrics (tenant_id, campaign_space_id, platform, metric_date,"
+                    " impressions, clicks, spend, conversions, revenue, bigquery_sync_id, synced_from_bigquery_at)"
+                    " SELECT tenant_id, id, platform, %s + n, %s, %s, %s, %s, %s, gen_random_uuid(), now()"
+                    " FROM campaign_spaces, generate_series(0, %s) n WHERE id = %s",
+                    [DAY, *[prime] * 5, DATES - 1, campaign],
+                )
+
+    def prime(self, tenant: UUID) -> int:
+        return PRIMES[self.tenants.index(tenant)]
+
+
+@pytest.fixture
+def crowd(configured: World) -> Crowd:
+    return Crowd(configured)
+
+
+def _as_api(world: World) -> psycopg.Connection:
+    return connect(api_database_url(world.database_url))
+
+
+def _numbers(connection: psycopg.Connection, table: str = "campaign_metrics") -> set[int]:
+    return {row[0] for row in connection.execute(f"SELECT impressions FROM {table}".encode()).fetchall()}
+
+
+def test_a_query_that_forgets_its_where_sees_one_tenant(configured: World, crowd: Crowd) -> None:
+    tenant = crowd.tenants[2]
+    with _as_api(configured) as connection, connection.transaction():
+        connection.execute("SELECT set_config('engarde.tenant_id', %s, true)", [str(tenant)])
+        assert _numbers(connection) == {crowd.prime(tenant)}
+        names = connection.execute("SELECT name FROM engarde_api.tenants").fetchall()
+        spaces = connection.execute("SELECT DISTINCT tenant_id FROM engarde_api.campaign_spaces").fetchall()
+    assert (names, spaces) == ([("T2",)], [(tenant,)])
+
+
+def test_without_a_tenant_nothing_is_seen(configured: World, crowd: Crowd) -> None:
+    with _as_api(configured) as connection:
+        assert _numbers(connection) == set()
+        assert connection.execute("SELECT * FROM engarde_api.tenants").fetchall() == []
+
+
+def test_a_transactions_tenant_ends_with_it(configured: World, crowd: Crowd) -> None:
+    with _as_api(configured) as connection:
+        with connection.transaction():
+            connection.execute("SELECT set_config('engarde.tenant_id', %s, true)", [str(crowd.tenants[0])])
+            assert _numbers(connection)
+        assert _numbers(connection) == set()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM public.tenants",
+        "SELECT * FROM public.campaign_spaces",
+        "SELECT * FROM campaign_assets",
+        "SELECT * FROM rejected_metric_rows",
+        "SELECT * FROM campaign_space_months",
+        "INSERT INTO campaign_metrics (tenant_id) SELECT tenant_id FROM campaign_metrics",
+        "UPDATE campaign_metrics SET clicks = 0",
+        "DELETE FROM campaign_metrics",
+        "TRUNCATE campaign_metrics",
+        "ALTER TABLE campaign_metrics DISABLE ROW LEVEL SECURITY",
+        "SET ROLE postgres",
+        "CREATE TABLE public.mine (id int)",
+    ],
+)
+def test_the_apis_role_may_do_nothing_else(configured: World, crowd: Crowd, statement: str) -> None:
+    with _as_api(configured) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(statement.encode())
+
+
+def test_whoever_else_reads_the_tables_still_sees_every_row(configured: World, crowd: Crowd) -> None:
+    role = f"reader_{uuid4().hex}"
+    with connect(configured.database_url) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN".encode())
+        connection.execute(f"GRANT SELECT ON campaign_metrics TO {role}".encode())
+        url = make_url(configured.database_url).set(username=role).render_as_string(hide_password=False)
+        with connect(url) as reader:
+            assert _numbers(reader) == set(PRIMES)
+        connection.execute(f"DROP OWNED BY {role}".encode())
+        connection.execute(f"DROP ROLE {role}".encode())
+
+
+def test_a_login_that_is_not_restricted_is_refused_at_start(configured: World) -> None:
+    with pytest.raises(NotIsolated, match="engarde_api"):
+        check_isolation(configured.database_url)
+
+
+def test_no_request_whatever_it_holds_gets_a_row_of_another_tenant(api: Service, crowd: Crowd) -> None:
+    chance = random.Random(20261123)  # noqa: S311
+    everyone = [campaign for campaigns in crowd.campaigns.values() for campaign in campaigns]
+    headers = {tenant: api.headers(tenant) for tenant in crowd.tenants}
+    seen = 0
+    for _ in range(REQUESTS):
+        tenant = chance.choice(crowd.tenants)
+        start = DAY + timedelta(days=chance.randrange(-2, DATES))
+        params: dict[str, str] = {"start_date": str(start), "end_date": str(start + timedelta(days=10))}
+        if chance.random() < 0.5:
+            params["group_by"] = chance.choice(["date", "campaign", "platform", *HOSTILE[:2]])
+        if chance.random() < 0.4:
+            params["campaign_space_ids"] = ",".join(map(str, chance.sample(everyone, 4)))
+        if chance.random() < 0.3:
+            params["platform"] = chance.choice(["p0", "p1", *HOSTILE])
+        if chance.random() < 0.2:
+            params["cursor"] = chance.choice([str(DAY), str(chance.choice(everyone)), *HOSTILE])
+        campaign = chance.choice(everyone)
+        path = chance.choice(["/metrics", "/metrics", f"/metrics/{campaign}"])
+        answer = api.client.get(PREFIX + path, params=params, headers=headers[tenant])
+        if path != "/metrics" and campaign not in crowd.campaigns[tenant]:
+            assert answer.status_code in (404, 422)
+        assert answer.status_code in (200, 404, 422), answer.text
+        for group in answer.json().get("metrics", []):
+            seen += 1
+            assert group["impressions"] % crowd.prime(tenant) == 0, (path, params)
+            assert group["impressions"] <= crowd.prime(tenant) * CAMPAIGNS * DATES
+    assert seen > REQUESTS
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_sql_in_any_parameter_changes_nothing(api: Service, configured: World, crowd: Crowd, hostile: str) -> None:
+    tenant = crowd.tenants[0]
+    for name in ("campaign_space_ids", "start_date", "end_date", "platform", "group_by", "limit", "cursor"):
+        assert api.get("/metrics", tenant, **{name: hostile}).status_code in (200, 422), name
+    assert api.get("/sync-status", tenant, cursor=hostile).status_code == 422
+    assert api.get(f"/sync-jobs/{hostile.replace('/', '')}", tenant).status_code == 404
+    body = {"platform": hostile, "start_date": str(DAY), "end_date": str(DAY)}
+    assert api.sync(tenant, body).status_code == 422
+    assert len(configured.rows()) == TENANTS * CAMPAIGNS * DATES
