@@ -4,7 +4,7 @@ import base64
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import jwt
 import pytest
@@ -14,7 +14,7 @@ from engarde_pipeline.api.tokens import mint, read
 from engarde_pipeline.settings import InvalidSettings, load_api_settings
 from engarde_pipeline_tests.api.service import SECRET
 
-TENANT = uuid4()
+TENANT = UUID("aaaaaaaa-0000-4000-8000-00000000000a")
 LATER = datetime.now(UTC) + timedelta(hours=1)
 CLAIMS: dict[str, Any] = {"tenant_id": str(TENANT), "exp": LATER, "sub": "u1"}
 
