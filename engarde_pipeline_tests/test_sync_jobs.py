@@ -197,18 +197,25 @@ def test_a_cancelled_sync_failed_for_that_reason(instance: DagsterInstance) -> N
     assert in_progress(instance) == []
 
 
-def test_a_killed_sync_failed_and_says_so(instance: DagsterInstance) -> None:
+def test_a_killed_sync_says_so_and_is_retried(instance: DagsterInstance) -> None:
     run = _recorded(instance, DagsterRunStatus.FAILURE)
 
     job = _job(instance, run.run_id)
-    assert (job.status, job.error_message) == ("failed", "The process was killed.")
+    assert (job.status, job.error_message) == ("retrying", "The process was killed.")
 
 
-def test_a_sync_that_will_be_retried_is_retrying(instance: DagsterInstance) -> None:
+def test_a_sync_that_was_killed_at_its_last_attempt_failed(instance: DagsterInstance) -> None:
     run = _recorded(instance, DagsterRunStatus.FAILURE)
-    instance.add_run_tags(run.run_id, {"dagster/will_retry": "true"})
+    for number in (1, 2, 3):
+        run = _recorded(instance, DagsterRunStatus.FAILURE, retry_of=run, number=number)
 
-    assert _job(instance, run.run_id).status == "retrying"
+    assert _job(instance, run.run_id).status == "failed"
+
+
+def test_a_sync_whose_failure_is_permanent_is_not_retried(instance: DagsterInstance) -> None:
+    run = _recorded(instance, DagsterRunStatus.FAILURE, tags={"dagster/max_retries": "0"})
+
+    assert _job(instance, run.run_id).status == "failed"
 
 
 def test_retries_are_attempts_of_one_job(instance: DagsterInstance) -> None:

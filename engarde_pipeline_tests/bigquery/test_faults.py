@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import SecretStr
 
 from engarde_pipeline.bigquery import extraction
-from engarde_pipeline.bigquery.errors import AccessDenied, SourceError, SourceUnavailable, TableMissing
+from engarde_pipeline.bigquery.errors import AccessDenied, QuotaUsedUp, SourceError, SourceUnavailable, TableMissing
 from engarde_pipeline.bigquery.extraction import Selection, Source
 from engarde_pipeline.metrics import CAMPAIGN_METRICS
 from engarde_pipeline_tests.bigquery.faulty import (
@@ -240,7 +240,7 @@ QUOTA = "Quota exceeded: Your project exceeded quota for free query bytes scanne
 )
 def test_a_used_up_quota_is_not_taken_for_a_missing_role(faulty_source: Source, proxy: Proxy, fault: Any) -> None:
     proxy.fail(INSERT_JOB, fault)
-    shown = _raised_by(lambda: _read(faulty_source), SourceUnavailable)
+    shown = _raised_by(lambda: _read(faulty_source), QuotaUsedUp)
     assert QUOTA.rstrip(".") in shown
     assert "Try again in ten minutes" in shown
     assert "Viewer" not in shown
@@ -400,7 +400,7 @@ def test_values_are_bound_and_never_in_the_query(query_request: dict[str, Any]) 
         "platforms": ["meta"],
         "campaigns": ["c0", "c'1"],
     }
-    assert not any(value in query_request["query"]["query"] for value in (str(DAY), str(TENANT), "meta'", "c0"))
+    assert not any(value in query_request["query"]["query"] for value in (str(DAY), str(TENANT), "meta'", "'c0'"))
 
 
 def test_a_query_filters_on_the_partition_column(query_request: dict[str, Any]) -> None:
