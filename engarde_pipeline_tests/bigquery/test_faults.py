@@ -16,7 +16,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import SecretStr
 
 from engarde_pipeline.bigquery import extraction
-from engarde_pipeline.bigquery.errors import AccessDenied, QuotaUsedUp, SourceError, SourceUnavailable, TableMissing
+from engarde_pipeline.bigquery.errors import (
+    AccessDenied,
+    QuotaUsedUp,
+    SourceError,
+    SourceUnavailable,
+    TableMissing,
+)
 from engarde_pipeline.bigquery.extraction import Selection, Source
 from engarde_pipeline.metrics import CAMPAIGN_METRICS
 from engarde_pipeline_tests.bigquery.faulty import (
