@@ -1,7 +1,8 @@
 """The totals on `campaign_spaces`: sums of the campaign's rows, and ratios of those sums.
 
 Kept at the cost of what changed, not of the history: a merge notes the date it changed, the months of such dates
-are summed anew into `campaign_space_months`, and the totals are the sums over months.
+are summed anew into `campaign_space_months`, and the totals of the campaigns in them that changed are their sums
+over months. When no date was noted, every campaign's totals are compared with its months, and put right.
 """
 
 import re
@@ -40,11 +41,15 @@ WITH gone AS (
     DELETE FROM campaign_space_months m
     WHERE m.month = {month}
       AND NOT EXISTS (SELECT FROM month_sums s WHERE s.campaign_space_id = m.campaign_space_id)
+    RETURNING campaign_space_id
+), kept AS (
+    INSERT INTO campaign_space_months AS m (campaign_space_id, month, {measures})
+    SELECT campaign_space_id, {month}, {measures} FROM month_sums
+    ON CONFLICT (campaign_space_id, month) DO UPDATE SET {set_measures}
+    WHERE ({m_measures}) IS DISTINCT FROM ({excluded_measures})
+    RETURNING campaign_space_id
 )
-INSERT INTO campaign_space_months AS m (campaign_space_id, month, {measures})
-SELECT campaign_space_id, {month}, {measures} FROM month_sums
-ON CONFLICT (campaign_space_id, month) DO UPDATE SET {set_measures}
-WHERE ({m_measures}) IS DISTINCT FROM ({excluded_measures})
+INSERT INTO changed_campaigns SELECT * FROM gone UNION ALL SELECT * FROM kept
 """
 
 # Campaigns without rows have totals of zero. Each number is what its column, which may be the application's own
@@ -54,6 +59,7 @@ WITH sums AS (
     SELECT c.id, {sums_or_zero}
     FROM campaign_spaces c
     LEFT JOIN {table} m ON m.campaign_space_id = c.id
+    WHERE {chosen}
     GROUP BY c.id
 ), exact AS (
     SELECT *, {ctr} AS ctr, {roas} AS roas FROM sums
@@ -61,6 +67,15 @@ WITH sums AS (
     SELECT id, {fitted} FROM exact
 )
 """
+
+_CHANGED = "c.id IN (SELECT campaign_space_id FROM changed_campaigns)"
+
+# A new campaign has no totals yet, and may never have a row.
+_WITHOUT_TOTALS = """
+INSERT INTO changed_campaigns SELECT id FROM campaign_spaces WHERE NOT ({total_columns}) IS NOT NULL
+"""
+
+_EVERY_CAMPAIGN = "INSERT INTO changed_campaigns SELECT id FROM campaign_spaces"
 
 # Campaigns whose totals stand are left untouched; so is one whose sums do not fit, which must not stop the others.
 _UPDATE = """
@@ -105,10 +120,15 @@ def update_totals(connection: psycopg.Connection) -> Totals:
         # Two updates of many rows in different orders would deadlock; the second one waits instead.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('campaign_spaces totals'))")
         connection.execute("SET LOCAL work_mem = '64MB'")  # or a month of 10,000 campaigns is summed on disk
-        for month in sorted({month for (month,) in connection.execute(_COLLECT)}):
+        connection.execute("CREATE TEMPORARY TABLE changed_campaigns (campaign_space_id uuid)")
+        months = {month for (month,) in connection.execute(_COLLECT)}
+        for month in sorted(months):
             _update_month(connection, month)
-        statement = _totals_statement(connection, _TOTALS + _UPDATE, "campaign_space_months")
+        connection.execute(_without_totals() if months else _EVERY_CAMPAIGN)
+        connection.execute("ANALYZE changed_campaigns")  # one campaign is found by an index, all of them are not
+        statement = _totals_statement(connection, _TOTALS + _UPDATE, "campaign_space_months", _CHANGED)
         updated = connection.execute(statement).rowcount
+        connection.execute("DROP TABLE changed_campaigns")
         row = connection.execute("SELECT count(*) FROM campaign_spaces").fetchone()
         assert row is not None  # noqa: S101  an aggregate has one row
     return Totals(row[0], updated)
@@ -116,7 +136,8 @@ def update_totals(connection: psycopg.Connection) -> Totals:
 
 def wrong_totals(connection: psycopg.Connection) -> Totals:
     """Compare the totals with the sums of all rows; `affected` campaign spaces differ."""
-    row = connection.execute(_totals_statement(connection, _TOTALS + _WRONG, CAMPAIGN_METRICS.target)).fetchone()
+    statement = _totals_statement(connection, _TOTALS + _WRONG, CAMPAIGN_METRICS.target, "true")
+    row = connection.execute(statement).fetchone()
     assert row is not None  # noqa: S101  an aggregate has one row
     return Totals(*row)
 
@@ -134,9 +155,16 @@ def _update_month(connection: psycopg.Connection, month: date) -> None:
         connection.execute(statement)
 
 
-def _totals_statement(connection: psycopg.Connection, text: LiteralString, table: str) -> sql.Composed:
+def _without_totals() -> sql.Composed:
+    return sql.SQL(_WITHOUT_TOTALS).format(total_columns=_each("{0}", (f"total_{name}" for name in _MEASURES)))
+
+
+def _totals_statement(
+    connection: psycopg.Connection, text: LiteralString, table: str, chosen: LiteralString
+) -> sql.Composed:
     return sql.SQL(text).format(
         table=sql.Identifier(table),
+        chosen=sql.SQL(chosen),
         sums_or_zero=_each("coalesce(sum(m.{0}), 0) AS {0}", _MEASURES),
         ctr=sql.SQL(ratio_sql(CTR)),
         roas=sql.SQL(ratio_sql(ROAS)),

@@ -83,6 +83,16 @@ def test_a_campaign_without_rows_has_zero_totals_and_no_ratios(world: World, cam
     assert totals(world, campaign) == {name: 0 if name.startswith("total") else None for name in NAMES}
 
 
+def test_a_new_campaign_without_rows_has_zero_totals_beside_one_that_changed(world: World, tenant: UUID) -> None:
+    world.campaign(tenant, "c1")
+    new = world.campaign(tenant, "c2")
+    world.load([row(tenant, "c1", clicks=1)])
+    world.sync_one(DAY)
+
+    assert update(world) == Totals(2, 2)
+    assert totals(world, new)["total_clicks"] == 0
+
+
 def test_only_campaigns_whose_totals_changed_are_rewritten(world: World, tenant: UUID, campaign: UUID) -> None:
     world.campaign(tenant, "c2")
     world.campaign(tenant, "empty")
