@@ -54,6 +54,9 @@ class Target:
         return ratio <= self.limit if self.at_most else ratio >= self.limit
 
 
+_OLD_TOTALS = Target(1000)
+
+
 def rows_of(samples: Samples, size: Size) -> list[Row]:
     """Return every row, measured or not."""
     parts = (_loads(samples), _proofs(samples, size), _job(samples, size), _job_log(samples, size))
@@ -175,31 +178,33 @@ def _history(samples: Samples, size: Size) -> Iterator[Row]:
 
 
 def _totals(samples: Samples, size: Size, dates: int, at: str) -> Iterator[Row]:
-    label = f"totals of {size.campaigns:,} campaigns, {at}"
-    took = samples.median(f"totals.all.{dates}")
+    every, one = f"totals.all.{dates}", f"totals.one.{dates}"
+    label, label_of_one = f"totals of {size.campaigns:,} campaigns, {at}", f"totals after one changed date, {at}"
+    compare = partial(_compare, samples, show=seconds, is_cost=True)
     stated = STATED_MS_PER_CAMPAIGN * size.campaigns / 1000
-    measured = samples.median(f"old.totals.ms.{dates}")
-    target = Target(1000)
-    yield Row(
-        label,
+    for name, measure in ((every, label), (one, label_of_one)):
+        yield _beside_old_totals(samples, measure, name, f"as stated, {STATED_MS_PER_CAMPAIGN} ms each", stated)
+    if measured := samples.median(f"old.totals.ms.{dates}"):
+        seconds_of_old = measured * size.campaigns / 1000
+        each = f"as measured, {milliseconds(measured)} each"
+        yield _beside_old_totals(samples, label, every, each, seconds_of_old, target=None)
+    yield compare(label, every, "limit: one bare sum of the rows", f"totals.bare.{dates}")
+    yield compare(label_of_one, one, "all campaigns", every)
+
+
+def _beside_old_totals(
+    samples: Samples, measure: str, name: str, each: str, old: float, target: Target | None = _OLD_TOTALS
+) -> Row:
+    took = samples.median(name)
+    return Row(
+        measure,
         _NOT_MEASURED if took is None else seconds(took),
-        f"old design as stated, {STATED_MS_PER_CAMPAIGN} ms each: {seconds(stated)}",
-        "" if took is None else f"{stated / took:,.0f} x",
-        str(target),
-        None if took is None else target.is_met(stated / took),
-        samples.spread(f"totals.all.{dates}"),
+        f"old design {each}: {seconds(old)}",
+        "" if took is None else f"{old / took:,.0f} x",
+        str(target) if target else "",
+        target.is_met(old / took) if target and took is not None else None,
+        samples.spread(name),
     )
-    yield Row(
-        label,
-        _NOT_MEASURED if took is None else seconds(took),
-        ""
-        if measured is None
-        else f"old design as measured, {milliseconds(measured)} each: {seconds(measured * size.campaigns / 1000)}",
-        "" if took is None or measured is None else f"{measured * size.campaigns / 1000 / took:,.0f} x",
-    )
-    one, everything = f"totals.one.{dates}", f"totals.all.{dates}"
-    label = f"totals after one changed date, {at}"
-    yield _compare(samples, label, one, "all campaigns", everything, show=seconds, is_cost=True)
 
 
 def _query(samples: Samples, name: str, dates: int, history: int) -> Row:
