@@ -60,7 +60,7 @@ def main(
             about = machine(world.versions())
     finally:  # what was measured before an interruption is worth seeing
         rows = rows_of(samples, size)
-        console.print(_table(rows))
+        console.print(_table([row for row in rows if row.is_measured]))
     if write or chosen == set(suite.MEASURES):
         report.write(REPORT, report.Run(scale, _options(), size, about, time.monotonic() - started, rows), samples)
         console.print(f"Written: {REPORT.parent.name}/{REPORT.name}")

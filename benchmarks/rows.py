@@ -153,7 +153,7 @@ def _job_log(samples: Samples, size: Size) -> Iterator[Row]:
         took = samples.median(f"job_log.{name}")
         yield Row(
             f"job log: {name}, {size.job_log_runs:,} runs",
-            "not measured" if took is None else milliseconds(took),
+            _NOT_MEASURED if took is None else milliseconds(took),
             rounds=samples.spread(f"job_log.{name}"),
         )
 
@@ -224,7 +224,7 @@ def _api(samples: Samples, size: Size, name: str, dates: int, history: int) -> R
     is_held = history >= _LARGE
     return Row(
         f"API, {size.api_clients} clients: {name}, {_at(history)}",
-        "not measured" if p50 is None or p99 is None else f"p50 {milliseconds(p50)}, p99 {milliseconds(p99)}",
+        _NOT_MEASURED if p50 is None or p99 is None else f"p50 {milliseconds(p50)}, p99 {milliseconds(p99)}",
         "" if sql is None else f"bare SQL: p99 {milliseconds(sql)}",
         "" if sql is None or p99 is None else f"{p99 / sql:.2f} x",
         target="p99 < 100 ms" if is_held else "",
