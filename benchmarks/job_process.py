@@ -14,12 +14,14 @@ from typing import Any
 from benchmarks.children import peak_memory
 
 _ASSETS = {"campaign_metrics", "campaign_asset_metrics", "campaign_space_aggregates"}
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def main(started: str, job: str, first: str, last: str) -> None:
-    """Run `job` ("pipeline" or "empty") from `first` to `last`; print the seconds of its parts."""
-    run = _pipeline if job == "pipeline" else _empty
-    answer = run(float(started), date.fromisoformat(first), date.fromisoformat(last))
+    """Run `job` ("pipeline", "spawned" or "empty") from `first` to `last`; print the seconds of its parts."""
+    answer = {"pipeline": _pipeline, "spawned": _spawned, "empty": _empty}[job](
+        float(started), date.fromisoformat(first), date.fromisoformat(last)
+    )
     sys.stdout.write("\n" + json.dumps({**answer, "memory": peak_memory()}) + "\n")
 
 
@@ -59,6 +61,20 @@ def _pipeline(started: float, first: date, last: date) -> dict[str, float]:
     }
 
 
+def _spawned(started: float, first: date, last: date) -> dict[str, float]:
+    from dagster import DagsterInstance, execute_job, reconstructable
+
+    from benchmarks.spawned import spawned
+
+    loaded = time.time()
+    with DagsterInstance.get() as instance:
+        run = execute_job(reconstructable(spawned), instance, run_config=_QUIET, tags=_range(first, last))
+        ended = time.time()
+    if not run.success:
+        raise RuntimeError("the run with a process per step failed")
+    return {"seconds": ended - started, "starting": loaded - started}
+
+
 def _empty(started: float, first: date, last: date) -> dict[str, float]:
     from dagster import DagsterInstance
 
@@ -67,17 +83,19 @@ def _empty(started: float, first: date, last: date) -> dict[str, float]:
     loaded = time.time()
     with DagsterInstance.get() as instance:
         run = defs.resolve_job_def("empty_job").execute_in_process(
-            instance=instance,
-            tags={
-                "dagster/asset_partition_range_start": first.isoformat(),
-                "dagster/asset_partition_range_end": last.isoformat(),
-            },
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            instance=instance, tags=_range(first, last), run_config=_QUIET
         )
         ended = time.time()
     if not run.success:
         raise RuntimeError("the empty run failed")
     return {"seconds": ended - started, "starting": loaded - started}
+
+
+def _range(first: date, last: date) -> dict[str, str]:
+    return {
+        "dagster/asset_partition_range_start": first.isoformat(),
+        "dagster/asset_partition_range_end": last.isoformat(),
+    }
 
 
 def _sum(landed: Sequence[Any], name: str) -> float:

@@ -146,6 +146,9 @@ def _job(samples: Samples, size: Size) -> Iterator[Row]:
         label = "one small date, click to materialized" if dates == 1 else f"{dates} small dates in one run"
         ours, empty = f"small.pipeline.{dates}", f"small.empty.{dates}"
         yield _compare(samples, label, ours, "empty asset", empty, show=seconds)
+        if dates == 1:
+            spawned = f"small.spawned.{dates}"
+            yield _compare(samples, label, ours, "a process per step", spawned, show=seconds, is_cost=True)
 
 
 def _job_log(samples: Samples, size: Size) -> Iterator[Row]:
