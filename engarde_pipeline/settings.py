@@ -178,12 +178,13 @@ class Settings(PipelineSettings):
     )
 
 
-class ApiSettings(PipelineSettings):
+class ApiSettings(Settings):
     """What the REST API needs."""
 
-    api_database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = Field(
+    api_database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] | None = Field(
+        default=None,
         description="The API's own login to the database, of the role engarde_api:"
-        " postgresql://engarde_api:password@host:5432/database."
+        " postgresql://engarde_api:password@host:5432/database; absent: DATABASE_URL's, taking that role.",
     )
     jwt_secret_key: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
         description="The secret with which tokens are signed (HS256), at least 32 bytes."
@@ -194,6 +195,15 @@ class ApiSettings(PipelineSettings):
     api_rate_limit: Annotated[str, AfterValidator(_rate_limit)] = Field(
         default="1200/minute", description="How many requests a tenant may make, such as 1200/minute."
     )
+
+    @property
+    def api_login(self) -> str:
+        """The address at which the API connects; its sessions have the role engarde_api either way."""
+        if self.api_database_url:
+            return self.api_database_url.get_secret_value()
+        url = make_url(self.database_url.get_secret_value())
+        options = " ".join([*url.normalized_query.get("options", ()), f"-c role={API_ROLE}"])
+        return url.update_query_dict({"options": options}).render_as_string(hide_password=False)
 
 
 CONNECTION_VARIABLES = tuple(
@@ -227,16 +237,7 @@ def load_settings() -> Settings:
     """
     if not is_embedded():
         return _load(Settings)
-    announced = services_file(load_pipeline_settings().engarde_home)
-    try:
-        services = json.loads(announced.read_text())
-    except FileNotFoundError:
-        raise EmbeddedDefaultNotRunning(
-            "Nothing about BigQuery or Postgres is set, so the embedded default is meant, but it is not"
-            " running. Start it with `engarde dev` (or `make dev`), or set BIGQUERY_PROJECT_ID and"
-            " DATABASE_URL to use real servers."
-        ) from None
-    return _load(Settings, **{name.lower(): value for name, value in services.items()})
+    return _load(Settings, **_announced_services())
 
 
 def load_api_settings() -> ApiSettings:
@@ -248,16 +249,23 @@ def load_api_settings() -> ApiSettings:
     """
     if not is_embedded():
         return _load(ApiSettings)
-    home = load_pipeline_settings().engarde_home
-    settings = load_settings()
-    url = make_url(settings.database_url.get_secret_value()).set(username=API_ROLE)
-    embedded = {
-        "API_DATABASE_URL": url.render_as_string(hide_password=False),
-        "JWT_SECRET_KEY": _embedded_secret(home),
-    }
-    return _load(
-        ApiSettings, **{name.lower(): value for name, value in embedded.items() if not os.environ.get(name)}
-    )
+    values = _announced_services()
+    if not os.environ.get("JWT_SECRET_KEY"):
+        values["jwt_secret_key"] = _embedded_secret(load_pipeline_settings().engarde_home)
+    return _load(ApiSettings, **values)
+
+
+def _announced_services() -> dict[str, str]:
+    announced = services_file(load_pipeline_settings().engarde_home)
+    try:
+        services: dict[str, str] = json.loads(announced.read_text())
+    except FileNotFoundError:
+        raise EmbeddedDefaultNotRunning(
+            "Nothing about BigQuery or Postgres is set, so the embedded default is meant, but it is not"
+            " running. Start it with `engarde dev` (or `make dev`), or set BIGQUERY_PROJECT_ID and"
+            " DATABASE_URL to use real servers."
+        ) from None
+    return {name.lower(): value for name, value in services.items()}
 
 
 def _embedded_secret(home: Path) -> str:

@@ -30,9 +30,8 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
         NotIsolated: the database login is not restricted to one tenant at a time.
         DatabaseUnavailable: Postgres does not answer, or refuses the login.
     """
-    database_url = settings.api_database_url.get_secret_value()
-    check_isolation(database_url)
-    database, dagster = Database(database_url), Dagster(instance)
+    check_isolation(settings.api_login)
+    database, dagster = Database(settings.api_login), Dagster(instance)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -12,7 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from engarde_pipeline.api.problems import unavailable
 from engarde_pipeline.errors import EngardeError
-from engarde_pipeline.postgres.connection import connect, parameters
+from engarde_pipeline.postgres.connection import DatabaseUnavailable, connect, parameters
 from engarde_pipeline.postgres.metrics_queries import Statement
 from engarde_pipeline.settings import API_ROLE
 
@@ -48,7 +48,16 @@ def check_isolation(api_database_url: str) -> None:
         NotIsolated: it does not.
         DatabaseUnavailable: there is no such server, or it refuses the login.
     """
-    with connect(api_database_url) as connection:
+    try:
+        opened = connect(api_database_url)
+    except DatabaseUnavailable as error:
+        if API_ROLE not in str(error):
+            raise
+        raise NotIsolated(
+            f"{error} `engarde db upgrade` creates the role; GRANT {API_ROLE} TO the login of DATABASE_URL lets it"
+            " take the role. Or give the API a login of its own, API_DATABASE_URL."
+        ) from None
+    with opened as connection:
         try:
             row = connection.execute(_RESTRICTED).fetchone()
         except psycopg.errors.UndefinedTable:
@@ -65,9 +74,14 @@ class Database:
     """The pool. It is bounded, and so is waiting for it: what cannot be answered soon is answered with 503."""
 
     def __init__(self, api_database_url: str) -> None:
-        timeout = f"-c statement_timeout={1000 * _QUERY_SECONDS} -c default_transaction_read_only=on"
+        given = parameters(api_database_url)
+        limits = f"-c statement_timeout={1000 * _QUERY_SECONDS} -c default_transaction_read_only=on"
         self._pool = AsyncConnectionPool(
-            kwargs={**parameters(api_database_url), "application_name": "engarde_api", "options": timeout},
+            kwargs={
+                **given,
+                "application_name": "engarde_api",
+                "options": f"{given.get('options', '')} {limits}",
+            },
             min_size=1,
             max_size=CONNECTIONS,
             max_waiting=_WAITING,

@@ -10,7 +10,7 @@ import typer
 
 from engarde_pipeline.cli.servers import servers, set_dagster_home
 from engarde_pipeline.cli.terminal import console
-from engarde_pipeline.settings import API_ROLE, Settings, is_embedded, load_api_settings
+from engarde_pipeline.settings import is_embedded, load_api_settings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -28,15 +28,18 @@ def api(
 ) -> None:
     """Serve the REST API: trigger a sync, watch it, read metrics. Its documentation is at /docs.
 
-    Needs API_DATABASE_URL and JWT_SECRET_KEY, or nothing at all for the embedded default. A sync that it queues is
-    run by Dagster's daemon, which `engarde dev` starts.
+    Needs JWT_SECRET_KEY beside the pipeline's own variables, or nothing at all for the embedded default. A sync
+    that it queues is run by Dagster's daemon, which `engarde dev` starts.
 
     Example: `engarde api --port 8000`
     """
     if context.invoked_subcommand:
         return
+    from engarde_pipeline.postgres import migrate
+
     with servers() as settings:
-        let_the_api_log_in(settings)
+        if is_embedded():
+            migrate.upgrade(settings.database_url.get_secret_value())
         set_dagster_home()
         _serve(host, port)
 
@@ -58,19 +61,6 @@ def token(
         secret = load_api_settings().jwt_secret_key.get_secret_value()
     # Bare, for a script.
     print(mint(secret, tenant, user, timedelta(hours=hours), scope))  # noqa: T201
-
-
-def let_the_api_log_in(settings: Settings) -> None:
-    """In the embedded default, which trusts every local login, make the API's role one that can log in."""
-    if not is_embedded():
-        return
-    from engarde_pipeline.postgres import migrate
-    from engarde_pipeline.postgres.connection import connect
-
-    database_url = settings.database_url.get_secret_value()
-    migrate.upgrade(database_url)
-    with connect(database_url) as connection:
-        connection.execute(f"ALTER ROLE {API_ROLE} LOGIN".encode())
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from engarde_pipeline.cli.api import let_the_api_log_in
 from engarde_pipeline.cli.servers import first_sample_date, sample_servers, set_dagster_home
 from engarde_pipeline.cli.terminal import console
 from engarde_pipeline.settings import is_embedded, load_settings
@@ -24,12 +23,11 @@ def dev(
     """Start the Dagster UI and daemon and the REST API; with nothing configured also a Postgres and a BigQuery
     emulator with sample data. Ends with Ctrl-C, and stops what it started.
 
-    Where Postgres and BigQuery are configured, the API starts if API_DATABASE_URL and JWT_SECRET_KEY are, too.
+    Where Postgres and BigQuery are configured, the API starts if JWT_SECRET_KEY is, too.
     """
     with ExitStack() as stack:
         if is_embedded():
-            settings, _ = stack.enter_context(sample_servers())
-            let_the_api_log_in(settings)
+            stack.enter_context(sample_servers())
             # Partitions begin where the sample data does, so that the UI is not full of missing years.
             os.environ.setdefault("ENGARDE_FIRST_DATE", str(first_sample_date()))
         else:
@@ -44,7 +42,7 @@ def dev(
             signal.signal(ending, signal.default_int_handler)
         command = ["dagster", "dev", *_workspace(), "--host", "127.0.0.1", "--port", str(port)]
         process = subprocess.Popen([sys.executable, "-m", *command])  # noqa: S603  fixed arguments
-        if is_embedded() or os.environ.get("API_DATABASE_URL"):
+        if is_embedded() or os.environ.get("JWT_SECRET_KEY"):
             stack.enter_context(_api(api_port))
         try:
             code = process.wait()

@@ -6,12 +6,15 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from dagster import DagsterInstance
+from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
 from engarde_pipeline.api.app import PREFIX
 from engarde_pipeline.api.database import NotIsolated, check_isolation
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline_tests.api.service import Service, api_database_url
+from engarde_pipeline.settings import ApiSettings, load_api_settings
+from engarde_pipeline_tests.api.service import SECRET, Service, api_database_url, serving
 from engarde_pipeline_tests.world import World
 
 DAY = date(2026, 3, 1)
@@ -131,6 +134,32 @@ def test_whoever_else_reads_the_tables_still_sees_every_row(configured: World, c
 def test_a_login_that_is_not_restricted_is_refused_at_start(configured: World) -> None:
     with pytest.raises(NotIsolated, match="engarde_api"):
         check_isolation(configured.database_url)
+
+
+def test_without_a_login_of_its_own_the_api_takes_its_role(
+    configured: World, crowd: Crowd, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JWT_SECRET_KEY", SECRET)
+    own = load_api_settings()
+
+    with connect(own.api_login) as connection:
+        assert _numbers(connection) == set()
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT * FROM public.tenants")
+    with serving(own, instance) as service:
+        answer = service.get("/metrics", crowd.tenants[1], start_date=str(DAY), end_date=str(DAY)).json()
+    assert [group["impressions"] for group in answer["metrics"]] == [crowd.prime(crowd.tenants[1]) * CAMPAIGNS]
+
+
+def test_a_login_that_may_not_take_the_role_is_told_how(configured: World) -> None:
+    role = f"stranger_{uuid4().hex}"
+    with connect(configured.database_url) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN".encode())
+        url = make_url(configured.database_url).set(username=role).render_as_string(hide_password=False)
+        stranger = ApiSettings(database_url=SecretStr(url), jwt_secret_key=SecretStr(SECRET))
+        with pytest.raises(NotIsolated, match="GRANT engarde_api TO"):
+            check_isolation(stranger.api_login)
+        connection.execute(f"DROP ROLE {role}".encode())
 
 
 def test_no_request_whatever_it_holds_gets_a_row_of_another_tenant(api: Service, crowd: Crowd) -> None:
