@@ -20,7 +20,7 @@ from pydantic import Field
 from engarde_pipeline.assets.history import DATA_VERSION, landed_before
 from engarde_pipeline.assets.metadata import counts_metadata, date_metadata
 from engarde_pipeline.assets.resources import BigQuery, Postgres
-from engarde_pipeline.assets.run_tags import tell_counts
+from engarde_pipeline.assets.run_tags import FORCED, REASON, tell_counts
 from engarde_pipeline.bigquery.changes import MISSING_TABLE, read_versions
 from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.extraction import Source
@@ -29,10 +29,11 @@ from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.metrics import MetricTable
 from engarde_pipeline.partitions import today
 from engarde_pipeline.postgres.merge import Counts
-from engarde_pipeline.postgres.rejected import open_rejections
+from engarde_pipeline.postgres.rejected import RejectedRow, open_rejections
 from engarde_pipeline.settings import load_pipeline_settings
-from engarde_pipeline.sync.dates import FailedDate
+from engarde_pipeline.sync.dates import FailedDate, SyncedDate
 from engarde_pipeline.sync.faults import is_transient
+from engarde_pipeline.sync.retries import after_lost_connection
 from engarde_pipeline.sync.side_by_side import sync_side_by_side
 
 PROVISIONAL_DAYS = 30
@@ -96,6 +97,7 @@ def sync_partitions(
         if not dates:
             return Output(None, metadata={**counts_metadata(landed), _EVENTS_ALREADY_LOGGED: True})
         run_id = UUID(context.run.run_id)
+        reason = context.run.tags.get(REASON, FORCED)
         writers = load_pipeline_settings().engarde_writers
         outcomes = sync_side_by_side(
             table, dates, source, postgres.connect, run_id, config.shrink_threshold, writers
@@ -103,27 +105,37 @@ def sync_partitions(
         with ExitStack() as stack:
             stack.callback(lambda: tell_counts(context.instance, context.run.run_id, table, landed))
             stack.enter_context(closing(outcomes))
-            connection = stack.enter_context(postgres.connect())
             for number, outcome in enumerate(outcomes, start=1):
                 if isinstance(outcome, FailedDate):
                     context.log.error(f"{outcome.day} did not land ({number} of {len(dates)}): {outcome.error}")
                     failed.append(outcome)
                     continue
                 landed += outcome.merged.counts
-                rejected = open_rejections(connection, table, outcome.day, REJECTED_SHOWN)
+                rejected = _rejected(postgres, table, outcome)
                 context.log_event(
                     AssetMaterialization(
                         asset_key=context.asset_key,
                         partition=outcome.day.isoformat(),
                         description=_progress(number, len(dates), landed, time.monotonic() - started)
                         + outcome.merged.counts.sentence,
-                        metadata=date_metadata(table, outcome, rejected, is_provisional(outcome.day)),
+                        metadata={
+                            "reason": reason,
+                            **date_metadata(table, outcome, rejected, is_provisional(outcome.day)),
+                        },
                         tags=_version_tags(versions.of(outcome.day)),
                     )
                 )
     if failed:
         raise failure(failed, len(dates))
     return Output(None, metadata={**counts_metadata(landed), _EVENTS_ALREADY_LOGGED: True})
+
+
+@after_lost_connection
+def _rejected(postgres: Postgres, table: MetricTable, synced: SyncedDate) -> list[RejectedRow]:
+    if not synced.merged.counts.rejected:
+        return []
+    with postgres.connect() as connection:
+        return open_rejections(connection, table, synced.day, REJECTED_SHOWN)
 
 
 def _progress(number: int, asked: int, landed: Counts, seconds: float) -> str:

@@ -17,6 +17,12 @@ TENANT = "engarde/tenant"
 
 ALL_TENANTS = "all"
 
+REASON = "engarde/reason"
+"""Why a run's dates were due."""
+
+FORCED = "forced: somebody asked for it"
+"""The reason where no plan did."""
+
 _COUNTS = "engarde/counts."
 
 

@@ -7,12 +7,12 @@ from hashlib import sha256
 from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, RunRequest, RunsFilter
 
 from engarde_pipeline.assets.campaign_space_aggregates import campaign_space_aggregates
+from engarde_pipeline.assets.run_tags import REASON
 from engarde_pipeline.sync.plan import PlannedDate, PlannedRange, merged_ranges
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 PARTITION = "dagster/partition"
-REASON = "engarde/reason"
 
 UNFINISHED = [
     DagsterRunStatus.QUEUED,

@@ -25,6 +25,8 @@ EMPTY = "none"
 MISSING_TABLE = "missing"
 """The version of every date of an optional table that is not there."""
 
+_MOMENT = "%Y%m%dT%H%M%S.%f"
+
 # One row per partition and storage tier. Bills BigQuery's minimum, 10 MB, whatever the table's size.
 _PARTITIONS = """
 SELECT partition_id,
@@ -69,6 +71,14 @@ def read_versions(source: Source, table: SourceTable, dates: Sequence[date]) -> 
     except SourceError as error:
         logger.warning("Asking for the partitions of %s one by one: %s", table, error)
     return Versions(dict(_one_by_one(source, table, dates)), None)
+
+
+def modified_at(version: str) -> datetime | None:
+    """Return when the data of a version was modified (UTC); None where a version does not tell."""
+    try:
+        return datetime.strptime(version.partition("-")[0], _MOMENT).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def _by_query(source: Source, table: SourceTable) -> Versions:
@@ -118,7 +128,7 @@ def _recent() -> tuple[date, date]:
 
 
 def _version(modified: datetime | None, rows: int | None, size: int | None) -> str:
-    moment = f"{modified:%Y%m%dT%H%M%S.%f}" if modified else ""
+    moment = f"{modified:{_MOMENT}}" if modified else ""
     return f"{moment}-{rows or 0}-{size or 0}"
 
 

@@ -19,6 +19,7 @@ from engarde_pipeline.postgres.merge import DateWouldShrink, MergedDate, merge_d
 from engarde_pipeline.postgres.records import NO_RECORDS, create_records
 from engarde_pipeline.postgres.scope import EVERYTHING, Scope
 from engarde_pipeline.postgres.staging import stage
+from engarde_pipeline.sync.retries import after_conflict
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def sync_dates(
             for day in span:
                 started = time.perf_counter()
                 try:
-                    merged = merge_date(
+                    merged = after_conflict(merge_date)(
                         connection, table, day, records.get(day, NO_RECORDS), scope, run_id, shrink_threshold
                     )
                 except (DateWouldShrink, psycopg.Error) as error:

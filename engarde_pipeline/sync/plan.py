@@ -4,11 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from engarde_pipeline.bigquery.changes import EMPTY, Versions
+from engarde_pipeline.bigquery.changes import EMPTY, Versions, modified_at
 from engarde_pipeline.metrics import MetricTable
 
 MISSING = "missing: never synced"
-CHANGED = "changed since its last sync"
 UNTOLD = "may have changed: BigQuery does not tell which dates did"
 MAPPED = "mapping arrived: rejected records can be loaded"
 DIFFERS = "sums differ from BigQuery's"
@@ -55,9 +54,15 @@ def plan_dates(
         version = versions.of(day)
         if version is None or synced.get(day) == version:
             continue
-        reason = MISSING if day not in synced else CHANGED if versions.tells_dates else UNTOLD
+        reason = MISSING if day not in synced else _changed(version) if versions.tells_dates else UNTOLD
         due.append(PlannedDate(table, day, reason, version, versions.bytes_by_date.get(day, 0)))
     return due
+
+
+def _changed(version: str) -> str:
+    if moment := modified_at(version):
+        return f"changed at {moment:%Y-%m-%d %H:%M} UTC"
+    return "changed: its partition is gone" if version == EMPTY else "changed: rows are in the streaming buffer"
 
 
 def merged_ranges(due: Iterable[PlannedDate]) -> list[PlannedRange]:

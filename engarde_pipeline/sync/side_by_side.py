@@ -16,6 +16,7 @@ import psycopg
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.metrics import MetricTable
 from engarde_pipeline.sync.dates import DATES_PER_READ, FailedDate, SyncedDate, sync_dates
+from engarde_pipeline.sync.retries import after_lost_connection
 
 FEWEST_DATES = 7
 """Fewer dates are not worth a connection of their own."""
@@ -36,28 +37,34 @@ def sync_side_by_side(
 
     Close the generator (`contextlib.closing`) when not all of it is read: that ends the writers.
 
+    A lost connection is opened again, and the dates it had left are read and written again.
+
     Raises:
         As `sync_dates` does, once every writer has ended the date it was at.
     """
+    connect().close()  # what is wrong with the address or the login is said at once
     spans = _spans(sorted(set(dates)), writers)
-    if len(spans) <= 1:
-        with connect() as connection:
-            yield from sync_dates(table, dates, source, connection, run_id, shrink_threshold)
-        return
     todo = iter(spans)
     # Bounded, so that no writer runs far ahead of what the caller has been told.
     outcomes: Queue[Outcome | None] = Queue(maxsize=writers)
     given_up = threading.Event()
 
+    @after_lost_connection
+    def sync_rest(left: list[date]) -> None:
+        with connect() as connection:
+            synced = sync_dates(table, tuple(left), source, connection, run_id, shrink_threshold)
+            with closing(synced):
+                for outcome in synced:
+                    left.remove(outcome.day)
+                    outcomes.put(outcome)
+                    if given_up.is_set():
+                        return
+
     def write() -> None:
         try:
-            with connect() as connection:
-                for span in todo:
-                    with closing(sync_dates(table, span, source, connection, run_id, shrink_threshold)) as synced:
-                        for outcome in synced:
-                            outcomes.put(outcome)
-                            if given_up.is_set():
-                                return
+            for span in todo:
+                if not given_up.is_set():
+                    sync_rest(list(span))
         except BaseException:
             given_up.set()
             raise

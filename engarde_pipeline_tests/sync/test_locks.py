@@ -107,6 +107,20 @@ def test_two_syncs_over_dates_in_opposite_orders_both_end(world: World, tenant: 
     assert [loaded["metric_date"] for loaded in world.rows()] == days
 
 
+def test_a_date_that_loses_a_deadlock_lands_all_the_same(world: World, tenant: UUID) -> None:
+    campaigns = {world.campaign(tenant, name): name for name in ("c1", "c2")}
+    low, high = sorted(campaigns)  # the order in which a merge comes to them
+    world.load([row(tenant, name) for name in campaigns.values()])
+
+    with connect(world.database_url) as other, in_background() as threads, other.transaction():
+        other.execute("SET LOCAL deadlock_timeout = '1min'")  # the merge is the one to lose
+        other.execute("SELECT FROM campaign_spaces WHERE id = %s FOR UPDATE", [high])
+        sync = threads.submit(world.sync_one, DAY)
+        until_a_backend_waits(world)
+        other.execute("SELECT FROM campaign_spaces WHERE id = %s FOR UPDATE", [low])
+    assert sync.result(timeout=60).merged.counts.inserted == 2
+
+
 def test_a_killed_connection_releases_its_dates(world: World, tenant: UUID, first: psycopg.Connection) -> None:
     world.load([row(tenant, metric_date=day) for day in (DAY, NEXT_DAY)])
     ahead = begin(world, first, DAY, NEXT_DAY)
