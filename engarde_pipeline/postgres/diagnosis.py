@@ -10,6 +10,7 @@ from engarde_pipeline.postgres.connection import connect
 OLDEST_VERSION = 15
 
 _NEEDED = {
+    migrate.VERSION_TABLE: ("SELECT",),
     "tenants": ("SELECT",),
     "campaign_spaces": ("SELECT", "UPDATE"),
     "campaign_assets": ("SELECT",),

@@ -1,5 +1,6 @@
 """Schema migrations, run by Alembic from inside the package, so that they work wherever it is installed."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +9,9 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from psycopg.errors import InsufficientPrivilege
-from sqlalchemy.exc import ProgrammingError
+from psycopg.errors import DeadlockDetected, InsufficientPrivilege, LockNotAvailable
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.postgres.connection import create_engine
@@ -17,6 +19,12 @@ from engarde_pipeline.postgres.connection import create_engine
 _MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "engarde_alembic_version"
 """Our own version table: the application may keep its own `alembic_version` in the same schema."""
+
+LOCK_TIMEOUT = "2s"
+"""A waiting ALTER TABLE holds up whoever comes after it, plain readers included: so long, and no longer."""
+
+LOCK_ATTEMPTS = 30
+_PAUSE_SECONDS = 2
 
 
 class SchemaNotCurrent(EngardeError):
@@ -28,10 +36,11 @@ class MigrationRefused(EngardeError):
 
 
 def upgrade(database_url: str, revision: str = "head") -> None:
-    """Bring the schema up to `revision`, in one transaction.
+    """Bring the schema up to `revision`, in one transaction; syncs and readers may go on.
 
     Raises:
-        MigrationRefused: there is no such revision, or the role may not change the schema.
+        MigrationRefused: there is no such revision, the role may not change the schema, or a table was in use
+            at each of `LOCK_ATTEMPTS` attempts.
     """
     _run(database_url, lambda config: command.upgrade(config, revision))
 
@@ -80,9 +89,7 @@ def _run(database_url: str, migrate: Callable[[Config], None]) -> None:
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     engine = create_engine(database_url)
     try:
-        with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            migrate(config)
+        _when_unlocked(engine, config, migrate)
     except CommandError as error:
         raise MigrationRefused(f"{error}. The newest revision is {head()}.") from None
     except ProgrammingError as error:
@@ -94,3 +101,24 @@ def _run(database_url: str, migrate: Callable[[Config], None]) -> None:
         ) from None
     finally:
         engine.dispose()
+
+
+def _when_unlocked(engine: Engine, config: Config, migrate: Callable[[Config], None]) -> None:
+    for attempt in range(1, LOCK_ATTEMPTS + 1):
+        try:
+            with engine.begin() as connection:
+                connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+                config.attributes["connection"] = connection
+                migrate(config)
+        except OperationalError as error:
+            if not isinstance(error.orig, LockNotAvailable | DeadlockDetected):
+                raise
+            if attempt == LOCK_ATTEMPTS:
+                raise MigrationRefused(
+                    f"A table was in use at each of {LOCK_ATTEMPTS} attempts; nothing was changed. Postgres was"
+                    f" at: {' '.join(str(error.statement).split())}. See pg_stat_activity for a transaction that"
+                    " stays open, end it, and migrate again."
+                ) from None
+            time.sleep(_PAUSE_SECONDS)  # those who queued behind the attempt go first
+        else:
+            return
