@@ -21,7 +21,7 @@ _SECONDS_TO_LEAVE = 10
 
 @dataclass
 class Report:
-    """What a storm did; faults by kind are those under which a sync ran, and what it stopped are whole syncs or single dates."""
+    """What a storm did: under which faults a sync ran, and how many syncs or single dates each stopped."""
 
     scenarios: int = 0
     faults: Counter[str] = field(default_factory=Counter)
