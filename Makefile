@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo dev test lint format constraints bench clean
+.PHONY: help demo dev test lint format constraints bench storm clean
 
 help:  ## List the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ constraints: $(INSTALLED)  ## Pin the newest versions pyproject.toml allows, wit
 
 bench: $(INSTALLED)  ## Measure everything beside its limit, the old design and a peer (ten minutes)
 	@$(VENV)/bin/python -m benchmarks
+
+storm: $(INSTALLED)  ## Sync invented histories under faults; SEED=.. SCENARIOS=.. (default 300)
+	@$(VENV)/bin/python -m engarde_pipeline_tests.storm $(if $(SEED),--seed $(SEED)) $(if $(SCENARIOS),--scenarios $(SCENARIOS))
 
 clean:  ## Remove the environment and the embedded default with its data
 	rm -rf $(VENV) .engarde

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from engarde_pipeline.cli import api, db, demo, dev, doctor, jobs, plan, status, sync
-from engarde_pipeline.cli.terminal import errors
+from engarde_pipeline.cli.terminal import errors, visible
 from engarde_pipeline.errors import EngardeError
 
 app = typer.Typer(
@@ -35,5 +35,5 @@ def main() -> None:
     try:
         app()
     except EngardeError as error:
-        errors.print(f"[bold red]Error:[/] {escape(str(error))}")
+        errors.print(f"[bold red]Error:[/] {escape(visible(str(error)))}")
         sys.exit(1)

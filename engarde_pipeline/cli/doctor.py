@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from engarde_pipeline.cli.servers import servers
-from engarde_pipeline.cli.terminal import console
+from engarde_pipeline.cli.terminal import console, visible
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.settings import Settings
 
@@ -35,12 +35,12 @@ def _passes(name: str, check: Callable[[], str]) -> bool:
     except EngardeError as error:
         _print_failure(name, error)
         return False
-    console.print(f"[green]✓[/] {name}: {found}", highlight=False)
+    console.print(Text.assemble(("✓", "green"), f" {name}: {visible(found)}"))
     return True
 
 
 def _print_failure(name: str, error: EngardeError) -> None:
-    console.print(Text.assemble(("✗", "red"), f" {name}: {error}"))
+    console.print(Text.assemble(("✗", "red"), f" {name}: {visible(str(error))}"))
 
 
 def _checks(settings: Settings) -> Iterator[list[tuple[str, Callable[[], str]]]]:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engarde_pipeline.cli.servers import dagster_instance
-from engarde_pipeline.cli.terminal import console
+from engarde_pipeline.cli.terminal import console, visible
 
 if TYPE_CHECKING:
     from engarde_pipeline.sync_jobs import SyncJob
@@ -51,7 +51,7 @@ def _print(found: "list[SyncJob]", as_json: bool, is_first: bool = True) -> None
         console.print(_table(found, is_first))
         for job in found:
             if job.error_message:
-                console.print(Text(f"{job.id[:8]}: {job.error_message}", "red"))
+                console.print(Text(f"{job.id[:8]}: {visible(job.error_message)}", "red"))
     elif is_first:
         console.print("There has been no sync yet; start one with `engarde sync` or in the Dagster UI.")
 

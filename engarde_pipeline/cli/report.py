@@ -9,7 +9,7 @@ from rich.text import Text
 
 from engarde_pipeline.assets.history import COUNTS
 from engarde_pipeline.cli.runs import FinishedRun
-from engarde_pipeline.cli.terminal import console
+from engarde_pipeline.cli.terminal import console, visible
 from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.rejected import open_reasons
@@ -26,7 +26,7 @@ def print_sync(run: FinishedRun, settings: Settings, dates: Sequence[date]) -> N
 def print_end(run: FinishedRun) -> None:
     """Print how the run ended, and why if it failed."""
     for reason in run.reasons:
-        console.print(reason, style="red", markup=False)
+        console.print(visible(reason), style="red", markup=False)
     console.print(f"Dagster run {run.run_id}: {'succeeded' if run.succeeded else 'failed'}.")
 
 
@@ -56,7 +56,7 @@ def print_rejected(settings: Settings, dates: Sequence[date]) -> None:
         if found.last_date != found.first_date:
             days += f" .. {found.last_date}"
         console.print(f"  {found.records} of {found.table_name}: [yellow]{found.reason_code}[/] ({days})")
-        console.print(Padding(Text(found.reason, style="dim"), (0, 0, 0, 6)))
+        console.print(Padding(Text(visible(found.reason), style="dim"), (0, 0, 0, 6)))
 
 
 def changed_records(run: FinishedRun) -> int:

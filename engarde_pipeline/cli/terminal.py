@@ -1,5 +1,6 @@
 """The terminal: where results and errors go, and how dates are given."""
 
+import unicodedata
 from datetime import datetime
 from typing import Annotated
 
@@ -10,6 +11,23 @@ console = Console()
 errors = Console(stderr=True)
 
 _DATE = ["%Y-%m-%d"]
+
+
+def visible(text: str) -> str:
+    """Return `text` so that it commands no terminal: what is not printable is written out; lines stay lines.
+
+    For text from elsewhere: BigQuery, Postgres, a run, the environment.
+    """
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in _COMMANDS and character != "\n"
+        else character
+        for character in text
+    )
+
+
+# Control, format (these turn the direction of writing) and surrogate characters, which no encoding takes.
+_COMMANDS = ("Cc", "Cf", "Cs")
 
 StartDate = Annotated[
     datetime, typer.Option("--start", formats=_DATE, metavar="DATE", help="The first date, YYYY-MM-DD.")
