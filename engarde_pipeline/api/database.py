@@ -23,6 +23,8 @@ _QUERY_SECONDS = 4
 _SECONDS = 5
 """No request waits longer for Postgres, all in all."""
 
+_SEE_ONE_TENANT = "SELECT set_config('engarde.tenant_id', %s, true)"
+
 # Whoever is a superuser, bypasses row security or owns the tables is not restricted by policies.
 _RESTRICTED = """
 SELECT pg_has_role(current_user, 'engarde_api', 'MEMBER')
@@ -81,12 +83,12 @@ class Database:
                 **given,
                 "application_name": "engarde_api",
                 "options": f"{given.get('options', '')} {limits}",
+                "autocommit": True,  # a pipeline is a transaction of its own, without a BEGIN and a COMMIT
             },
             min_size=1,
             max_size=CONNECTIONS,
             max_waiting=_WAITING,
             timeout=_WAIT_SECONDS,
-            check=AsyncConnectionPool.check_connection,
             open=False,
         )
 
@@ -105,21 +107,30 @@ class Database:
         Raises:
             Problem: 503, Postgres does not answer in time.
         """
+        async with self._connection() as connection, connection.transaction():
+            await connection.execute(_SEE_ONE_TENANT, [str(tenant_id)])
+            yield connection
+
+    async def ask(self, tenant_id: UUID, *statements: Statement) -> list[list[Row]]:
+        """Return the rows of each statement, asked in one round trip, which is one transaction.
+
+        Raises:
+            Problem: 503, Postgres does not answer in time.
+        """
+        async with self._connection() as connection, connection.pipeline():
+            await connection.execute(_SEE_ONE_TENANT, [str(tenant_id)])
+            cursors = [connection.cursor(row_factory=dict_row) for _ in statements]
+            for cursor, (statement, values) in zip(cursors, statements, strict=True):
+                await cursor.execute(statement, values)
+            return [await cursor.fetchall() for cursor in cursors]
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
         try:
             async with asyncio.timeout(_SECONDS), self._pool.connection() as connection:
-                await connection.execute("SELECT set_config('engarde.tenant_id', %s, true)", [str(tenant_id)])
                 yield connection
         except (TimeoutError, psycopg.OperationalError):
             raise unavailable("Postgres") from None
-
-    async def ask(self, tenant_id: UUID, *statements: Statement) -> list[list[Row]]:
-        """Return the rows of each statement, all of one moment's data."""
-        async with self.transaction(tenant_id) as connection, connection.cursor(row_factory=dict_row) as cursor:
-            answers = []
-            for statement, values in statements:
-                await cursor.execute(statement, values)
-                answers.append(await cursor.fetchall())
-            return answers
 
     async def is_ready(self) -> bool:
         """Whether Postgres answers."""

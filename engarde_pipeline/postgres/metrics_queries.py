@@ -7,6 +7,7 @@ it is what the index is on, and isolation hangs on neither alone.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from typing import Any, Literal, LiteralString
 from uuid import UUID
 
@@ -16,25 +17,31 @@ from engarde_pipeline.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.tables import ratio_sql
 
 GroupBy = Literal["date", "campaign", "platform"]
+KEYS: dict[GroupBy, LiteralString] = {"date": "date", "campaign": "campaign_space_id", "platform": "platform"}
+"""The name of a group's key in an answer."""
+
 _COLUMNS: dict[GroupBy, LiteralString] = {
     "date": "metric_date",
     "campaign": "campaign_space_id",
     "platform": "platform",
 }
 
-# One group more than asked for says that there are more.
+# The groups are JSON when they leave Postgres: there is nothing left to do about hundreds of them in Python.
 _GROUPS = """
 WITH sums AS (
     SELECT {column} AS group_key, {sums}
     FROM campaign_metrics
     WHERE {conditions}
     GROUP BY 1
+), open AS (
+    SELECT * FROM sums s WHERE {after}
+), page AS (
+    SELECT s.*, {ratios} FROM open s ORDER BY group_key LIMIT %(limit)s
 )
-SELECT s.*, {ratios}, (SELECT count(*) FROM sums) AS groups
-FROM sums s
-WHERE {after}
-ORDER BY 1
-LIMIT %(limit)s + 1
+SELECT coalesce(json_agg(json_build_object({members}) ORDER BY group_key), '[]')::text AS groups,
+       CASE WHEN count(*) < (SELECT count(*) FROM open) THEN max(group_key::text) END AS next_key,
+       (SELECT count(*) FROM sums) AS total
+FROM page
 """
 
 _SUMMARY = """
@@ -57,7 +64,7 @@ _NARROWING = {
     "platform": " AND platform = %(platform)s",
 }
 
-Statement = tuple[sql.SQL | sql.Composed, dict[str, Any]]
+Statement = tuple[sql.SQL | bytes, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -72,23 +79,17 @@ class Wanted:
 
 
 def groups(wanted: Wanted, by: GroupBy, limit: int, after: object = None) -> Statement:
-    """Return the query for up to `limit` groups of `wanted` (and one more, if there is one) by their keys, those
-    behind the key `after`: `group_key`, the measures' sums, the ratios, and the number of all `groups`.
+    """Return the query for up to `limit` groups of `wanted` by their keys, those behind the key `after`: one row.
+
+    `groups` is a JSON array of the groups, each with its key, the measures' sums and the ratios; `next_key` the
+    key after which there are more, if there are; `total` the number of all groups.
     """
-    statement = sql.SQL(_GROUPS).format(
-        column=sql.Identifier(_COLUMNS[by]),
-        sums=_sums(),
-        ratios=_ratios(),
-        conditions=_conditions(wanted),
-        after=sql.SQL("true" if after is None else "s.group_key > %(after)s"),
-    )
-    return statement, {**vars(wanted), "limit": limit, "after": after}
+    return _groups(by, _narrowing(wanted), after is not None), {**vars(wanted), "limit": limit, "after": after}
 
 
 def summary(wanted: Wanted) -> Statement:
     """Return the query for the sums and ratios over all of `wanted`, and its number of dates: one row."""
-    statement = sql.SQL(_SUMMARY).format(sums=_sums(), ratios=_ratios(), conditions=_conditions(wanted))
-    return statement, vars(wanted)
+    return _summary(_narrowing(wanted)), vars(wanted)
 
 
 def campaigns(ids: Sequence[UUID]) -> Statement:
@@ -120,6 +121,35 @@ def _ratios() -> sql.Composed:
     )
 
 
-def _conditions(wanted: Wanted) -> sql.SQL:
-    narrowing = "".join(text for name, text in _NARROWING.items() if getattr(wanted, name) is not None)
-    return sql.SQL(_TENANT_AND_DATES + narrowing)
+def _narrowing(wanted: Wanted) -> tuple[str, ...]:
+    return tuple(name for name in _NARROWING if getattr(wanted, name) is not None)
+
+
+# A handful of texts, each composed once, and the same text each time: Postgres keeps its plan.
+@cache
+def _groups(by: GroupBy, narrowing: tuple[str, ...], is_continued: bool) -> bytes:
+    names = [*CAMPAIGN_METRICS.measure_names, *(ratio.name for ratio in CAMPAIGN_METRICS.ratios)]
+    members = [sql.SQL("{}, group_key::text").format(sql.Literal(KEYS[by]))]
+    members += [sql.SQL("{}, {}").format(sql.Literal(name), sql.Identifier(name)) for name in names]
+    return (
+        sql.SQL(_GROUPS)
+        .format(
+            column=sql.Identifier(_COLUMNS[by]),
+            sums=_sums(),
+            ratios=_ratios(),
+            members=sql.SQL(", ").join(members),
+            conditions=_conditions(narrowing),
+            after=sql.SQL("s.group_key > %(after)s" if is_continued else "true"),
+        )
+        .as_bytes()
+    )
+
+
+@cache
+def _summary(narrowing: tuple[str, ...]) -> bytes:
+    composed = sql.SQL(_SUMMARY).format(sums=_sums(), ratios=_ratios(), conditions=_conditions(narrowing))
+    return composed.as_bytes()
+
+
+def _conditions(narrowing: tuple[str, ...]) -> sql.SQL:
+    return sql.SQL(_TENANT_AND_DATES + "".join(_NARROWING[name] for name in narrowing))
