@@ -1,18 +1,25 @@
 """A job's progress, told to everyone who listens: one task per job asks Dagster, however many listen."""
 
 import asyncio
+import logging
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from dagster import DagsterInstance
+from dagster import DagsterInstance, EventLogRecord
 
 from engarde_pipeline.api.dagster_calls import Dagster
 from engarde_pipeline.api.problems import Problem
 from engarde_pipeline.assets.history import COUNTS
 from engarde_pipeline.sync_jobs import LANDED, SyncJob, get_job
+
+logger = logging.getLogger(__name__)
+
+Cursors = Mapping[str, str]
+"""How far each run's log has been read."""
 
 _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 5.0
@@ -100,50 +107,55 @@ class Feeds:
         return len(self._feeds)
 
     async def _keep_up(self, job_id: str, feed: Feed) -> None:
-        cursors: dict[str, str] = {}
+        cursors: Cursors = {}
         while feed.end is None:
-            with suppress(Problem):  # Dagster does not answer: nobody who listens is sent away for that
-                job, landed = await self._dagster.call(lambda instance: _look(instance, job_id, cursors))
-                await feed.add(landed, job if job.has_ended else None)
-                await asyncio.sleep(_POLL_SECONDS)
+            try:
+                look = partial(_look, job_id=job_id, cursors=cursors)
+                job, landed, cursors = await self._dagster.call(look)
+            except Exception as error:  # nobody who listens is sent away because Dagster does not answer
+                if not isinstance(error, Problem):
+                    logger.exception("The progress of job %s could not be looked up; trying again", job_id)
+                await asyncio.sleep(_PATIENCE_SECONDS)
                 continue
-            await asyncio.sleep(_PATIENCE_SECONDS)
+            await feed.add(landed, job if job.has_ended else None)
+            await asyncio.sleep(_POLL_SECONDS)
 
 
-def _look(instance: DagsterInstance, job_id: str, cursors: dict[str, str]) -> tuple[SyncJob, list[Landed]]:
+def _look(instance: DagsterInstance, job_id: str, cursors: Cursors) -> tuple[SyncJob, list[Landed], Cursors]:
+    """Return the job, what landed behind `cursors`, and the cursors behind that.
+
+    New ones: a look that is given up, or fails halfway, must not move those of the next.
+    """
     # The job first: what landed before it ended is then read after it.
     job = get_job(instance, job_id)
     if job is None:
         raise Problem(404, f"The job {job_id} was deleted.")
-    landed = [
-        event
-        for attempt, run_id in enumerate(job.run_ids)
-        for event in _new_events(instance, job, attempt, run_id, cursors)
-    ]
-    return job, landed
+    landed: list[Landed] = []
+    moved = dict(cursors)
+    for attempt, run_id in enumerate(job.run_ids):
+        has_more = True
+        while has_more:
+            page = instance.get_records_for_run(run_id, cursor=moved.get(run_id), of_type=LANDED, limit=500)
+            moved[run_id], has_more = page.cursor, page.has_more
+            landed += _landed(job, attempt, page.records)
+    return job, landed, moved
 
 
-def _new_events(
-    instance: DagsterInstance, job: SyncJob, attempt: int, run_id: str, cursors: dict[str, str]
-) -> Iterator[Landed]:
-    has_more = True
-    while has_more:
-        page = instance.get_records_for_run(run_id, cursor=cursors.get(run_id), of_type=LANDED, limit=500)
-        cursors[run_id], has_more = page.cursor, page.has_more
-        for record in page.records:
-            event = record.event_log_entry.asset_materialization or record.event_log_entry.asset_observation
-            if event is None or event.partition is None:
-                continue
-            counts = {_AS_OF_A_JOB.get(name, name): event.metadata[name].value for name in COUNTS}
-            data = {
-                "job_id": job.id,
-                "attempt": attempt,
-                "table": event.asset_key.to_user_string(),
-                "date": event.partition,
-                "dates": (job.end_date - job.start_date).days + 1 if job.start_date and job.end_date else None,
-                **counts,
-            }
-            yield Landed((attempt, record.storage_id), data)
+def _landed(job: SyncJob, attempt: int, records: Iterable[EventLogRecord]) -> Iterator[Landed]:
+    for record in records:
+        event = record.event_log_entry.asset_materialization or record.event_log_entry.asset_observation
+        if event is None or event.partition is None:
+            continue
+        counts = {_AS_OF_A_JOB.get(name, name): event.metadata[name].value for name in COUNTS}
+        data = {
+            "job_id": job.id,
+            "attempt": attempt,
+            "table": event.asset_key.to_user_string(),
+            "date": event.partition,
+            "dates": (job.end_date - job.start_date).days + 1 if job.start_date and job.end_date else None,
+            **counts,
+        }
+        yield Landed((attempt, record.storage_id), data)
 
 
 def _position(last_id: str | None) -> tuple[int, int]:

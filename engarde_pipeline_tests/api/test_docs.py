@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
 import engarde_pipeline
 from engarde_pipeline.api.app import PREFIX
@@ -55,8 +55,8 @@ def test_the_python_client_watches_a_sync_to_its_end(
 
     def daemon() -> None:
         while not done.wait(0.1):
-            for run_id in instance.get_run_ids():
-                execute(instance, run_id)
+            for run in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.QUEUED])):
+                execute(instance, run.run_id)
                 return
 
     thread = threading.Thread(target=daemon)
