@@ -17,6 +17,12 @@ def test_today_is_a_partition() -> None:
     assert keys[-1] == today().isoformat()
 
 
+def test_a_process_that_lives_past_midnight_has_the_new_date() -> None:
+    assert daily.get_last_partition_key() == today().isoformat()
+    tomorrow = datetime.now(UTC) + DAY
+    assert daily.get_partition_keys(current_time=tomorrow)[-1] == tomorrow.date().isoformat()
+
+
 def test_the_first_partition_is_the_first_date() -> None:
     assert daily.get_first_partition_key() == FIRST.isoformat()
 

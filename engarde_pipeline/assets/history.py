@@ -28,6 +28,9 @@ COUNTS = (
     "records_rejected",
 )
 
+BYTES_READ = "bigquery_bytes_read"
+"""The name under which a materialization has what was read for its date."""
+
 _PAGE = 500
 
 
@@ -78,6 +81,12 @@ def counts_of(record: EventLogRecord) -> dict[str, int]:
     """Return a materialization's counts, by their metadata names; zero where one is absent."""
     metadata = metadata_of(record)
     return {name: int(str(metadata.get(name, 0))) for name in COUNTS}
+
+
+def bytes_last_read(instance: DagsterInstance, asset: AssetKey, dates: Sequence[date]) -> int:
+    """Return how many bytes BigQuery read for `dates` when each was last synced, all together."""
+    latest = latest_materializations(instance, asset, dates) if dates else {}
+    return sum(int(str(metadata_of(record).get(BYTES_READ, 0))) for record in latest.values())
 
 
 def _newest_first(instance: DagsterInstance, asset: AssetKey, dates: Sequence[date]) -> Iterator[EventLogRecord]:

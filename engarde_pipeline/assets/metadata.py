@@ -12,6 +12,7 @@ from dagster import (
     TableSchema,
 )
 
+from engarde_pipeline.assets.history import BYTES_READ
 from engarde_pipeline.metrics import CAMPAIGN_METRICS, CTR, METRIC_DATE, ROAS, Measure, MetricTable
 from engarde_pipeline.postgres.merge import Counts
 from engarde_pipeline.postgres.rejected import RejectedRow
@@ -128,7 +129,7 @@ def date_metadata(
         "spend": float(synced.merged.spend),
         "revenue": float(synced.merged.revenue),
         "provisional": is_provisional,
-        "bigquery_bytes_read": synced.bytes_read,
+        BYTES_READ: synced.bytes_read,
         "bigquery_read_method": synced.method,
         "seconds_reading": round(synced.seconds_reading, 3),
         "seconds_merging": round(synced.seconds_merging, 3),

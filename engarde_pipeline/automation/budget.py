@@ -3,9 +3,31 @@
 A person's own sync is not stopped.
 """
 
+from collections.abc import Sequence
+
+from dagster import AssetKey, DagsterInstance
+
+from engarde_pipeline.assets.history import bytes_last_read
 from engarde_pipeline.assets.resources import Postgres
+from engarde_pipeline.automation.planning import TABLES
 from engarde_pipeline.postgres.usage import bytes_today
 from engarde_pipeline.settings import load_pipeline_settings
+from engarde_pipeline.sync.plan import PlannedDate
+
+
+def estimated_bytes(instance: DagsterInstance, due: Sequence[PlannedDate]) -> int:
+    """Return how many bytes the planned dates will read, as far as it can be known.
+
+    A date counts its partition's size; where BigQuery tells none, as for a view, what its last sync read.
+    """
+    return sum(planned.size for planned in due) + sum(
+        bytes_last_read(
+            instance,
+            AssetKey(table.target),
+            [planned.day for planned in due if planned.table is table and not planned.size],
+        )
+        for table in TABLES
+    )
 
 
 def why_not(postgres: Postgres, planned_bytes: int) -> str | None:

@@ -12,7 +12,7 @@ from datetime import date
 from dagster import DefaultSensorStatus, SensorEvaluationContext, SensorResult, sensor
 
 from engarde_pipeline.assets.resources import BigQuery, Postgres
-from engarde_pipeline.automation.budget import why_not
+from engarde_pipeline.automation.budget import estimated_bytes, why_not
 from engarde_pipeline.automation.performance_sync import performance_sync
 from engarde_pipeline.automation.planning import TABLES, current_plan, inspect_tables
 from engarde_pipeline.automation.requests import described, not_under_way, run_requests
@@ -79,7 +79,7 @@ def changed_dates(context: SensorEvaluationContext, bigquery: BigQuery, postgres
         ready = not_under_way(context.instance, open_dates)
         if not ready:
             return SensorResult(skip_reason=_nothing_to_do(moved, open_dates), cursor=now.write())
-        if reason := why_not(postgres, sum(planned.size for planned in ready)):
+        if reason := why_not(postgres, estimated_bytes(context.instance, ready)):
             return SensorResult(skip_reason=reason, cursor=now.write())
     except EngardeError as error:
         return SensorResult(skip_reason=f"Nothing could be looked at: {error}", cursor=context.cursor)

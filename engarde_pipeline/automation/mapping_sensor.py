@@ -3,7 +3,7 @@
 from dagster import DefaultSensorStatus, SensorEvaluationContext, SensorResult, sensor
 
 from engarde_pipeline.assets.resources import Postgres
-from engarde_pipeline.automation.budget import why_not
+from engarde_pipeline.automation.budget import estimated_bytes, why_not
 from engarde_pipeline.automation.performance_sync import performance_sync
 from engarde_pipeline.automation.planning import mapped_dates
 from engarde_pipeline.automation.requests import described, not_under_way, run_requests
@@ -29,7 +29,7 @@ def arrived_mappings(context: SensorEvaluationContext, postgres: Postgres) -> Se
                 if not due
                 else f"Already in a run that has not ended: {described(due)}."
             )
-        if reason := why_not(postgres, 0):
+        if reason := why_not(postgres, estimated_bytes(context.instance, ready)):
             return SensorResult(skip_reason=reason)
     except EngardeError as error:
         return SensorResult(skip_reason=f"Postgres cannot be asked: {error}")

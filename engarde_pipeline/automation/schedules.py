@@ -2,12 +2,13 @@
 
 from decimal import Decimal
 
-from dagster import DefaultScheduleStatus, RunRequest, ScheduleEvaluationContext, SkipReason, schedule
+from dagster import AssetKey, DefaultScheduleStatus, RunRequest, ScheduleEvaluationContext, SkipReason, schedule
 
+from engarde_pipeline.assets.history import bytes_last_read
 from engarde_pipeline.assets.resources import BigQuery, Postgres
-from engarde_pipeline.automation.budget import why_not
+from engarde_pipeline.automation.budget import estimated_bytes, why_not
 from engarde_pipeline.automation.performance_sync import performance_sync
-from engarde_pipeline.automation.planning import current_plan, inspect_tables, window
+from engarde_pipeline.automation.planning import TABLES, current_plan, inspect_tables, window
 from engarde_pipeline.automation.requests import not_under_way, run_requests
 from engarde_pipeline.bigquery.sums import sums_by_date as bigquery_sums
 from engarde_pipeline.errors import EngardeError
@@ -46,7 +47,9 @@ def nightly_reconciliation(
 ) -> list[RunRequest] | SkipReason:
     """Ask for the dates whose sums differ."""
     try:
-        if reason := why_not(postgres, 0):
+        # The comparison reads what a sync of the window reads.
+        planned_bytes = sum(bytes_last_read(context.instance, AssetKey(t.target), window()) for t in TABLES)
+        if reason := why_not(postgres, planned_bytes):
             return SkipReason(reason)
         due = differing_dates(bigquery, postgres)
         return _requests(context, postgres, due, "Every date's sums are BigQuery's.")
@@ -77,7 +80,7 @@ def _requests(
     ready = not_under_way(context.instance, due)
     if not ready:
         return SkipReason("What is due is already in a run that has not ended." if due else nothing)
-    if reason := why_not(postgres, sum(planned.size for planned in ready)):
+    if reason := why_not(postgres, estimated_bytes(context.instance, ready)):
         return SkipReason(reason)
     # The tick's own key: what failed an hour ago is asked for again.
     return run_requests(ready, run_key=f"{context.scheduled_execution_time:%Y-%m-%dT%H:%M}")

@@ -3,7 +3,16 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from dagster import AssetKey, DagsterInstance, RunRequest, SkipReason, build_schedule_context, build_sensor_context
+from dagster import (
+    AssetKey,
+    AssetMaterialization,
+    DagsterInstance,
+    RunRequest,
+    SensorResult,
+    SkipReason,
+    build_schedule_context,
+    build_sensor_context,
+)
 
 from engarde_pipeline.assets.history import synced_versions
 from engarde_pipeline.assets.resources import BigQuery, Postgres
@@ -116,6 +125,42 @@ def test_a_tenant_or_an_asset_that_arrives_counts_too(instance: DagsterInstance,
 
     result = arrived_mappings(build_sensor_context(instance, definitions=defs), postgres=Postgres())
     assert _ranges(list(result.run_requests or ())) == [(str(TODAY), str(TODAY))]  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def costly(instance: DagsterInstance, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Yesterday's last sync read 6,000 bytes; 5,000 are left of the day's budget."""
+    shop.load(YESTERDAY)
+    run_range(instance, FIRST, TODAY)
+    instance.report_runless_asset_event(
+        AssetMaterialization("campaign_metrics", partition=str(YESTERDAY), metadata={"bigquery_bytes_read": 6000})
+    )
+    shop.world.connection.execute("DELETE FROM bigquery_usage")
+    monkeypatch.setenv("ENGARDE_DAILY_BYTES", "5000")
+
+
+def test_a_nightly_comparison_beyond_the_budget_is_not_made(costly: None, instance: DagsterInstance) -> None:
+    assert "0 bytes are read today (UTC), 6,0" in _schedule(instance, nightly_reconciliation)
+
+
+def test_a_view_is_estimated_at_what_its_last_sync_read(
+    costly: None, instance: DagsterInstance, shop: Shop
+) -> None:
+    shop.world.create_view(CAMPAIGN_METRICS)
+    assert "6,000 would be" in _schedule(instance, hourly_sync)
+
+
+def test_mapped_dates_are_estimated_at_what_their_last_sync_read(
+    costly: None, instance: DagsterInstance, shop: Shop
+) -> None:
+    stranger = {"tenant_id": str(shop.tenant), "campaign_id": "c9", "platform": "meta", "clicks": 7}
+    shop.world.load([{**stranger, "metric_date": YESTERDAY}])
+    shop.world.sync_one(YESTERDAY)
+    shop.world.campaign(shop.tenant, "c9")
+    result = arrived_mappings(build_sensor_context(instance, definitions=defs), postgres=Postgres())
+    assert isinstance(result, SensorResult)
+    assert result.skip_reason
+    assert "6,000 would be" in str(result.skip_reason.skip_message)
 
 
 def test_totals_follow_though_a_date_of_the_run_failed(instance: DagsterInstance, shop: Shop) -> None:

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from dagster import DagsterInstance, DefaultSensorStatus, SensorEvaluationContext, SensorResult, sensor
 
 from engarde_pipeline.assets.resources import BigQuery, Postgres
-from engarde_pipeline.automation.alerts.channels import configured_channels, tell
+from engarde_pipeline.automation.alerts.channels import configured_channels
 from engarde_pipeline.automation.alerts.conditions import (
     budget_nearly_used,
     failed_in_a_row,
     many_rejected,
     running_long,
 )
+from engarde_pipeline.automation.alerts.delivery import Message, deliver, messages
 from engarde_pipeline.automation.alerts.freshness import LOOK_EVERY, due_since, freshness_lost
 from engarde_pipeline.automation.alerts.incidents import Incident
 from engarde_pipeline.errors import EngardeError
@@ -22,11 +23,13 @@ from engarde_pipeline.settings import load_pipeline_settings
 
 @dataclass
 class Known:
-    """What is known between two ticks: the open incidents, and since when which dates have been due."""
+    """What is known between two ticks: the open incidents, since when which dates have been due, and what waits
+    for a channel that was down."""
 
     incidents: dict[str, Incident] = field(default_factory=dict)
     due_since: dict[str, float] = field(default_factory=dict)
     looked_at: float = 0
+    waiting: list[Message] = field(default_factory=list)
 
     @classmethod
     def read(cls, text: str | None) -> "Known":
@@ -35,7 +38,8 @@ class Known:
             return cls()
         found = json.loads(text)
         incidents = {key: Incident(**values) for key, values in found["incidents"].items()}
-        return cls(incidents, found["due_since"], found["looked_at"])
+        waiting = [Message(**{**row, "incident": Incident(**row["incident"])}) for row in found.get("waiting", [])]
+        return cls(incidents, found["due_since"], found["looked_at"], waiting)
 
     def write(self) -> str:
         """Return it as a cursor."""
@@ -58,14 +62,18 @@ def alerts(context: SensorEvaluationContext, bigquery: BigQuery, postgres: Postg
     found = current_incidents(context.instance, postgres, known, now)
     channels = configured_channels(load_pipeline_settings())
     told = []
+    outbox = known.waiting
     for key in found.keys() - known.incidents.keys():
-        tell(channels, found[key], is_over=False)
+        outbox += messages(found[key], False, channels, now)
         told.append(found[key].title)
     for key in known.incidents.keys() - found.keys():
-        tell(channels, known.incidents[key], is_over=True)
+        outbox += messages(known.incidents[key], True, channels, now)
         told.append(f"over: {known.incidents[key].title}")
     known.incidents = found
+    known.waiting = deliver(channels, outbox, now)
     words = f"Told: {'; '.join(told)}." if told else f"Nothing new; {len(found)} incidents are open."
+    if down := sorted({message.channel for message in known.waiting}):
+        words += f" {len(known.waiting)} messages wait for {', '.join(down)}."
     return SensorResult(skip_reason=words, cursor=known.write())
 
 

@@ -131,3 +131,14 @@ def test_a_bigquery_that_cannot_be_read_for_an_hour_is_told(
     since = due_since(instance, BigQuery(), {}, noon)
     (incident,) = freshness_lost(since, noon + timedelta(minutes=61))
     assert incident.reason == "BigQuery cannot be read."
+
+
+def test_an_alert_waits_for_a_channel_that_is_down(
+    instance: DagsterInstance, shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.load(today())
+    monkeypatch.setenv("ENGARDE_ALERT_WEBHOOK_URL", "http://127.0.0.1:9/hook")
+    for _ in range(3):
+        fail(instance)
+    assert "1 messages wait for webhook" in tick()
+    assert "Nothing new; 1 incidents are open. 1 messages wait for webhook" in tick()

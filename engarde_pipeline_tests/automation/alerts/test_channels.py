@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
-from aiosmtpd.handlers import Message
+from aiosmtpd.handlers import Message as MessageHandler
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from engarde_pipeline.automation.alerts.channels import configured_channels, tell
+from engarde_pipeline.automation.alerts.channels import configured_channels
+from engarde_pipeline.automation.alerts.delivery import KEPT_FOR, Message, deliver, messages
 from engarde_pipeline.automation.alerts.incidents import Incident
 from engarde_pipeline.settings import load_pipeline_settings
 
@@ -98,7 +99,7 @@ def secure_server(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return server
 
 
-class _Mailbox(Message):
+class _Mailbox(MessageHandler):
     def __init__(self) -> None:
         super().__init__()
         self.mails: list[Any] = []
@@ -107,8 +108,17 @@ class _Mailbox(Message):
         self.mails.append(message)
 
 
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
 def _tell(is_over: bool = False) -> list[str]:
-    return tell(configured_channels(load_pipeline_settings()), INCIDENT, is_over)
+    """Tell all channels; return those that did not take it."""
+    channels = configured_channels(load_pipeline_settings())
+    return [message.channel for message in deliver(channels, messages(INCIDENT, is_over, channels, NOW), NOW)]
+
+
+def _deliver(outbox: list[Message], minutes: int) -> list[Message]:
+    return deliver(configured_channels(load_pipeline_settings()), outbox, NOW + timedelta(minutes=minutes))
 
 
 def test_only_the_log_is_on_until_something_is_configured(caplog: pytest.LogCaptureFixture) -> None:
@@ -189,3 +199,46 @@ def test_slack_saying_no_counts_as_broken(server: Server, monkeypatch: pytest.Mo
     server.status = 404
     monkeypatch.setenv("ENGARDE_ALERT_SLACK_URL", f"{server.url}/gone")
     assert _tell() == ["slack"]
+
+
+@pytest.fixture
+def down(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[Message]:
+    """An incident and its end, which a webhook that is down did not take."""
+    monkeypatch.setenv("ENGARDE_ALERT_WEBHOOK_URL", f"{server.url}/hook")
+    server.status = 503
+    return _deliver([m for is_over in (False, True) for m in messages(INCIDENT, is_over, ["webhook"], NOW)], 0)
+
+
+def test_what_a_channel_did_not_take_is_told_in_order_once_it_is_up(server: Server, down: list[Message]) -> None:
+    server.received.clear()
+    server.status = 200
+    assert _deliver(down, 1) == []
+    assert [body["state"] for _, body in server.received] == ["open", "over"]
+
+
+def test_a_channel_that_is_down_is_asked_once_a_tick(server: Server, down: list[Message]) -> None:
+    server.received.clear()
+    assert _deliver(down, 1) == down
+    assert len(server.received) == 1
+
+
+def test_a_channel_that_stays_down_is_in_the_log_once(
+    server: Server, down: list[Message], caplog: pytest.LogCaptureFixture
+) -> None:
+    _deliver(down, 1)
+    said = [record.getMessage() for phase in ("setup", "call") for record in caplog.get_records(phase)]
+    assert len([line for line in said if "did not take" in line]) == 1
+
+
+def test_a_message_that_a_channel_has_not_taken_for_a_day_is_given_up_and_the_log_says_so(
+    server: Server, down: list[Message], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert _deliver(down, int(KEPT_FOR.total_seconds()) // 60) == []
+    assert "The alert channel webhook never took" in caplog.text
+
+
+def test_nothing_waits_for_a_channel_that_was_switched_off(
+    down: list[Message], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ENGARDE_ALERT_WEBHOOK_URL")
+    assert _deliver(down, 1) == []
