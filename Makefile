@@ -32,7 +32,7 @@ constraints: $(INSTALLED)  ## Pin the newest versions pyproject.toml allows, wit
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
 		--output-file constraints.txt
 
-bench: $(INSTALLED)  ## Measure everything beside its limit, the old design and a peer (ten minutes)
+bench: $(INSTALLED)  ## Measure everything beside its limit, the old design and a peer (half an hour)
 	@$(VENV)/bin/python -m benchmarks
 
 storm: $(INSTALLED)  ## Sync invented histories under faults; SEED=.. SCENARIOS=.. (default 300)

@@ -53,7 +53,7 @@ def start(home: Path) -> Emulator:
     try:
         _wait_for(emulator, home)
     except BaseException:
-        stop(emulator.pid)
+        processes.end(emulator.pid)
         raise
     return emulator
 
@@ -128,7 +128,7 @@ def _free_ports() -> tuple[int, int]:
 def _wait_for(emulator: Emulator, home: Path) -> None:
     deadline = time.monotonic() + _PATIENCE
     while not answers(emulator.rest_url, emulator.grpc_address):
-        ended = not processes.runs(emulator.pid, _PROGRAM)
+        ended = not processes.alive(emulator.pid)
         if ended or time.monotonic() > deadline:
             how = "ended while starting" if ended else f"does not answer after {_PATIENCE:.0f} s"
             raise LocalServicesError(

@@ -37,6 +37,14 @@ def runs(pid: int, *arguments: str) -> bool:
     return set(arguments) <= set(arguments_of(pid))
 
 
+def alive(pid: int) -> bool:
+    """Whether `pid` is there and not dead; in its first moment a process has no command line to tell it by."""
+    try:
+        return bool(_psutil().Process(pid).status() != _psutil().STATUS_ZOMBIE)
+    except _psutil().NoSuchProcess:
+        return False
+
+
 def end(pid: int, patience: float = 10.0) -> None:
     """End a process gently, and by force when it is still there after `patience` seconds."""
     try:

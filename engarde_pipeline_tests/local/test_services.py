@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 import psycopg
 import pytest
 
-from engarde_pipeline.local import bigquery, postgres
+from engarde_pipeline.local import bigquery, postgres, processes
+from engarde_pipeline.local.errors import LocalServicesError
 from engarde_pipeline.local.services import running
 
 # A process that owns the services until it is told to end.
@@ -82,3 +83,25 @@ def test_after_a_killed_owner_the_next_one_inherits_and_stops_them(home: Path) -
         psycopg.connect(services["DATABASE_URL"]).close()
 
     assert _is_up(home) == (False, False)
+
+
+def test_an_emulator_that_ends_at_its_start_is_an_error_that_quotes_its_log(home: Path) -> None:
+    home.mkdir()
+    (home / "bigquery").write_text("not a directory")
+
+    with pytest.raises(LocalServicesError, match=r"ended while starting; its log ends with:\n(.|\n)*bigquery"):
+        bigquery.start(home)
+
+
+def test_a_process_is_alive_from_its_start_and_dead_before_it_is_waited_for() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, text=True)
+    assert processes.alive(process.pid)
+
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert not processes.alive(process.pid)
+
+    process.communicate()
+    assert not processes.alive(process.pid)
