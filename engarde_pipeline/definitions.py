@@ -19,6 +19,7 @@ from engarde_pipeline.automation.performance_sync import performance_sync
 from engarde_pipeline.automation.schedules import hourly_sync, nightly_reconciliation
 from engarde_pipeline.automation.slice_sync import slice_sync
 from engarde_pipeline.automation.totals_sensor import left_totals, totals
+from engarde_pipeline.automation.vanished_sensor import vanished_runs
 from engarde_pipeline.settings import check_environment
 
 check_environment()
@@ -33,7 +34,7 @@ defs = Definitions(
     ],
     asset_checks=[campaign_metrics_checks, campaign_asset_metrics_checks, totals_equal_rows],
     jobs=[performance_sync, slice_sync, totals],
-    sensors=[changed_dates, arrived_mappings, left_totals, alerts],
+    sensors=[changed_dates, arrived_mappings, left_totals, vanished_runs, alerts],
     schedules=[hourly_sync, nightly_reconciliation],
     resources={"bigquery": BigQuery(), "postgres": Postgres()},
     # Steps are short and share their connections' cost: a process for each would cost seconds.

@@ -1,6 +1,6 @@
 """campaign_space_aggregates: the totals on the application's campaign_spaces."""
 
-from dagster import MaterializeResult, asset
+from dagster import AssetExecutionContext, MaterializeResult, asset
 
 from engarde_pipeline.assets.campaign_asset_metrics import campaign_asset_metrics
 from engarde_pipeline.assets.campaign_metrics import campaign_metrics
@@ -22,11 +22,11 @@ from engarde_pipeline.postgres.totals import update_totals
         "dagster/column_lineage": totals_lineage(),
     },
 )
-def campaign_space_aggregates(postgres: Postgres) -> MaterializeResult[None]:
+def campaign_space_aggregates(context: AssetExecutionContext, postgres: Postgres) -> MaterializeResult[None]:
     """The totals on `campaign_spaces`: sums over all dates of `campaign_metrics`, and CTR and ROAS of those
     sums (never averages of daily ratios). Campaigns whose totals stand are left untouched.
     """
-    with explained(), postgres.connect() as connection:
+    with explained(), postgres.connect(context.run.run_id) as connection:
         totals = update_totals(connection)
     return MaterializeResult(
         metadata={

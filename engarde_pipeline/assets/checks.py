@@ -65,7 +65,7 @@ def _metric_checks(table: MetricTable) -> AssetChecksDefinition:
     ) -> Iterator[AssetCheckResult]:
         dates = _dates(context)
         selected = {key.name for key in context.selected_asset_check_keys}
-        with explained(), postgres.connect() as connection:
+        with explained(), postgres.connect(context.run.run_id) as connection:
             if "records_accounted_for" in selected:
                 yield _records_accounted_for(context.instance, asset, dates)
             if "sums_equal_bigquery" in selected:
@@ -83,9 +83,9 @@ campaign_asset_metrics_checks = _metric_checks(ASSET_METRICS)
 
 
 @asset_check(asset=campaign_space_aggregates)
-def totals_equal_rows(postgres: Postgres) -> AssetCheckResult:
+def totals_equal_rows(context: AssetCheckExecutionContext, postgres: Postgres) -> AssetCheckResult:
     """The totals on every campaign space are the sums of its rows in `campaign_metrics`."""
-    with explained(), postgres.connect() as connection:
+    with explained(), postgres.connect(context.run.run_id) as connection:
         totals = wrong_totals(connection)
     return AssetCheckResult(
         passed=totals.affected == 0,

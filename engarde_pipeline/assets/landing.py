@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import date, timedelta
+from functools import partial
 from uuid import UUID
 
 from dagster import (
@@ -99,9 +100,8 @@ def sync_partitions(
         run_id = UUID(context.run.run_id)
         reason = context.run.tags.get(REASON, FORCED)
         writers = load_pipeline_settings().engarde_writers
-        outcomes = sync_side_by_side(
-            table, dates, source, postgres.connect, run_id, config.shrink_threshold, writers
-        )
+        connect = partial(postgres.connect, context.run.run_id)
+        outcomes = sync_side_by_side(table, dates, source, connect, run_id, config.shrink_threshold, writers)
         with ExitStack() as stack:
             stack.callback(lambda: tell_counts(context.instance, context.run.run_id, table, landed))
             stack.enter_context(closing(outcomes))

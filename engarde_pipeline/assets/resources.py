@@ -32,8 +32,8 @@ class BigQuery(ConfigurableResource[None]):
 class Postgres(ConfigurableResource[None]):
     """The target database."""
 
-    def connect(self) -> psycopg.Connection:
-        """Return a connection to a database whose schema is current; `with` closes it.
+    def connect(self, run_id: str | None = None) -> psycopg.Connection:
+        """Return a connection to a database whose schema is current, in a run's name; `with` closes it.
 
         Raises:
             DatabaseUnavailable: there is no such server, or it refuses the login.
@@ -41,4 +41,4 @@ class Postgres(ConfigurableResource[None]):
         """
         database_url = load_settings().database_url.get_secret_value()
         migrate.check(database_url)
-        return connect(database_url)
+        return connect(database_url, run_id)

@@ -52,7 +52,7 @@ def sync_the_slice(
     failed: list[FailedDate] = []
     landed = {table: Counts() for table in (CAMPAIGN_METRICS, ASSET_METRICS)}
     context.instance.add_run_tags(context.run.run_id, {TENANT: (config.tenant or ALL_TENANTS).lower()})
-    with explained(), _told(context, landed), postgres.connect() as connection:
+    with explained(), _told(context, landed), postgres.connect(context.run.run_id) as connection:
         if not (config.tenant or config.platforms or config.campaigns):
             raise EmptySlice("Give a tenant, platforms or campaigns; whole dates are synced by performance_sync.")
         dates = dates_between(_date(config.start), _date(config.end))

@@ -11,6 +11,9 @@ from engarde_pipeline.errors import EngardeError
 
 CONNECT_TIMEOUT_SECONDS = 10
 
+NAME = "engarde_pipeline"
+"""What a connection calls itself in pg_stat_activity; a run's is followed by the run's id."""
+
 _SECRETS = ("password", "sslpassword")
 
 
@@ -18,8 +21,10 @@ class DatabaseUnavailable(EngardeError):
     """Postgres cannot be reached, or refuses the login; the message says which and what to check."""
 
 
-def connect(database_url: str) -> psycopg.Connection:
+def connect(database_url: str, run_id: str | None = None) -> psycopg.Connection:
     """Return a new autocommit connection; `with` closes it.
+
+    A run's connection carries its id as its name, so that everybody sees which run it is, and that the run lives.
 
     `database_url` is any SQLAlchemy form of a Postgres address (`postgresql://`, `postgres://`,
     `postgresql+psycopg://`, ...); libpq's own variables and options in the query part are honoured.
@@ -29,7 +34,8 @@ def connect(database_url: str) -> psycopg.Connection:
     """
     url = make_url(database_url)
     try:
-        return psycopg.connect(**parameters(database_url), autocommit=True)
+        named = {"application_name": f"{NAME} {run_id}"} if run_id else {}
+        return psycopg.connect(**{**parameters(database_url), **named}, autocommit=True)
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         # libpq's message names host, port, user and database, never the password.
         shown = url.difference_update_query(_SECRETS).render_as_string(hide_password=True)
@@ -37,6 +43,16 @@ def connect(database_url: str) -> psycopg.Connection:
             f"Cannot connect to Postgres at {shown}: {' '.join(str(error).split())}. Check DATABASE_URL and that"
             " the server accepts this login."
         ) from None
+
+
+def connected_runs(connection: psycopg.Connection) -> set[str]:
+    """Return the ids of the runs that have a connection to this database now."""
+    names = connection.execute(
+        "SELECT DISTINCT application_name FROM pg_stat_activity"
+        " WHERE datname = current_database() AND starts_with(application_name, %s)",
+        [f"{NAME} "],
+    )
+    return {str(name).removeprefix(f"{NAME} ") for (name,) in names}
 
 
 def create_engine(database_url: str) -> Engine:
@@ -57,7 +73,7 @@ def parameters(database_url: str) -> dict[str, Any]:
     options = {name: value if isinstance(value, str) else ",".join(value) for name, value in url.query.items()}
     return {
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-        "application_name": "engarde_pipeline",
+        "application_name": NAME,
         **url.translate_connect_args(username="user", database="dbname"),
         **options,
     }

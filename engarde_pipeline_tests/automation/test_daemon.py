@@ -10,7 +10,7 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFil
 
 from engarde_pipeline.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.partitions import today
-from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.connection import connect, connected_runs
 from engarde_pipeline.postgres.locks import dates_locked
 from engarde_pipeline_tests.automation.bigquery_times import Times
 from engarde_pipeline_tests.automation.daemon import eventually, running_daemon
@@ -61,6 +61,7 @@ def test_postgres_follows_bigquery_through_changes_faults_mappings_and_a_kill(
             times.touch("campaign_metrics", TODAY)
             eventually(lambda: _waits_for_a_lock(shop), "a run that waits")
             (killed,) = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
+            assert connected_runs(world.connection) == {killed.run_id}
             os.kill(_process_of(instance, killed.run_id), signal.SIGKILL)
             eventually(lambda: _has_failed(instance, killed.run_id), "the killed run's end")
         eventually(lambda: clicks(shop) == 1070, "the date of the killed run")

@@ -1,17 +1,23 @@
 """What is under the sensor: the hourly and the nightly net, mappings, totals, and runs that are tried again."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from dagster import (
     AssetKey,
     AssetMaterialization,
+    DagsterEvent,
+    DagsterEventType,
     DagsterInstance,
+    DagsterRunStatus,
+    JobDefinition,
     RunRequest,
     SensorResult,
     SkipReason,
     build_schedule_context,
     build_sensor_context,
+    job,
 )
 
 from engarde_pipeline.assets.history import synced_versions
@@ -19,9 +25,11 @@ from engarde_pipeline.assets.resources import BigQuery, Postgres
 from engarde_pipeline.automation.mapping_sensor import arrived_mappings
 from engarde_pipeline.automation.schedules import hourly_sync, nightly_reconciliation
 from engarde_pipeline.automation.totals_sensor import left_totals
+from engarde_pipeline.automation.vanished_sensor import SILENCE, vanished_runs
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 from engarde_pipeline.partitions import today
+from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline_tests.automation.bigquery_times import Times
 from engarde_pipeline_tests.bigquery.faulty import Fault, refusal
 from engarde_pipeline_tests.runs import landed_dates, run_range
@@ -215,3 +223,40 @@ def test_a_retried_run_leaves_the_dates_that_landed_alone(instance: DagsterInsta
         },
     )
     assert landed_dates(instance, "campaign_metrics") == [str(YESTERDAY), str(TODAY)]
+
+
+def _silent_run(instance: DagsterInstance, silence: timedelta, of_job: JobDefinition | None = None) -> str:
+    """A run that started so long ago, and has said nothing since."""
+    run = instance.create_run_for_job(of_job or defs.resolve_job_def("performance_sync"))
+    started = DagsterEvent(DagsterEventType.RUN_START.value, run.job_name)
+    instance.report_dagster_event(started, run.run_id, timestamp=time.time() - silence.total_seconds())
+    return run.run_id
+
+
+def _statuses_after_a_look(instance: DagsterInstance) -> list[DagsterRunStatus]:
+    vanished_runs(build_sensor_context(instance, definitions=defs), postgres=Postgres())
+    return [run.status for run in instance.get_runs()]
+
+
+def test_a_run_whose_process_is_gone_is_ended(instance: DagsterInstance, shop: Shop) -> None:
+    _silent_run(instance, SILENCE + timedelta(seconds=5))
+    assert _statuses_after_a_look(instance) == [DagsterRunStatus.FAILURE]
+
+
+def test_a_silent_run_that_has_a_connection_only_waits(instance: DagsterInstance, shop: Shop) -> None:
+    run_id = _silent_run(instance, 6 * SILENCE)
+    with connect(shop.world.database_url, run_id):
+        assert _statuses_after_a_look(instance) == [DagsterRunStatus.STARTED]
+
+
+def test_a_run_is_not_ended_before_it_was_silent_for_long(instance: DagsterInstance, shop: Shop) -> None:
+    _silent_run(instance, SILENCE / 2)
+    assert _statuses_after_a_look(instance) == [DagsterRunStatus.STARTED]
+
+
+def test_a_job_of_another_code_location_is_left_alone(instance: DagsterInstance, shop: Shop) -> None:
+    @job
+    def nightly_mails() -> None: ...
+
+    _silent_run(instance, 6 * SILENCE, nightly_mails)
+    assert _statuses_after_a_look(instance) == [DagsterRunStatus.STARTED]
