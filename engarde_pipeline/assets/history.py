@@ -47,7 +47,7 @@ def latest_materializations(
     return latest
 
 
-def synced_versions(instance: DagsterInstance, asset: AssetKey) -> dict[date, str]:
+def recorded_versions(instance: DagsterInstance, asset: AssetKey) -> dict[date, str]:
     """Return the source's version that each synced date was last read at; "" where none was noted.
 
     Two queries, however many dates and materializations there are.

@@ -31,6 +31,7 @@ from engarde_pipeline.metrics import MetricTable
 from engarde_pipeline.partitions import today
 from engarde_pipeline.postgres.merge import Counts
 from engarde_pipeline.postgres.rejected import RejectedRow, open_rejections
+from engarde_pipeline.postgres.synced import note_synced
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate
 from engarde_pipeline.sync.faults import is_transient
@@ -90,10 +91,10 @@ def sync_partitions(
         source = bigquery.open_source()
         source_table = _inspect(source, table)
         if source_table is None:
-            _mark_without_source(context, table, dates)
+            _mark_without_source(context, postgres, table, dates)
             return Output(None, metadata={_EVENTS_ALREADY_LOGGED: True})
         # Before anything is read: what changes during the read has another version, and is read again.
-        versions = read_versions(source, source_table, dates)
+        versions = read_versions(source, source_table, dates).among(dates)
         dates = _not_landed_before(context, dates)
         if not dates:
             return Output(None, metadata={**counts_metadata(landed), _EVENTS_ALREADY_LOGGED: True})
@@ -101,7 +102,9 @@ def sync_partitions(
         reason = context.run.tags.get(REASON, FORCED)
         writers = load_pipeline_settings().engarde_writers
         connect = partial(postgres.connect, context.run.run_id)
-        outcomes = sync_side_by_side(table, dates, source, connect, run_id, config.shrink_threshold, writers)
+        outcomes = sync_side_by_side(
+            table, dates, source, connect, run_id, config.shrink_threshold, writers, versions
+        )
         with ExitStack() as stack:
             stack.callback(lambda: tell_counts(context.instance, context.run.run_id, table, landed))
             stack.enter_context(closing(outcomes))
@@ -122,7 +125,7 @@ def sync_partitions(
                             "reason": reason,
                             **date_metadata(table, outcome, rejected, is_provisional(outcome.day)),
                         },
-                        tags=_version_tags(versions.of(outcome.day)),
+                        tags=_version_tags(versions.get(outcome.day)),
                     )
                 )
     if failed:
@@ -168,10 +171,15 @@ def is_provisional(day: date) -> bool:
     return day > today() - timedelta(days=PROVISIONAL_DAYS)
 
 
-def _mark_without_source(context: AssetExecutionContext, table: MetricTable, dates: list[date]) -> None:
+def _mark_without_source(
+    context: AssetExecutionContext, postgres: Postgres, table: MetricTable, dates: list[date]
+) -> None:
     # The dates are marked, or a backfill would count them as failed and hold back what is downstream.
     note = f"BigQuery has no table {table.source}: there was nothing to sync, and nothing was changed."
     context.log.warning(f"{note} The other tables are not affected.")
+    with postgres.connect(context.run.run_id) as connection:
+        for day in dates:
+            note_synced(connection, table, day, MISSING_TABLE, UUID(context.run.run_id))
     for day in dates:
         context.log_event(
             AssetMaterialization(

@@ -14,13 +14,15 @@ from dagster import DefaultSensorStatus, SensorEvaluationContext, SensorResult, 
 from engarde_pipeline.assets.resources import BigQuery, Postgres
 from engarde_pipeline.automation.budget import estimated_bytes, why_not
 from engarde_pipeline.automation.performance_sync import performance_sync
-from engarde_pipeline.automation.planning import TABLES, current_plan, inspect_tables
+from engarde_pipeline.automation.planning import TABLES, current_plan, inspect_tables, still_due
 from engarde_pipeline.automation.requests import described, not_under_way, run_requests
 from engarde_pipeline.bigquery.schema import SourceTable
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.metrics import MetricTable
 from engarde_pipeline.partitions import today
 from engarde_pipeline.sync.plan import PlannedDate
+
+_Identity = tuple[str, date, str, str]
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class _Cursor:
 
     states: dict[str, str] = field(default_factory=dict)
     due: tuple[PlannedDate, ...] = ()
-    asked: frozenset[tuple[str, date, str]] = frozenset()
+    asked: frozenset[_Identity] = frozenset()
 
     @classmethod
     def read(cls, text: str | None) -> "_Cursor":
@@ -73,7 +75,9 @@ def changed_dates(context: SensorEvaluationContext, bigquery: BigQuery, postgres
             if not states[table.source] or before.states.get(table.source) != states[table.source]
         }
         kept = [p for p in before.due if p.table in tables and p.table not in moved]
-        due = [*kept, *current_plan(context.instance, source, moved)]
+        with postgres.connect() as connection:
+            due = still_due(context.instance, connection, kept)
+            due += current_plan(context.instance, source, connection, moved)
         now = _Cursor(states, tuple(due), before.asked & {_identity(planned) for planned in due})
         open_dates = [planned for planned in due if _identity(planned) not in now.asked]
         ready = not_under_way(context.instance, open_dates)
@@ -88,8 +92,8 @@ def changed_dates(context: SensorEvaluationContext, bigquery: BigQuery, postgres
     return SensorResult(run_requests=run_requests(ready), cursor=replace(now, asked=asked).write())
 
 
-def _identity(planned: PlannedDate) -> tuple[str, date, str]:
-    return planned.table.source, planned.day, planned.version
+def _identity(planned: PlannedDate) -> _Identity:
+    return planned.table.source, planned.day, planned.version, planned.reason
 
 
 def _state(table: SourceTable | None) -> str:

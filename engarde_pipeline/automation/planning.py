@@ -1,12 +1,14 @@
-"""The plan of this moment: BigQuery's metadata beside Dagster's history."""
+"""The plan of this moment: BigQuery's metadata beside Dagster's history and what Postgres has."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
+from itertools import groupby
+from operator import attrgetter
 
 import psycopg
 from dagster import AssetKey, DagsterInstance
 
-from engarde_pipeline.assets.history import synced_versions
+from engarde_pipeline.assets.history import recorded_versions
 from engarde_pipeline.bigquery.changes import MISSING_TABLE, Versions, read_versions
 from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.extraction import Source
@@ -14,6 +16,7 @@ from engarde_pipeline.bigquery.schema import SourceTable
 from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.partitions import daily, today
 from engarde_pipeline.postgres.mapped import mapped_rejections
+from engarde_pipeline.postgres.synced import synced_versions
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.plan import MAPPED, PlannedDate, plan_dates
 
@@ -47,7 +50,10 @@ def inspect_tables(source: Source) -> dict[MetricTable, SourceTable | None]:
 
 
 def current_plan(
-    instance: DagsterInstance, source: Source, tables: Mapping[MetricTable, SourceTable | None]
+    instance: DagsterInstance,
+    source: Source,
+    connection: psycopg.Connection,
+    tables: Mapping[MetricTable, SourceTable | None],
 ) -> list[PlannedDate]:
     """Return the dates of `tables` to sync now; asks BigQuery for partition metadata only.
 
@@ -57,8 +63,20 @@ def current_plan(
     due: list[PlannedDate] = []
     for table, found in tables.items():
         versions = read_versions(source, found, window()) if found else NO_TABLE
-        due += plan_dates(table, window(), versions, synced_versions(instance, AssetKey(table.target)))
+        recorded = recorded_versions(instance, AssetKey(table.target))
+        due += plan_dates(table, window(), versions, recorded, synced_versions(connection, table))
     return [planned for planned in due if daily.start.date() <= planned.day <= today()]
+
+
+def still_due(
+    instance: DagsterInstance, connection: psycopg.Connection, planned: Iterable[PlannedDate]
+) -> list[PlannedDate]:
+    """Return those of the dates planned before that have not been synced since; asks BigQuery nothing."""
+    left: list[PlannedDate] = []
+    for table, dates in groupby(planned, key=attrgetter("table")):
+        recorded, held = recorded_versions(instance, AssetKey(table.target)), synced_versions(connection, table)
+        left += [date for date in dates if not recorded.get(date.day) == held.get(date.day) == date.version]
+    return left
 
 
 def mapped_dates(connection: psycopg.Connection) -> list[PlannedDate]:

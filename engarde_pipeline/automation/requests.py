@@ -32,8 +32,8 @@ def not_under_way(instance: DagsterInstance, due: Sequence[PlannedDate]) -> list
 def run_requests(due: Iterable[PlannedDate], run_key: str | None = None) -> list[RunRequest]:
     """Return one request of performance_sync per range of planned dates.
 
-    A run key is remembered for ever, so it holds the dates' versions: the same change is asked for once, the next
-    one anew. `run_key`, where given, takes their place.
+    A run key is remembered for ever, so it holds the dates' versions and reasons: the same change is asked for
+    once, the next one anew. `run_key`, where given, takes their place.
     """
     return [
         RunRequest(
@@ -73,7 +73,7 @@ def _has(run: DagsterRun, planned: PlannedDate) -> bool:
 
 
 def _digest(planned: PlannedRange) -> str:
-    versions = " ".join(f"{date.table.source} {date.day} {date.version}" for date in planned.dates)
+    versions = " ".join(f"{date.table.source} {date.day} {date.version} {date.reason}" for date in planned.dates)
     return sha256(versions.encode()).hexdigest()[:16]
 
 

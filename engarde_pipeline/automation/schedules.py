@@ -29,7 +29,8 @@ def hourly_sync(
     """Ask for everything the plan says, whatever the sensor remembers."""
     try:
         source = bigquery.open_source()
-        due = current_plan(context.instance, source, inspect_tables(source))
+        with postgres.connect() as connection:
+            due = current_plan(context.instance, source, connection, inspect_tables(source))
         return _requests(context, postgres, due, "Every date is as BigQuery's metadata says.")
     except EngardeError as error:
         return SkipReason(f"There is no plan: {error}")

@@ -5,7 +5,7 @@ direction: BigQuery's partition times can move backwards when data is deleted (r
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -51,6 +51,10 @@ class Versions:
     def of(self, day: date) -> str | None:
         """Return the version of a date; None where it was not looked at."""
         return self.by_date.get(day, self.otherwise)
+
+    def among(self, dates: Iterable[date]) -> dict[date, str]:
+        """Return the versions of those of `dates` that were looked at."""
+        return {day: version for day in dates if (version := self.of(day)) is not None}
 
 
 def read_versions(source: Source, table: SourceTable, dates: Sequence[date]) -> Versions:

@@ -27,8 +27,8 @@ def plan(
         database_url = settings.database_url.get_secret_value()
         migrate.check(database_url)
         source = Source(settings)
-        due = current_plan(instance, source, inspect_tables(source))
         with connect(database_url) as connection:
+            due = current_plan(instance, source, connection, inspect_tables(source))
             due += mapped_dates(connection)
     due.sort(key=lambda planned: (planned.day, planned.table.source))
     if as_json:

@@ -19,6 +19,7 @@ from engarde_pipeline.metrics import CAMPAIGN_METRICS, METRIC_HOUR, MetricTable
 from engarde_pipeline.postgres.records import Records, has_no_good_record, matches
 from engarde_pipeline.postgres.rejected import keep_rejected, resolve_rejected
 from engarde_pipeline.postgres.scope import EVERYTHING, Scope
+from engarde_pipeline.postgres.synced import note_synced
 from engarde_pipeline.postgres.totals import note_changed
 
 
@@ -137,11 +138,13 @@ def merge_date(
     scope: Scope,
     run_id: UUID,
     shrink_threshold: float | None,
+    version: str | None = None,
 ) -> MergedDate:
     """Make `day` in Postgres what its records say, within `scope`, in one transaction.
 
     A reader sees the date before or after, never between. `shrink_threshold` is the smallest share of the
-    rows Postgres has that may be left; None where the caller says that shrinking is intended.
+    rows Postgres has that may be left; None where the caller says that shrinking is intended. `version` is that
+    of BigQuery's partition, for a whole date where it is known.
 
     Raises:
         DateWouldShrink: fewer would be left; nothing was changed.
@@ -171,6 +174,8 @@ def merge_date(
         resolve_rejected(connection, table, day, scope)
         if table is CAMPAIGN_METRICS and (inserted or updated or deleted):
             note_changed(connection, day)
+        if version is not None:
+            note_synced(connection, table, day, version, run_id)
     return MergedDate(counts, counts.loaded + kept, spend, revenue)
 
 

@@ -192,3 +192,13 @@ bigquery_usage = Table(
     Column("day", Date, primary_key=True, comment="In UTC."),
     Column("bytes_read", BigInteger, nullable=False),
 )
+
+synced_dates = Table(
+    "synced_dates",
+    metadata,
+    Column("table_name", Text, primary_key=True, comment="The target table."),
+    Column("metric_date", Date, primary_key=True, comment="The partition."),
+    Column("version", Text, nullable=False, comment="Of BigQuery's partition, as it was read."),
+    Column("run_id", Uuid, nullable=False, comment="The Dagster run that brought this version."),
+    Column("synced_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+)

@@ -5,7 +5,7 @@ Plain Python: an asset, a job, a test or a notebook calls it. Dates are read tog
 
 import logging
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from uuid import UUID
@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 DATES_PER_READ = 31
 """Dates that are read and staged together: few reads, while the first dates land soon."""
+
+UNKNOWN: Mapping[date, str] = {}
+"""Where nobody looked at the versions."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,13 @@ def sync_dates(
     run_id: UUID,
     shrink_threshold: float | None,
     scope: Scope = EVERYTHING,
+    versions: Mapping[date, str] = UNKNOWN,
 ) -> Generator[SyncedDate | FailedDate]:
     """Sync `dates` and yield each as soon as it is committed, or has failed; a failed date stops no other.
 
     `shrink_threshold` is rule 5's; None where the caller says that shrinking is intended. Every number that
-    changes carries `run_id`.
+    changes carries `run_id`. `versions` are those of BigQuery's partitions, looked at before this: they are
+    noted beside the dates, for whole dates only.
 
     Raises:
         SourceError: BigQuery cannot be read (rule 4). Dates not yet yielded are unchanged.
@@ -90,7 +95,14 @@ def sync_dates(
                 started = time.perf_counter()
                 try:
                     merged = after_conflict(merge_date)(
-                        connection, table, day, records.get(day, NO_RECORDS), scope, run_id, shrink_threshold
+                        connection,
+                        table,
+                        day,
+                        records.get(day, NO_RECORDS),
+                        scope,
+                        run_id,
+                        shrink_threshold,
+                        versions.get(day),
                     )
                 except (DateWouldShrink, psycopg.Error) as error:
                     if connection.closed:

@@ -8,6 +8,8 @@ from engarde_pipeline.bigquery.changes import EMPTY, Versions, modified_at
 from engarde_pipeline.metrics import MetricTable
 
 MISSING = "missing: never synced"
+RESTORED = "restored: Postgres has an earlier state than Dagster saw synced"
+UNRECORDED = "unrecorded: synced, and Dagster's history does not have it"
 UNTOLD = "may have changed: BigQuery does not tell which dates did"
 MAPPED = "mapping arrived: rejected records can be loaded"
 DIFFERS = "sums differ from BigQuery's"
@@ -41,22 +43,40 @@ class PlannedRange:
 
 
 def plan_dates(
-    table: MetricTable, window: Sequence[date], versions: Versions, synced: Mapping[date, str]
+    table: MetricTable,
+    window: Sequence[date],
+    versions: Versions,
+    recorded: Mapping[date, str],
+    held: Mapping[date, str],
 ) -> list[PlannedDate]:
     """Return the dates of `table` to sync, oldest first.
 
-    `synced` has the version each date was last read at. A date of the window is due when it was never synced or
-    has another version now; one outside the window only when it was synced, still has a partition, and changed.
+    `recorded` has the version of each date that Dagster's history saw synced, `held` that of the numbers Postgres
+    has: either can be lost or restored without the other. A date of the window is due unless both have its version
+    of now; one outside the window only when one of them has it, it still has a partition, and it changed.
     """
-    late = [day for day in synced if versions.by_date.get(day, EMPTY) != EMPTY] if versions.tells_dates else []
+    past = {*recorded, *held} - {*window}
+    late = [day for day in past if versions.by_date.get(day, EMPTY) != EMPTY] if versions.tells_dates else []
     due = []
     for day in sorted({*window, *late}):
         version = versions.of(day)
-        if version is None or synced.get(day) == version:
+        # Beyond the window, what Dagster's history has lost is history only.
+        beyond = day not in recorded and day not in window
+        if version is None or (held.get(day) == version and (beyond or recorded.get(day) == version)):
             continue
-        reason = MISSING if day not in synced else _changed(version) if versions.tells_dates else UNTOLD
+        reason = _reason(versions, version, recorded.get(day), held.get(day))
         due.append(PlannedDate(table, day, reason, version, versions.bytes_by_date.get(day, 0)))
     return due
+
+
+def _reason(versions: Versions, version: str, recorded: str | None, held: str | None) -> str:
+    if recorded is None and held is None:
+        return MISSING
+    if recorded == version:
+        return RESTORED
+    if held == version:
+        return UNRECORDED
+    return _changed(version) if versions.tells_dates else UNTOLD
 
 
 def _changed(version: str) -> str:

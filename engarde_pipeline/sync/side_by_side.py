@@ -3,7 +3,7 @@ overlap. Every date is still one transaction of one connection; see `dates`.
 """
 
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import date
@@ -15,7 +15,7 @@ import psycopg
 
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.metrics import MetricTable
-from engarde_pipeline.sync.dates import DATES_PER_READ, FailedDate, SyncedDate, sync_dates
+from engarde_pipeline.sync.dates import DATES_PER_READ, UNKNOWN, FailedDate, SyncedDate, sync_dates
 from engarde_pipeline.sync.retries import after_lost_connection
 
 FEWEST_DATES = 7
@@ -32,8 +32,11 @@ def sync_side_by_side(
     run_id: UUID,
     shrink_threshold: float | None,
     writers: int,
+    versions: Mapping[date, str] = UNKNOWN,
 ) -> Generator[Outcome]:
     """Sync `dates` over up to `writers` connections; yield each as soon as it has landed or failed, in any order.
+
+    The rest is as in `sync_dates`.
 
     Close the generator (`contextlib.closing`) when not all of it is read: that ends the writers.
 
@@ -52,7 +55,9 @@ def sync_side_by_side(
     @after_lost_connection
     def sync_rest(left: list[date]) -> None:
         with connect() as connection:
-            synced = sync_dates(table, tuple(left), source, connection, run_id, shrink_threshold)
+            synced = sync_dates(
+                table, tuple(left), source, connection, run_id, shrink_threshold, versions=versions
+            )
             with closing(synced):
                 for outcome in synced:
                     left.remove(outcome.day)

@@ -53,7 +53,13 @@ class Times:
         names = [column["name"] for column in document.get("schema", {}).get("fields", [])]
         if "partition_id" not in names:
             return found
-        asked = [r for r in self.proxy.requests if b"INFORMATION_SCHEMA.PARTITIONS" in r.body][-1]
+        job = unquote(request.path).split("/queries/")[1].split("?")[0]
+        # Many runs ask at once, each for the partitions of a table of its own.
+        (asked,) = (
+            r
+            for r in self.proxy.requests
+            if b"INFORMATION_SCHEMA.PARTITIONS" in r.body and r.json["jobReference"]["jobId"] == job
+        )
         (parameter,) = asked.json["configuration"]["query"]["queryParameters"]
         touched = self.touched.get(parameter["parameterValue"]["value"], {})
         by_id = {f"{day:%Y%m%d}": count for day, count in touched.items()}

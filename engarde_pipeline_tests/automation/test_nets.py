@@ -20,7 +20,7 @@ from dagster import (
     job,
 )
 
-from engarde_pipeline.assets.history import synced_versions
+from engarde_pipeline.assets.history import recorded_versions
 from engarde_pipeline.assets.resources import BigQuery, Postgres
 from engarde_pipeline.automation.mapping_sensor import arrived_mappings
 from engarde_pipeline.automation.schedules import hourly_sync, nightly_reconciliation
@@ -70,7 +70,7 @@ def test_a_view_tells_no_dates_so_the_window_is_synced_once_an_hour(instance: Da
     shop.world.create_view(CAMPAIGN_METRICS)
     shop.load(YESTERDAY)
     run_range(instance, FIRST, TODAY)
-    versions = set(synced_versions(instance, AssetKey("campaign_metrics")).values())
+    versions = set(recorded_versions(instance, AssetKey("campaign_metrics")).values())
     assert versions <= {f"hour-{datetime.now(UTC) - timedelta(hours=n):%Y%m%dT%H}" for n in (0, 1)}
 
 

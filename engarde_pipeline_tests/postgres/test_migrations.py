@@ -23,6 +23,7 @@ OURS = {
     "campaign_space_months",
     "changed_dates",
     "bigquery_usage",
+    "synced_dates",
 }
 THEIRS = {"tenants", "campaign_spaces", "campaign_assets"}
 

@@ -5,32 +5,36 @@ from datetime import datetime, timedelta
 
 from dagster import DagsterInstance
 
-from engarde_pipeline.assets.resources import BigQuery
+from engarde_pipeline.assets.resources import BigQuery, Postgres
 from engarde_pipeline.automation.alerts.incidents import Incident
 from engarde_pipeline.automation.planning import current_plan, inspect_tables
 from engarde_pipeline.bigquery.errors import SourceError
+from engarde_pipeline.errors import EngardeError
 
 PROMISE = timedelta(hours=1)
 
 LOOK_EVERY = timedelta(minutes=10)
 """A look is a query on partition metadata, 10 MB: not every minute."""
 
-_UNREACHABLE = "BigQuery"
+_UNREACHABLE = ("BigQuery", "Postgres")
 
 
 def due_since(
-    instance: DagsterInstance, bigquery: BigQuery, before: Mapping[str, float], now: datetime
+    instance: DagsterInstance, bigquery: BigQuery, postgres: Postgres, before: Mapping[str, float], now: datetime
 ) -> dict[str, float]:
     """Return what is due now, "table date", and since when (seconds since 1970) it has been seen so.
 
-    A BigQuery that cannot be read is behind as a whole, and forgets nothing of what was due.
+    Where BigQuery or Postgres cannot be read, all is behind, and nothing of what was due is forgotten.
     """
     try:
         source = bigquery.open_source()
-        plan = current_plan(instance, source, inspect_tables(source))
+        with postgres.connect() as connection:
+            plan = current_plan(instance, source, connection, inspect_tables(source))
         due = [f"{planned.table.source} {planned.day}" for planned in plan]
     except SourceError:
-        due = [*before, _UNREACHABLE]
+        due = [*before, "BigQuery"]
+    except EngardeError:
+        due = [*before, "Postgres"]
     return {what: before.get(what, now.timestamp()) for what in due}
 
 
@@ -41,9 +45,8 @@ def freshness_lost(since: Mapping[str, float], now: datetime) -> Iterator[Incide
         yield Incident(
             key="freshness",
             title="Postgres is more than an hour behind BigQuery",
-            reason="BigQuery cannot be read."
-            if _UNREACHABLE in late
-            else f"{len(late)} dates have been due for more than an hour.",
+            reason=" ".join(f"{server} cannot be read." for server in _UNREACHABLE if server in late)
+            or f"{len(late)} dates have been due for more than an hour.",
             what_to_do="`engarde plan` says what is due and why; see whether the sensor changed_dates is on, what"
             " it says, and whether its runs fail.",
             job="performance_sync",
