@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
+from engarde_pipeline.api import examples
 from engarde_pipeline.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.sync_jobs import SyncJob
 
@@ -31,12 +32,7 @@ Platform = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]
 class SyncRequest(BaseModel):
     """What to sync. Nothing given: this tenant's dates since the last sync, today included."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [{"start_date": "2026-11-01", "end_date": "2026-11-07", "platform": "meta"}]
-        },
-    )
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [examples.SYNC_REQUEST]})
 
     start_date: IsoDate | None = Field(default=None, description="Default: the last date that was synced.")
     end_date: IsoDate | None = Field(default=None, description="Included. Default: today.")
@@ -91,12 +87,18 @@ def job_body(job: SyncJob, sees_all: bool) -> SyncJobBody:
     return SyncJobBody(**shown)
 
 
+def _shows(example: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [example]})
+
+
 class _Success(BaseModel):
     success: Literal[True] = True
 
 
 class SyncStarted(_Success):
     """A sync was queued."""
+
+    model_config = _shows(examples.SYNC_STARTED)
 
     message: str
     sync_job: SyncJobBody
@@ -105,11 +107,15 @@ class SyncStarted(_Success):
 class SyncJobAnswer(_Success):
     """One job."""
 
+    model_config = _shows(examples.SYNC_JOB)
+
     sync_job: SyncJobBody
 
 
 class SyncStatus(_Success):
     """How the syncs that concern the tenant are going, newest first."""
+
+    model_config = _shows(examples.SYNC_STATUS)
 
     last_sync: SyncJobBody | None
     is_syncing: bool
@@ -143,6 +149,8 @@ class MetricGroup(Numbers):
 class Metrics(_Success):
     """Numbers in groups, ordered by the group's key."""
 
+    model_config = _shows(examples.METRICS)
+
     start_date: date
     end_date: date
     group_by: Literal["date", "campaign", "platform"]
@@ -174,6 +182,8 @@ class Summary(BaseModel):
 
 class CampaignMetrics(_Success):
     """A campaign's numbers, one point per date."""
+
+    model_config = _shows(examples.CAMPAIGN_METRICS)
 
     campaign_space_id: UUID
     start_date: date

@@ -10,6 +10,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from engarde_pipeline.api.examples import PROBLEMS
+
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
@@ -71,9 +73,13 @@ def unavailable(what: str) -> Problem:
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return what an endpoint's documentation says of its errors."""
-    schema = {"schema": {"$ref": "#/components/schemas/ProblemBody"}}
+    schema = {"$ref": "#/components/schemas/ProblemBody"}
     return {
-        status: {"description": _TITLES[status], "model": ProblemBody, "content": {MEDIA_TYPE: schema}}
+        status: {
+            "description": _TITLES[status],
+            "model": ProblemBody,
+            "content": {MEDIA_TYPE: {"schema": schema, "example": PROBLEMS[status]}},
+        }
         for status in statuses
     }
 

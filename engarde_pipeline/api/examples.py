@@ -1,0 +1,116 @@
+"""The answers that the OpenAPI document shows. They are true: the tests ask for each of them."""
+
+from typing import Any
+
+CAMPAIGN_SPACE = "0f6a2c1e-5b1d-4c58-9d0e-3a7b6f2e8c41"
+JOB = "7b0e4f52-91c3-4f6a-8a53-2f1d9c0b6e77"
+
+_DATES = {"start_date": "2026-03-01", "end_date": "2026-03-02"}
+
+_SYNC_JOB = {
+    "id": JOB,
+    "job_type": "full_sync",
+    "status": "pending",
+    **_DATES,
+    "started_at": None,
+    "completed_at": None,
+    "duration_seconds": None,
+    "records_processed": 0,
+    "records_inserted": 0,
+    "records_updated": 0,
+    "records_unchanged": 0,
+    "records_deleted": 0,
+    "records_failed": 0,
+    "error_message": None,
+    "error_details": None,
+    "retry_count": 0,
+    "max_retries": 3,
+    "triggered_by": "api",
+    "triggered_by_user_id": "u1",
+    "metadata": {"attempts": [JOB], "dagster_job": "slice_sync"},
+}
+
+_RATIOS = {"ctr": 1.0, "cpc": 1.05, "cpm": 10.5, "roas": 4.0, "conversion_rate": 10.0}
+_ONE_DATE = {"impressions": 1000, "clicks": 10, "spend": 10.5, "conversions": 1.0, "revenue": 42.0, **_RATIOS}
+_TWO_CAMPAIGNS = {
+    "impressions": 4000,
+    "clicks": 40,
+    "spend": 42.0,
+    "conversions": 4.0,
+    "revenue": 168.0,
+    **_RATIOS,
+}
+
+SYNC_REQUEST: dict[str, Any] = {**_DATES}
+
+SYNC_STARTED: dict[str, Any] = {
+    "success": True,
+    "message": "The sync of 2026-03-01 to 2026-03-02 is pending.",
+    "sync_job": _SYNC_JOB,
+}
+
+SYNC_JOB: dict[str, Any] = {"success": True, "sync_job": _SYNC_JOB}
+
+SYNC_STATUS: dict[str, Any] = {
+    "success": True,
+    "last_sync": None,
+    "is_syncing": True,
+    "recent_jobs": [_SYNC_JOB],
+    "total_jobs": 1,
+    "next_cursor": None,
+}
+
+METRICS: dict[str, Any] = {
+    "success": True,
+    **_DATES,
+    "group_by": "platform",
+    "metrics": [{"platform": "meta", **_TWO_CAMPAIGNS}],
+    "total_records": 1,
+    "next_cursor": None,
+}
+
+CAMPAIGN_METRICS: dict[str, Any] = {
+    "success": True,
+    "campaign_space_id": CAMPAIGN_SPACE,
+    **_DATES,
+    "metrics": [{"date": "2026-03-01", **_ONE_DATE}, {"date": "2026-03-02", **_ONE_DATE}],
+    "summary": {
+        "total_impressions": 2000,
+        "total_clicks": 20,
+        "total_spend": 21.0,
+        "total_conversions": 2.0,
+        "total_revenue": 84.0,
+        "avg_ctr": 1.0,
+        "avg_roas": 4.0,
+        "avg_cpc": 1.05,
+        "conversion_rate": 10.0,
+        "days_tracked": 2,
+    },
+}
+
+
+def _problem(status: int, title: str, detail: str, **more: object) -> dict[str, Any]:
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
+
+
+_NO_DATE = "is not a date; write it as YYYY-MM-DD"
+
+PROBLEMS: dict[int, dict[str, Any]] = {
+    401: _problem(401, "Not authenticated", "A bearer token is needed: Authorization: Bearer <JWT>."),
+    403: _problem(403, "Not allowed", "The token names no tenant: its claim tenant_id must be a tenant's uuid."),
+    404: _problem(404, "Not found", "There is no such sync job."),
+    409: _problem(
+        409,
+        "A sync is running",
+        "A sync of 2026-03-01 to 2026-03-02 is pending; wait for it to end.",
+        job_id=JOB,
+    ),
+    422: _problem(
+        422,
+        "Invalid request",
+        f"start_date: {_NO_DATE}",
+        errors=[{"field": "start_date", "message": _NO_DATE}],
+    ),
+    429: _problem(429, "Too many requests", "More than 1200 per 1 minute; wait a moment."),
+    503: _problem(503, "Temporarily unavailable", "Postgres does not answer in time; try again in a moment."),
+}
