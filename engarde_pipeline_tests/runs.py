@@ -10,6 +10,7 @@ from dagster import (
     DagsterEvent,
     DagsterEventType,
     DagsterInstance,
+    DagsterRun,
     Definitions,
     EventLogRecord,
     ExecuteInProcessResult,
@@ -60,6 +61,11 @@ def checks_alone(instance: DagsterInstance) -> ExecuteInProcessResult:
     job = define_asset_job("checks_alone", AssetSelection.all_asset_checks())
     alone = Definitions.merge(defs, Definitions(jobs=[job]))
     return alone.resolve_job_def("checks_alone").execute_in_process(instance=instance)
+
+
+def unfinished(instance: DagsterInstance) -> list[DagsterRun]:
+    """The runs that have not ended."""
+    return [run for run in instance.get_runs() if not run.is_finished]
 
 
 def materializations(instance: DagsterInstance, asset: str) -> list[EventLogRecord]:

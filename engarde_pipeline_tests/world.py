@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from datetime import date
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -216,6 +217,24 @@ class World:
         (outcome,) = self.sync(day, **options)
         assert isinstance(outcome, SyncedDate), outcome
         return outcome
+
+
+def campaigns_in_postgres(world: World) -> set[tuple[object, ...]]:
+    """Date, external id and numbers of every row of campaign_metrics."""
+    rows = world.query(
+        "SELECT metric_date, external_campaign_id, impressions, clicks, spend, revenue"
+        " FROM campaign_metrics JOIN campaign_spaces ON campaign_spaces.id = campaign_space_id"
+    )
+    return {tuple(row.values()) for row in rows}
+
+
+def campaigns_in_bigquery(world: World) -> set[tuple[object, ...]]:
+    """The same of BigQuery's rows, for a world with one row per campaign and date and none that is bad."""
+    columns = "metric_date, campaign_id, impressions, clicks, spend, revenue"
+    found = world.source.client.query(f"SELECT {columns} FROM {world.dataset}.campaign_metrics").result(timeout=60)
+    return {
+        (*row.values()[:4], *(round(Decimal(repr(amount)), 6) for amount in row.values()[4:])) for row in found
+    }
 
 
 __all__ = ["ASSET_METRICS", "CAMPAIGN_METRICS", "World"]

@@ -37,7 +37,9 @@ class Times:
 
     def _table(self, request: Request) -> Answer | None:
         found = self.proxy.pass_on(request)
-        document = json.loads(found.body or b"{}")
+        if found.body is None:
+            return found
+        document = json.loads(found.body)
         name = unquote(request.path).split("/tables/")[1].split("?")[0]
         if found.status != 200 or name not in self.touched:
             return found
@@ -49,7 +51,9 @@ class Times:
 
     def _results(self, request: Request) -> Answer | None:
         found = self.proxy.pass_on(request)
-        document = json.loads(found.body or b"{}")
+        if found.body is None:
+            return found
+        document = json.loads(found.body)
         names = [column["name"] for column in document.get("schema", {}).get("fields", [])]
         if "partition_id" not in names:
             return found

@@ -10,26 +10,24 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
-from decimal import Decimal
 from pathlib import Path
 from statistics import median
 from threading import Event, Thread
-from uuid import uuid4
 
 import pytest
-from dagster import AssetKey, DagsterInstance, DagsterRunStatus
-from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster import DagsterInstance
+from dagster._core.execution.backfill import BulkActionStatus
 from psycopg.rows import tuple_row
 
-from engarde_pipeline.definitions import defs
 from engarde_pipeline.partitions import today
 from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline_tests.automation.backfills import ask_for_backfill, backfill_status, has_ended
 from engarde_pipeline_tests.automation.bigquery_times import Times
 from engarde_pipeline_tests.automation.daemon import eventually, running_daemon
 from engarde_pipeline_tests.bigquery.faulty import HANGS_UP, Answer, Request, refusal
-from engarde_pipeline_tests.runs import materializations
+from engarde_pipeline_tests.runs import materializations, unfinished
 from engarde_pipeline_tests.shop import Shop
-from engarde_pipeline_tests.world import World
+from engarde_pipeline_tests.world import World, campaigns_in_bigquery, campaigns_in_postgres
 
 _LOG = logging.getLogger(__name__)
 
@@ -134,7 +132,7 @@ def test_after_a_day_of_changes_faults_and_backfills_postgres_is_bigquery(
         eventually(lambda: len(world.rows()) == 2 * len(DATES), "the first sync")
 
         # Two analysts ask for ranges that overlap, at the same moment.
-        backfills = [_backfill(instance, DATES[2:8]), _backfill(instance, DATES[4:])]
+        backfills = [ask_for_backfill(instance, DATES[2:8]), ask_for_backfill(instance, DATES[4:])]
         for number in range(CHANGES):
             _make_a_fault(times, chance)
             for restated in chance.sample(RESTATED, chance.randint(1, 3)):
@@ -143,15 +141,15 @@ def test_after_a_day_of_changes_faults_and_backfills_postgres_is_bigquery(
                 day.changed(restated, 2 * (100 + number))
             while len(backfills) - 2 < RANDOM_BACKFILLS * (number + 1) // CHANGES:
                 first, last = sorted(chance.sample(range(len(DATES)), 2))
-                backfills.append(_backfill(instance, DATES[first : last + 1]))
+                backfills.append(ask_for_backfill(instance, DATES[first : last + 1]))
             time.sleep(chance.uniform(0, 4))
         eventually(lambda: day.has_arrived, "every change")
-        eventually(lambda: all(_status(instance, each) in _ENDED for each in backfills), "the backfills", 600)
-        eventually(lambda: _unfinished(instance) == [], "the runs' ends")
+        eventually(lambda: all(has_ended(instance, each) for each in backfills), "the backfills", 600)
+        eventually(lambda: not unfinished(instance), "the runs' ends")
 
     _LOG.info("%d changes: %.0f s median, %.0f s longest", len(day.delays), median(day.delays), max(day.delays))
-    assert {_status(instance, each) for each in backfills} == {BulkActionStatus.COMPLETED_SUCCESS}
-    assert _in_postgres(world) == _in_bigquery(world)
+    assert {backfill_status(instance, each) for each in backfills} == {BulkActionStatus.COMPLETED_SUCCESS}
+    assert campaigns_in_postgres(world) == campaigns_in_bigquery(world)
     (totals,) = world.query("SELECT sum(total_clicks) AS totals FROM campaign_spaces")
     (rows,) = world.query("SELECT sum(clicks) AS totals FROM campaign_metrics")
     assert totals == rows
@@ -165,41 +163,6 @@ def test_after_a_day_of_changes_faults_and_backfills_postgres_is_bigquery(
     assert set(_reads_by_itself(instance, "campaign_asset_metrics").values()) == {1}
 
 
-_ENDED = (BulkActionStatus.COMPLETED_SUCCESS, BulkActionStatus.COMPLETED_FAILED, BulkActionStatus.FAILED)
-
-
-def _backfill(instance: DagsterInstance, dates: list[date]) -> str:
-    """Ask for a backfill of every asset over `dates`, as the UI does; return its id."""
-    wanted = PartitionBackfill.from_asset_partitions(
-        backfill_id=uuid4().hex[:8],
-        asset_graph=defs.resolve_asset_graph(),
-        partition_names=[day.isoformat() for day in dates],
-        asset_selection=[
-            AssetKey(name) for name in ("campaign_metrics", "campaign_asset_metrics", "campaign_space_aggregates")
-        ],
-        backfill_timestamp=time.time(),
-        tags={},
-        dynamic_partitions_store=instance,
-        all_partitions=False,
-        title=None,
-        description=None,
-        run_config=None,
-    )
-    instance.add_backfill(wanted)
-    return wanted.backfill_id
-
-
-def _status(instance: DagsterInstance, backfill: str) -> BulkActionStatus:
-    found = instance.get_backfill(backfill)
-    assert found is not None
-    return found.status
-
-
-def _unfinished(instance: DagsterInstance) -> list[str]:
-    ended = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
-    return [run.run_id for run in instance.get_runs() if run.status not in ended]
-
-
 def _make_a_fault(times: Times, chance: random.Random) -> None:
     times.proxy.fail(chance.choice(["GET ", "POST "]), chance.choice(FAULTS), times=chance.randint(1, 2))
 
@@ -210,22 +173,6 @@ def _restate(world: World, day: date, clicks: int) -> None:
         f"UPDATE {world.dataset}.campaign_metrics SET clicks = {clicks}, spend = {clicks} / 7"
         f" WHERE metric_date = '{day}'"
     )
-
-
-def _in_postgres(world: World) -> set[tuple[object, ...]]:
-    rows = world.query(
-        "SELECT metric_date, external_campaign_id, impressions, clicks, spend, revenue"
-        " FROM campaign_metrics JOIN campaign_spaces ON campaign_spaces.id = campaign_space_id"
-    )
-    return {tuple(row.values()) for row in rows}
-
-
-def _in_bigquery(world: World) -> set[tuple[object, ...]]:
-    columns = "metric_date, campaign_id, impressions, clicks, spend, revenue"
-    found = world.source.client.query(f"SELECT {columns} FROM {world.dataset}.campaign_metrics").result(timeout=60)
-    return {
-        (*row.values()[:4], *(round(Decimal(repr(amount)), 6) for amount in row.values()[4:])) for row in found
-    }
 
 
 def _reads_by_itself(instance: DagsterInstance, asset: str) -> Counter[date]:

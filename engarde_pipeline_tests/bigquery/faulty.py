@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -99,7 +99,13 @@ class Proxy:
         return self.pass_on(request)
 
     def pass_on(self, request: Request) -> Answer:
-        """Return what the emulator says."""
+        """Return what the emulator says, or hang up where it is gone."""
+        try:
+            return self._ask(request)
+        except (OSError, HTTPException):
+            return HANGS_UP
+
+    def _ask(self, request: Request) -> Answer:
         address = urlsplit(self.upstream)
         assert address.hostname
         connection = HTTPConnection(address.hostname, address.port)

@@ -32,7 +32,10 @@ def main() -> None:
         report = storm(world, given.seed, given.scenarios)
         world.close()
     console.print(_table(report))
-    console.print(f"{report.scenarios} scenarios, {report.rows_checked:,} rows checked, no failure.")
+    console.print(
+        f"{report.scenarios} scenarios, {report.slices} with a slice, {report.rows_checked:,} rows checked:"
+        " no failure."
+    )
 
 
 def _table(report: Report) -> Table:

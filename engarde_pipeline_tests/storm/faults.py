@@ -51,21 +51,28 @@ def _connection_cut(world: World, table: MetricTable, number: int) -> Iterator[S
         yield world.source, address
 
 
-def _refuses(code: str) -> Fault:
-    """Postgres refuses to write a row with an SQLSTATE."""
+def _refuses(code: str, times: int | None = None) -> Fault:
+    """Postgres refuses to write a row with an SQLSTATE, so many times."""
 
     @contextmanager
     def fault(world: World, table: MetricTable, number: int) -> Iterator[Servers]:
+        # A sequence counts on where a transaction is rolled back.
+        world.connection.execute("CREATE SEQUENCE storms")
         world.connection.execute(
-            "CREATE OR REPLACE FUNCTION storm() RETURNS trigger LANGUAGE plpgsql AS"
-            f" $$ BEGIN RAISE EXCEPTION 'the storm' USING ERRCODE = '{code}'; END $$"
+            "CREATE OR REPLACE FUNCTION storm() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            f" IF nextval('storms') <= {times or 10**9} THEN"
+            f" RAISE EXCEPTION 'the storm' USING ERRCODE = '{code}';"
+            " END IF; RETURN coalesce(NEW, OLD); END $$"
         )
         event = ("INSERT", "UPDATE", "DELETE")[number % 3]
         world.connection.execute(
             f"CREATE TRIGGER storm BEFORE {event} ON {table.target} FOR EACH ROW EXECUTE FUNCTION storm()"
         )
-        yield world.source, world.database_url
-        world.connection.execute(f"DROP TRIGGER storm ON {table.target}")
+        try:
+            yield world.source, world.database_url
+        finally:
+            world.connection.execute(f"DROP TRIGGER storm ON {table.target}")
+            world.connection.execute("DROP SEQUENCE storms")
 
     return fault
 
@@ -79,8 +86,8 @@ FAULTS: dict[str, Fault] = {
     "BigQuery truncates its answer": _answers(Answer(200, b'{"kind": "bigq')),
     "a stream of rows breaks": _stream_breaks,
     "connection to Postgres cut": _connection_cut,
-    "serialization failure": _refuses("40001"),
-    "deadlock": _refuses("40P01"),
+    "serialization failure": _refuses("40001", times=1),
+    "deadlock": _refuses("40P01", times=2),
     "disk full": _refuses("53100"),
     "Postgres shuts down": _refuses("57P01"),
     "statement timeout": _refuses("57014"),

@@ -1,0 +1,125 @@
+"""A storm of kills: BigQuery changes, people and sensors sync, and processes are killed at random moments."""
+
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+from dagster import AssetKey, DagsterInstance
+
+from engarde_pipeline.assets.history import recorded_versions
+from engarde_pipeline.automation.planning import current_plan, inspect_tables, mapped_dates
+from engarde_pipeline.bigquery.errors import SourceError
+from engarde_pipeline.bigquery.extraction import Source
+from engarde_pipeline.metrics import CAMPAIGN_METRICS
+from engarde_pipeline.partitions import today
+from engarde_pipeline.postgres.connection import connected_runs
+from engarde_pipeline.postgres.synced import synced_versions
+from engarde_pipeline.settings import load_settings
+from engarde_pipeline_tests.automation.backfills import ask_for_backfill
+from engarde_pipeline_tests.automation.daemon import eventually
+from engarde_pipeline_tests.runs import unfinished
+from engarde_pipeline_tests.shop import Shop
+from engarde_pipeline_tests.storm.platform import Platform
+from engarde_pipeline_tests.world import campaigns_in_bigquery, campaigns_in_postgres
+
+DATES = [today() - timedelta(days=n) for n in reversed(range(12))]
+
+_CALM_SECONDS = 1500
+"""A run that vanished together with its code server is ended after ten minutes, and its dates synced again."""
+
+
+@dataclass
+class KillReport:
+    """What was killed, how often, and what was checked once things had calmed down."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    changes: int = 0
+    rows_checked: int = 0
+    seconds_to_calm: float = 0
+
+
+def storm_of_kills(platform: Platform, instance: DagsterInstance, seed: int, rounds: int) -> KillReport:
+    """Change, sync and kill so many times; then wait until nothing is due, and compare everything."""
+    chance, report = random.Random(seed), KillReport()  # noqa: S311  chance, not a secret
+    shop = Shop(platform.world)
+    shop.load(*DATES)
+    for table in ("campaign_metrics", "asset_metrics"):
+        platform.times.touch(table, *DATES)
+    asked: list[subprocess.Popen[bytes]] = []
+    for number in range(rounds):
+        for day in chance.sample(DATES, chance.randint(1, 4)):
+            _restate(platform, day, clicks=100 + number)
+            report.changes += 1
+        asked += _work(platform, instance, shop, chance)
+        time.sleep(chance.uniform(0, 15))
+        what = chance.choice(list(platform.kills))
+        report.kills[what] += platform.kills[what](instance)
+        time.sleep(chance.uniform(0, 3))
+        platform.mend()
+    for process in asked:
+        process.wait(timeout=_CALM_SECONDS)
+    report.seconds_to_calm = eventually(lambda: _is_calm(platform, instance), "calm", _CALM_SECONDS)
+    report.rows_checked = _check(platform, instance)
+    return report
+
+
+def _restate(platform: Platform, day: date, clicks: int) -> None:
+    platform.world.execute(
+        f"UPDATE {platform.world.dataset}.campaign_metrics SET clicks = {clicks}, spend = {clicks} / 7"
+        f" WHERE metric_date = '{day}'"
+    )
+    platform.times.touch("campaign_metrics", day)
+
+
+def _work(
+    platform: Platform, instance: DagsterInstance, shop: Shop, chance: random.Random
+) -> list[subprocess.Popen[bytes]]:
+    """What people ask for meanwhile: nothing, a backfill, a range or a slice on the command line."""
+    first, last = sorted(chance.sample(DATES, 2))
+    match chance.choice(["nothing", "backfill", "range", "slice"]):
+        case "backfill":
+            ask_for_backfill(instance, [day for day in DATES if first <= day <= last])
+        case "range":
+            return [_sync(platform, first, last)]
+        case "slice":
+            return [_sync(platform, first, last, "--tenant", str(shop.tenant))]
+    return []
+
+
+def _sync(platform: Platform, first: date, last: date, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "engarde_pipeline.cli", "sync", "--start", str(first), "--end", str(last)]
+    with (platform.home / "syncs.log").open("ab") as log:
+        return subprocess.Popen([*command, *options], stdout=log, stderr=log)
+
+
+def _is_calm(platform: Platform, instance: DagsterInstance) -> bool:
+    """Nothing runs, nothing is due, and the totals are summed."""
+    world, source = platform.world, Source(load_settings())
+    if unfinished(instance) or world.query("SELECT 1 FROM changed_dates"):
+        return False
+    try:
+        due = current_plan(instance, source, world.connection, inspect_tables(source))
+    except SourceError:
+        return False
+    return not due and not mapped_dates(world.connection)
+
+
+def _check(platform: Platform, instance: DagsterInstance) -> int:
+    """Compare Postgres with BigQuery and with what Dagster says of it; return how many rows there are."""
+    world = platform.world
+    found = campaigns_in_postgres(world)
+    assert found == campaigns_in_bigquery(world)
+    (sums,) = world.query(
+        "SELECT (SELECT sum(total_clicks) FROM campaign_spaces) AS totals,"
+        " (SELECT sum(clicks) FROM campaign_metrics) AS rows"
+    )
+    assert sums["totals"] == sums["rows"]
+    recorded = recorded_versions(instance, AssetKey(CAMPAIGN_METRICS.target))
+    assert recorded == synced_versions(world.connection, CAMPAIGN_METRICS)
+    assert not world.query("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'")
+    assert not connected_runs(world.connection)
+    return len(found)
