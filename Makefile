@@ -35,8 +35,8 @@ constraints: $(INSTALLED)  ## Pin the newest versions pyproject.toml allows, wit
 bench: $(INSTALLED)  ## Measure everything beside its limit, the old design and a peer (half an hour)
 	@$(VENV)/bin/python -m benchmarks
 
-storm: $(INSTALLED)  ## Sync invented histories under faults; SEED=.. SCENARIOS=.. (default 300)
-	@$(VENV)/bin/python -m engarde_pipeline_tests.storm $(if $(SEED),--seed $(SEED)) $(if $(SCENARIOS),--scenarios $(SCENARIOS))
+storm: $(INSTALLED)  ## Sync invented histories under faults, then under kills; SEED=.. SCENARIOS=.. (300) KILLS=.. (20)
+	@$(VENV)/bin/python -m engarde_pipeline_tests.storm $(if $(SEED),--seed $(SEED)) $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(if $(KILLS),--kills $(KILLS))
 
 clean:  ## Remove the environment and the embedded default with its data
 	rm -rf $(VENV) .engarde

@@ -31,8 +31,11 @@ def embedded_server(home: Path) -> Iterator[str]:
 
 
 @contextmanager
-def installed_server(directory: Path) -> Iterator[str]:
-    """Run the installed PostgreSQL 15 on a unix socket in `directory`; yield the address of its database."""
+def installed_server(directory: Path, options: str = "") -> Iterator[str]:
+    """Run the installed PostgreSQL 15 on a unix socket in `directory`; yield the address of its database.
+
+    `options` are more of the server's own.
+    """
     binaries = installed_postgres()
     assert binaries is not None
     data = directory / "data"
@@ -55,7 +58,7 @@ def installed_server(directory: Path) -> Iterator[str]:
         )
 
     run("initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8")
-    run("pg_ctl", "start", "-w", "-l", str(data / "log"), "-o", f"-h '' -k {data}")
+    run("pg_ctl", "start", "-w", "-l", str(data / "log"), "-o", f"-h '' -k {data} {options}")
     try:
         yield f"postgresql://postgres@/postgres?host={data}"
     finally:
