@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo dev test lint format constraints bench storm clean
+.PHONY: help demo dev test lint format constraints audit bench storm clean
 
 help:  ## List the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ constraints: $(INSTALLED)  ## Pin the newest versions pyproject.toml allows, wit
 	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
 		--output-file constraints.txt
+
+audit: $(INSTALLED)  ## Ask PyPI for known vulnerabilities of everything that is pinned
+	@$(VENV)/bin/pip-audit --strict --disable-pip --require-hashes --requirement constraints.txt
 
 bench: $(INSTALLED)  ## Measure everything beside its limit, the old design and a peer (half an hour)
 	@$(VENV)/bin/python -m benchmarks

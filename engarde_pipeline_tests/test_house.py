@@ -104,3 +104,10 @@ def test_bare_dagster_dev_and_dg_load_the_same_code_location() -> None:
 def test_dagster_loads_the_pipeline_without_the_service() -> None:
     loaded = _loaded_by("import engarde_pipeline.definitions")
     assert not loaded & {"fastapi", "uvicorn", "psycopg_pool", "jwt", "limits"}
+
+
+def test_everything_that_is_installed_is_pinned_with_hashes() -> None:
+    text = (ROOT / "constraints.txt").read_text().replace("\\\n", "")
+    pinned = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert len(pinned) > 100
+    assert [line for line in pinned if "==" not in line or "--hash=sha256:" not in line] == []
