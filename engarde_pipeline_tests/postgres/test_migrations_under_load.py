@@ -3,17 +3,58 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import date
+from threading import Event
 
 import psycopg
 import pytest
 
 from engarde_pipeline.postgres import migrate
 from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.sync.dates import FailedDate
+from engarde_pipeline_tests.shop import Shop
+from engarde_pipeline_tests.world import World
 
 _MIGRATION_WAITS = """
 SELECT count(*) FROM pg_locks
 WHERE NOT granted AND mode = 'AccessExclusiveLock' AND relation = 'campaign_metrics'::regclass
 """
+
+
+DAYS = date(2026, 3, 1), date(2026, 3, 2)
+
+
+class Busy:
+    """How often was synced and read, and which dates failed."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.over = Event()
+        self.syncs = self.reads = 0
+        self.failed: list[FailedDate] = []
+
+    def sync(self) -> None:
+        """Write every row of both dates, again and again."""
+        with connect(self.world.database_url) as connection:
+            while not self.over.is_set():
+                connection.execute("UPDATE campaign_metrics SET clicks = clicks + 1")
+                self.failed += [each for each in self.world.sync(*DAYS) if isinstance(each, FailedDate)]
+                self.syncs += 1
+
+    def read(self) -> None:
+        """Read as a dashboard does, which gives up after some seconds."""
+        with connect(self.world.database_url) as connection:
+            connection.execute("SET statement_timeout = '10s'")
+            while not self.over.wait(0.01):
+                (rows,) = connection.execute("SELECT count(*) FROM campaign_metrics").fetchone() or ()
+                assert rows == 4
+                self.reads += 1
+
+    def go_on(self) -> None:
+        """Wait until both have been at work again."""
+        syncs, reads = self.syncs, self.reads
+        while self.syncs < syncs + 2 or self.reads < reads + 2:
+            assert not self.over.wait(0.01)
 
 
 @contextmanager
@@ -53,3 +94,34 @@ def test_a_migration_that_never_gets_its_table_says_so_and_changes_nothing(
         migrate.downgrade(database_url, "0002")
 
     assert migrate.current(database_url) == migrate.head()
+
+
+@contextmanager
+def busy(world: World) -> Iterator[Busy]:
+    """One thread syncs two dates again and again, and another reads, for as long as the block lasts."""
+    load = Busy(world)
+    with ThreadPoolExecutor() as pool:
+        threads = [pool.submit(load.sync), pool.submit(load.read)]
+        try:
+            yield load
+        finally:
+            load.over.set()
+        for thread in threads:
+            thread.result()
+
+
+def test_syncs_and_readers_go_on_through_every_migration_down_and_up_again(world: World) -> None:
+    shop = Shop(world)
+    shop.load(*DAYS)
+    world.sync(*DAYS)
+    with busy(world) as load:
+        for revision in ("0003", "0002", "0001"):
+            migrate.downgrade(world.database_url, revision)
+            load.go_on()
+            migrate.upgrade(world.database_url)
+            load.go_on()
+
+    assert migrate.current(world.database_url) == migrate.head()
+    assert load.failed == []
+    (totals,) = world.query("SELECT count(*) AS rows, sum(clicks) AS clicks FROM campaign_metrics")
+    assert totals == {"rows": 4, "clicks": 40}
