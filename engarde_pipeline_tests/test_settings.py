@@ -4,16 +4,22 @@ import json
 import traceback
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engarde_pipeline.bigquery.client import create_client
 from engarde_pipeline.bigquery.errors import AccessDenied
 from engarde_pipeline.settings import (
     CONNECTION_VARIABLES,
+    ApiSettings,
     EmbeddedDefaultNotRunning,
     InvalidSettings,
+    Settings,
     check_environment,
     is_embedded,
+    load_api_settings,
     load_pipeline_settings,
     load_settings,
     services_file,
@@ -53,6 +59,11 @@ MALFORMED = [
     ("ENGARDE_SHRINK_THRESHOLD", "nan", "A date is refused when"),
     ("ENGARDE_MAXIMUM_BYTES_BILLED", "0", "greater than 0"),
 ]
+
+
+IN_AN_ENVIRONMENT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])) | st.sampled_from(
+    ["", " ", "postgresql://", "postgresql://u:p@h:1:2/d", "http://", "-1", "1e999", "{}", "[", "\x1b[2J", "'; --"]
+)
 
 
 def _set(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
@@ -221,3 +232,24 @@ def test_definitions_do_not_load_with_a_malformed_number(monkeypatch: pytest.Mon
     monkeypatch.setenv("ENGARDE_MAXIMUM_BYTES_BILLED", "lots")
     with pytest.raises(InvalidSettings, match="ENGARDE_MAXIMUM_BYTES_BILLED"):
         check_environment()
+
+
+@pytest.mark.parametrize("settings", [Settings, ApiSettings])
+@given(data=st.data())
+@hypothesis.settings(max_examples=150, deadline=None)
+def test_whatever_the_environment_holds_it_is_taken_or_named_and_no_secret_is_told(
+    settings: type[Settings], data: st.DataObject
+) -> None:
+    name = data.draw(st.sampled_from([field.upper() for field in settings.model_fields]))
+    value = data.draw(IN_AN_ENVIRONMENT, name)
+    secret = f"{value}{PASSWORD}"
+    load = load_api_settings if settings is ApiSettings else load_settings
+    with pytest.MonkeyPatch.context() as patch:
+        _set(patch, **{**VALID, "JWT_SECRET_KEY": "x" * 32, name: secret})
+        try:
+            load()
+        except InvalidSettings as error:
+            said = f"{error}{''.join(traceback.format_exception(error))}"
+            assert name in said
+            if "SecretStr" in str(settings.model_fields[name.lower()].annotation):
+                assert PASSWORD not in said

@@ -115,7 +115,11 @@ def resolve_scope(
           AND (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
           AND (%(platforms)s::text[] IS NULL OR platform = ANY(%(platforms)s))
         """,
-            {"wanted": list(campaigns), "tenant": tenant_id, "platforms": list(platforms) or None},
+            {
+                "wanted": [campaign for campaign in campaigns if _is_storable(campaign)],
+                "tenant": tenant_id,
+                "platforms": list(platforms) or None,
+            },
         )
         .fetchall()
     )
@@ -134,12 +138,22 @@ def resolve_scope(
 
 
 def _tenant(connection: psycopg.Connection, tenant: str) -> UUID:
-    row = connection.execute("SELECT id FROM tenants WHERE id::text = lower(%s)", [tenant]).fetchone()
-    if row:
-        return UUID(str(row[0]))
+    if _is_storable(tenant):
+        row = connection.execute("SELECT id FROM tenants WHERE id::text = lower(%s)", [tenant]).fetchone()
+        if row:
+            return UUID(str(row[0]))
     known = connection.execute("SELECT name, id FROM tenants ORDER BY name LIMIT 5").fetchall()
     examples = ", ".join(f"{name} ({tenant_id})" for name, tenant_id in known) or "none at all"
     raise UnknownSlice(f"There is no tenant {tenant!r} in Postgres; give a tenant's uuid. There are: {examples}.")
+
+
+def _is_storable(text: str) -> bool:
+    """Whether Postgres could hold such a text, and so can be asked for it: no NUL, no half of a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
 
 
 def _check_platforms(connection: psycopg.Connection, platforms: Sequence[str]) -> None:

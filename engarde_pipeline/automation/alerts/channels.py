@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import asdict
 from email.message import EmailMessage
+from html import escape
 from urllib.parse import unquote, urlsplit
 
 from engarde_pipeline.automation.alerts.incidents import Incident
@@ -63,7 +64,11 @@ def _slack(address: str, incident: Incident, is_over: bool, dagster_url: str) ->
     from slack_sdk.webhook import WebhookClient
 
     symbol = ":white_check_mark:" if is_over else ":rotating_light:"
-    text = f"{symbol} *{_headline(incident, is_over)}*\n{incident.text(dagster_url)}"
+    # Escaped as Slack asks (&, <, >), or an error's words from elsewhere could call everybody with <!channel>.
+    headline, details = (
+        escape(text, quote=False) for text in (_headline(incident, is_over), incident.text(dagster_url))
+    )
+    text = f"{symbol} *{headline}*\n{details}"
     response = WebhookClient(address, timeout=SECONDS).send(text=text)
     if response.status_code != 200:
         raise ConnectionError(f"Slack answers {response.status_code}")

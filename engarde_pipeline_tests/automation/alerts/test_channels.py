@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -146,6 +147,17 @@ def test_slack_gets_the_incident_and_its_end(server: Server, monkeypatch: pytest
     assert path == "/services/T/B/secret"
     assert all(said in opened["text"] for said in (INCIDENT.title, *SAID))
     assert f"Over: {INCIDENT.title}" in over["text"]
+
+
+def test_words_from_elsewhere_call_nobody_on_slack(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGARDE_ALERT_SLACK_URL", f"{server.url}/services/T/B/secret")
+    channels = configured_channels(load_pipeline_settings())
+    hostile = replace(INCIDENT, reason="Table <!channel> & <https://evil.example|click>")
+
+    channels["slack"](hostile, False)
+
+    ((_, told),) = server.received
+    assert "Table &lt;!channel&gt; &amp; &lt;https://evil.example|click&gt;" in told["text"]
 
 
 def test_pagerduty_opens_one_incident_and_resolves_it(
