@@ -37,7 +37,7 @@ from dagster._core.storage.tags import (
 )
 
 from engarde_pipeline.assets.history import COUNTS
-from engarde_pipeline.assets.run_tags import ALL_TENANTS, TENANT, told_counts
+from engarde_pipeline.assets.run_tags import ALL_TENANTS, NO_DATES, TENANT, told_counts
 from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 
 MAX_RETRIES = 3
@@ -150,13 +150,14 @@ def in_progress(instance: DagsterInstance, tenant_id: str | None = None) -> list
 
 
 def count_jobs(instance: DagsterInstance, tenant_id: str | None = None) -> int:
-    """Return how many jobs there are. Counted by the database: runs of totals or checks alone count, too."""
+    """Return how many jobs there are. Counted by the database: runs of checks alone count, too."""
     retries = {RETRY_NUMBER_TAG: [str(number) for number in range(1, 20)]}
-    return sum(
-        instance.get_runs_count(RunsFilter(job_name=job, tags=tags))
-        - instance.get_runs_count(RunsFilter(job_name=job, tags={**tags, **retries}))
-        for job, tags in _sources(tenant_id)
-    )
+
+    def first_runs(job: str | None, tags: dict[str, str | Sequence[str]]) -> int:
+        all_runs = instance.get_runs_count(RunsFilter(job_name=job, tags=tags))
+        return all_runs - instance.get_runs_count(RunsFilter(job_name=job, tags={**tags, **retries}))
+
+    return sum(first_runs(job, tags) - first_runs(job, {**tags, **NO_DATES}) for job, tags in _sources(tenant_id))
 
 
 def failure_reasons(instance: DagsterInstance, run_id: str) -> list[str]:

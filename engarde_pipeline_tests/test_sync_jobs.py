@@ -155,6 +155,7 @@ def test_totals_alone_are_no_sync(instance: DagsterInstance, shop: Shop) -> None
 
     assert get_job(instance, run.run_id) is None
     assert list_jobs(instance, 10) == []
+    assert count_jobs(instance) == 0
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from engarde_pipeline.assets.campaign_metrics import campaign_metrics
 from engarde_pipeline.assets.landing import explained
 from engarde_pipeline.assets.metadata import totals_lineage, totals_schema
 from engarde_pipeline.assets.resources import Postgres
+from engarde_pipeline.assets.run_tags import NO_DATES
 from engarde_pipeline.assets.sources import GROUP, OWNERS
 from engarde_pipeline.postgres.totals import update_totals
 
@@ -26,6 +27,9 @@ def campaign_space_aggregates(context: AssetExecutionContext, postgres: Postgres
     """The totals on `campaign_spaces`: sums over all dates of `campaign_metrics`, and CTR and ROAS of those
     sums (never averages of daily ratios). Campaigns whose totals stand are left untouched.
     """
+    selected = context.run.asset_selection
+    if selected and selected.isdisjoint({campaign_metrics.key, campaign_asset_metrics.key}):
+        context.instance.add_run_tags(context.run.run_id, NO_DATES)
     with explained(), postgres.connect(context.run.run_id) as connection:
         totals = update_totals(connection)
     return MaterializeResult(

@@ -17,6 +17,9 @@ TENANT = "engarde/tenant"
 
 ALL_TENANTS = "all"
 
+NO_DATES = {"engarde/dates": "none"}
+"""On a run that syncs no date, only totals, as each backfill starts one: it is no sync job."""
+
 REASON = "engarde/reason"
 """Why a run's dates were due."""
 

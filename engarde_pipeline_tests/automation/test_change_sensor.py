@@ -6,12 +6,14 @@ from datetime import date, timedelta
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunRequest, SensorResult, build_sensor_context
 
+from engarde_pipeline.assets.history import metadata_of
 from engarde_pipeline.assets.resources import BigQuery, Postgres
 from engarde_pipeline.automation.change_sensor import changed_dates
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.partitions import today
 from engarde_pipeline_tests.automation.bigquery_times import Times
 from engarde_pipeline_tests.bigquery.faulty import Answer, Fault, Request, refusal
+from engarde_pipeline_tests.runs import materializations
 from engarde_pipeline_tests.shop import Shop
 
 YESTERDAY, TODAY = today() - timedelta(days=1), today()
@@ -69,6 +71,15 @@ def synced(shop: Shop, times: Times, tick: Tick, instance: DagsterInstance) -> N
 def test_a_first_start_asks_for_the_last_thirty_dates_in_one_run(shop: Shop, tick: Tick) -> None:
     shop.load(TODAY)
     assert asked(tick()) == [(str(TODAY - timedelta(days=29)), str(TODAY), BOTH)]
+
+
+def test_a_date_says_why_it_was_synced(synced: None, tick: Tick, times: Times, instance: DagsterInstance) -> None:
+    times.touch("campaign_metrics", YESTERDAY)
+    execute(instance, *(tick().run_requests or ()))
+
+    said = [metadata_of(each)["reason"] for each in materializations(instance, "campaign_metrics")]
+    assert said[-1] == "changed at 2026-01-01 00:03 UTC"
+    assert set(said[:-1]) == {"missing: never synced"}
 
 
 def test_a_tick_without_a_change_costs_no_query_and_says_so(synced: None, tick: Tick, times: Times) -> None:

@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
@@ -16,6 +16,7 @@ from engarde_pipeline_tests.world import World
 ANYTHING = st.text(st.characters() | st.sampled_from("\x1b\x07\x9b\0\r\n\u202e\ud800[]/"))
 
 
+@settings(deadline=None)
 @given(text=ANYTHING)
 @example(text="\x1b]0;owned\x07\x1b[2J")
 @example(text="x" * 100_000)
@@ -28,6 +29,7 @@ def test_what_reaches_a_terminal_holds_nothing_but_printable_characters_and_line
     file.getvalue().encode()
 
 
+@settings(deadline=None)
 @given(text=st.text(st.characters(categories=["L", "N", "P", "S"])))
 def test_printable_text_is_shown_as_it_is(text: str) -> None:
     assert visible(text) == text
