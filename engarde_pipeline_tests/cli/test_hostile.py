@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
@@ -47,3 +47,35 @@ def test_the_doctor_shows_a_role_whose_name_looks_like_markup(
     configured.connection.execute(f'DROP ROLE "{role}"'.encode())
 
     assert f"role {role}" in said.words
+
+
+HOSTILE = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])) | st.sampled_from(
+    [
+        "--",
+        "-1",
+        "2026-02-30",
+        "2026-W01-1",
+        "9999-12-31",
+        "'; DROP TABLE tenants; --",
+        "[red]",
+        "\x1b[2J",
+        "../../etc",
+    ]
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    arguments=st.sampled_from(["--start", "--end"]).flatmap(lambda name: st.tuples(st.just(name), HOSTILE))
+    | st.tuples(st.sampled_from(["--limit", "--days", "--seed"]), HOSTILE)
+    | st.lists(HOSTILE, max_size=3).map(tuple),
+    command=st.sampled_from(["sync", "status", "jobs"]),
+)
+def test_hostile_arguments_are_refused_in_words(
+    configured: World, engarde: Engarde, command: str, arguments: tuple[str, ...]
+) -> None:
+    said = engarde(command, "--start", "never", *arguments)
+
+    assert said.code == 2
+    assert "Traceback" not in said.err
+    assert not set("\x1b\x07\x9b") & set(said.out + said.err)

@@ -51,6 +51,21 @@ def _connection_cut(world: World, table: MetricTable, number: int) -> Iterator[S
         yield world.source, address
 
 
+def _drifts(there: str, back: str) -> Fault:
+    """The source table has another schema."""
+
+    @contextmanager
+    def fault(world: World, table: MetricTable, number: int) -> Iterator[Servers]:
+        name = f"ALTER TABLE {world.dataset}.{table.source}"
+        world.execute(f"{name} {there}")
+        try:
+            yield world.source, world.database_url
+        finally:
+            world.execute(f"{name} {back}")
+
+    return fault
+
+
 def _refuses(code: str, times: int | None = None) -> Fault:
     """Postgres refuses to write a row with an SQLSTATE, so many times."""
 
@@ -84,6 +99,8 @@ FAULTS: dict[str, Fault] = {
     "BigQuery 503": _answers(refusal(503, "backendError", "Try again")),
     "BigQuery hangs up": _answers(HANGS_UP),
     "BigQuery truncates its answer": _answers(Answer(200, b'{"kind": "bigq')),
+    "a column is gone": _drifts("RENAME COLUMN clicks TO klicks", "RENAME COLUMN klicks TO clicks"),
+    "a column is new": _drifts("ADD COLUMN reach INT64", "DROP COLUMN reach"),
     "a stream of rows breaks": _stream_breaks,
     "connection to Postgres cut": _connection_cut,
     "serialization failure": _refuses("40001", times=1),

@@ -80,7 +80,13 @@ class Platform:
 
     def _kill_a_run(self, instance: DagsterInstance) -> bool:
         started = RunsFilter(statuses=[DagsterRunStatus.STARTING, DagsterRunStatus.STARTED])
-        killed = [_kill(pid) for run in instance.get_runs(started) for pid in _processes_of(instance, run.run_id)]
+        killed = [
+            _kill(pid)
+            for run in instance.get_runs(started)
+            for pid in _processes_of(instance, run.run_id)
+            # One of the command line has no code server to notice its end: a wait of ten minutes.
+            if "engarde_pipeline.cli" not in processes.arguments_of(pid)
+        ]
         return any(killed)
 
     def _kill_the_daemon(self, _instance: DagsterInstance) -> bool:

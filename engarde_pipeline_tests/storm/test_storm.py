@@ -6,8 +6,8 @@ from engarde_pipeline_tests.world import World
 
 
 def test_whatever_faults_a_sync_meets_postgres_is_what_the_oracle_says(world: World) -> None:
-    report = storm(world, storm_seed=6, scenarios=208)
+    report = storm(world, storm_seed=6, scenarios=210)
 
-    assert report.scenarios >= 208
+    assert report.scenarios >= 210
     assert report.slices > 20
     assert report.faults.keys() == FAULTS.keys()

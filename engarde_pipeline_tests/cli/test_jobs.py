@@ -1,0 +1,73 @@
+"""`engarde jobs`: the job log for people, for scripts, and while it grows."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+from dagster import DagsterInstance
+
+from engarde_pipeline_tests.cli.conftest import Engarde
+from engarde_pipeline_tests.runs import run_range, run_slice
+from engarde_pipeline_tests.shop import Shop
+
+DAY = date(2026, 3, 1)
+
+
+def test_without_a_sync_it_says_how_to_start_one(engarde: Engarde, instance: DagsterInstance) -> None:
+    said = engarde("jobs")
+    assert said.code == 0
+    assert "There has been no sync yet; start one with `engarde sync`" in said.words
+
+
+def test_a_failed_job_says_why_in_a_sentence(engarde: Engarde, instance: DagsterInstance, shop: Shop) -> None:
+    shop.load(DAY)
+    run_range(instance, DAY, DAY)
+    run_slice(instance, {"start": str(DAY), "end": str(DAY), "tenant": "nobody"})
+
+    said = engarde("jobs", width=120)
+
+    assert said.code == 0
+    assert "completed 2026-03-01 manual 3" in said.words
+    assert "There is no tenant 'nobody' in Postgres; give a tenant's uuid." in said.words
+
+
+def test_for_scripts_each_job_is_one_line_of_json(engarde: Engarde, instance: DagsterInstance, shop: Shop) -> None:
+    shop.load(DAY)
+    runs = [run_range(instance, DAY, DAY).run_id for _ in range(2)]
+
+    found = [json.loads(line) for line in engarde("jobs", "--json").out.splitlines()]
+
+    assert [job["id"] for job in found] == runs
+    assert [job["records_inserted"] for job in found] == [3, 0]
+    assert [job["records_unchanged"] for job in found] == [0, 3]
+    assert {job["status"] for job in found} == {"completed"}
+    assert len(engarde("jobs", "--json", "--limit", 1).out.splitlines()) == 1
+
+
+@pytest.fixture
+def following(instance: DagsterInstance) -> Iterator[subprocess.Popen[str]]:
+    """`engarde jobs --follow --json`, ended afterwards."""
+    command = [sys.executable, "-m", "engarde_pipeline.cli", "jobs", "--follow", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ, cwd=Path.cwd()) as process:
+        yield process
+        process.terminate()
+
+
+def test_followed_it_shows_each_job_as_it_changes(
+    following: subprocess.Popen[str], instance: DagsterInstance, shop: Shop
+) -> None:
+    shop.load(DAY)
+    run = run_range(instance, DAY, DAY).run_id
+
+    assert following.stdout is not None
+    for line in following.stdout:
+        job = json.loads(line)
+        assert job["id"] == run
+        if job["status"] == "completed":
+            break
+    assert job["records_processed"] == 3
