@@ -60,7 +60,8 @@ def _kills(console: Console, seed: int, rounds: int) -> None:
         table.add_row(what, str(times))
     console.print(table)
     console.print(
-        f"{report.changes} changes in BigQuery; calm after {report.seconds_to_calm:.0f} s;"
+        f"{report.changes} changes in BigQuery; calm after {report.seconds_to_calm:.0f} s,"
+        f" the hourly schedule brought forward {report.hours_brought_forward} times;"
         f" {report.rows_checked} rows, and what Dagster says of their dates, checked: no failure."
     )
 
