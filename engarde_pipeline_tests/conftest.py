@@ -11,6 +11,7 @@ import pytest
 from dagster import DagsterInstance
 from sqlalchemy.engine import make_url
 
+from engarde_pipeline.cli.terminal import hear_interrupts
 from engarde_pipeline.local.bigquery import Emulator
 from engarde_pipeline.postgres import migrate
 from engarde_pipeline.postgres.connection import connect
@@ -21,6 +22,12 @@ from engarde_pipeline_tests.world import World
 
 # What touches SQL runs on every server there is; the layers above only on the embedded one.
 _ON_EVERY_SERVER = ("postgres", "sync")
+
+
+def pytest_configure() -> None:
+    # Tests started in the background would ignore Ctrl-C, Dagster's runs in them then SIGTERM as well, and the
+    # processes that these start could no longer be ended.
+    hear_interrupts()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -35,9 +35,9 @@ def demo() -> None:
         console.rule(f"Syncing {dates[0]} .. {dates[-1]}")
         run = sync_range(instance, dates)
         print_counts(run)
-        if not changed_records(run):
+        if run.succeeded and not changed_records(run):
             console.print("[bold green]Nothing changed:[/] Postgres already has exactly what BigQuery says.")
-        elif set(dates) <= set(loaded):
+        elif run.succeeded and set(dates) <= set(loaded):
             restated = [today() - timedelta(days=n) for n in RESTATED]
             console.rule("The ad platforms restate three dates, so these are synced again")
             restate(create_client(settings), settings.bigquery_dataset_id, restated)

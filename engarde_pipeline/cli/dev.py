@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from engarde_pipeline.cli.servers import first_sample_date, sample_servers, set_dagster_home
-from engarde_pipeline.cli.terminal import console
+from engarde_pipeline.cli.terminal import console, hear_interrupts
 from engarde_pipeline.settings import is_embedded, load_settings
 
 
@@ -37,9 +37,7 @@ def dev(
             f"The Dagster UI opens at [bold]http://127.0.0.1:{port}[/]: choose Assets, campaign_metrics,"
             " Materialize, and a range of dates. Ctrl-C ends it."
         )
-        # Set before the child starts, so that it, too, hears Ctrl-C when a shell started us in the background.
-        for ending in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(ending, signal.default_int_handler)
+        hear_interrupts()
         command = ["dagster", "dev", *_workspace(), "--host", "127.0.0.1", "--port", str(port)]
         process = subprocess.Popen([sys.executable, "-m", *command])  # noqa: S603  fixed arguments
         if is_embedded() or os.environ.get("JWT_SECRET_KEY"):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import date
 
+from dagster import DagsterRunStatus
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +15,12 @@ from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.rejected import open_reasons
 from engarde_pipeline.settings import Settings
+
+_ENDS = {
+    DagsterRunStatus.SUCCESS: "succeeded",
+    DagsterRunStatus.FAILURE: "failed",
+    DagsterRunStatus.CANCELED: "canceled; the dates that landed stay",
+}
 
 
 def print_sync(run: FinishedRun, settings: Settings, dates: Sequence[date]) -> None:
@@ -27,7 +34,7 @@ def print_end(run: FinishedRun) -> None:
     """Print how the run ended, and why if it failed."""
     for reason in run.reasons:
         console.print(visible(reason), style="red", markup=False)
-    console.print(f"Dagster run {run.run_id}: {'succeeded' if run.succeeded else 'failed'}.")
+    console.print(f"Dagster run {run.run_id}: {_ENDS.get(run.status, run.status.value)}.")
 
 
 def print_counts(run: FinishedRun) -> None:

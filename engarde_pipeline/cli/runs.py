@@ -1,22 +1,31 @@
 """Running a job through Dagster, with its progress on the terminal date by date."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from threading import Event
 from uuid import uuid4
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, EventLogEntry
+from dagster import (
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    EventLogEntry,
+)
+from dagster._core.events import RunFailureReason
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
-from engarde_pipeline.cli.terminal import console
+from engarde_pipeline.cli.terminal import console, hear_interrupts
 from engarde_pipeline.sync_jobs import failure_reasons
 
 _POLL_SECONDS = 0.5
@@ -28,9 +37,13 @@ class FinishedRun:
     """A run that ended: the dates that landed, and why others did not."""
 
     run_id: str
-    succeeded: bool
+    status: DagsterRunStatus
     landed: tuple[EventLogEntry, ...]
     reasons: tuple[str, ...]
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status is DagsterRunStatus.SUCCESS
 
 
 def sync_range(instance: DagsterInstance, dates: Sequence[date], allow_shrink: bool = False) -> FinishedRun:
@@ -55,22 +68,28 @@ def run_job(
     tags: Mapping[str, str] | None = None,
     run_config: Mapping[str, object] | None = None,
 ) -> FinishedRun:
-    """Run a job in this process, recorded in `instance` like any other run, and show dates as they land."""
+    """Run a job in this process, recorded in `instance` like any other run, and show dates as they land.
+
+    Ctrl-C and SIGTERM cancel it between two writes: what has landed stays.
+    """
     run_id = str(uuid4())
+    hear_interrupts()
     with ThreadPoolExecutor(max_workers=1) as executor, _progress() as progress:
         bar = progress.add_task("loading the pipeline", total=expected_dates)
-        ended = executor.submit(_execute, instance, job_name, run_id, tags, run_config)
-        landed = []
-        for event in _landed_events(instance, run_id, ended):
-            landed.append(event)
-            progress.update(bar, advance=1, description=_label(event))
-        ended.result()
-        run = instance.get_run_by_id(run_id)
-        succeeded = run is not None and run.status is DagsterRunStatus.SUCCESS
+        ended = Event()
+        watching = executor.submit(_watch, instance, run_id, ended, progress, bar)
+        try:
+            # On the main thread, the only one that Dagster can interrupt.
+            _execute(instance, job_name, run_id, tags, run_config)
+        finally:
+            ended.set()
+        landed = watching.result()
+        status = _end(instance, run_id)
         # A slice, or a source without asset metrics, has fewer dates to land than were expected.
-        total = len(landed) if succeeded else expected_dates
-        progress.update(bar, description="done" if succeeded else "failed", total=total)
-    return FinishedRun(run_id, succeeded, tuple(landed), tuple(failure_reasons(instance, run_id)))
+        total = len(landed) if status is DagsterRunStatus.SUCCESS else expected_dates
+        progress.update(bar, description=status.value.lower(), total=total)
+    reasons = failure_reasons(instance, run_id) if status is DagsterRunStatus.FAILURE else ()
+    return FinishedRun(run_id, status, tuple(landed), tuple(reasons))
 
 
 def _execute(
@@ -93,10 +112,20 @@ def _execute(
     )
 
 
-def _landed_events(instance: DagsterInstance, run_id: str, ended: Future[None]) -> Iterator[EventLogEntry]:
+def _watch(
+    instance: DagsterInstance, run_id: str, ended: Event, progress: Progress, bar: TaskID
+) -> list[EventLogEntry]:
+    landed = []
+    for event in _landed_events(instance, run_id, ended):
+        landed.append(event)
+        progress.update(bar, advance=1, description=_label(event))
+    return landed
+
+
+def _landed_events(instance: DagsterInstance, run_id: str, ended: Event) -> Iterator[EventLogEntry]:
     cursor = None
     while True:
-        is_last_look = ended.done()
+        is_last_look = ended.is_set()
         page = instance.get_records_for_run(run_id, cursor=cursor, of_type=_LANDED)
         cursor = page.cursor
         for record in page.records:
@@ -104,7 +133,24 @@ def _landed_events(instance: DagsterInstance, run_id: str, ended: Future[None]) 
                 yield record.event_log_entry
         if is_last_look and not page.has_more:
             return
-        wait([ended], timeout=_POLL_SECONDS)
+        ended.wait(_POLL_SECONDS)
+
+
+def _end(instance: DagsterInstance, run_id: str) -> DagsterRunStatus:
+    """Return how the run ended; one that was interrupted is canceled, where Dagster says that it failed."""
+    run = instance.get_run_by_id(run_id)
+    if run is None:
+        return DagsterRunStatus.NOT_STARTED
+    if run.status is DagsterRunStatus.FAILURE and _was_interrupted(instance, run):
+        instance.report_run_canceled(run, "Interrupted from its terminal. The dates that landed stay.")
+        return DagsterRunStatus.CANCELED
+    return run.status
+
+
+def _was_interrupted(instance: DagsterInstance, run: DagsterRun) -> bool:
+    ends = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.RUN_FAILURE).records
+    reasons = (end.event_log_entry.get_dagster_event().job_failure_data.failure_reason for end in ends)
+    return RunFailureReason.UNEXPECTED_TERMINATION in reasons
 
 
 def _label(event: EventLogEntry) -> str:

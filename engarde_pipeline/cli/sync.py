@@ -63,5 +63,6 @@ def sync(
             run = sync_range(instance, dates, allow_shrink)
         print_sync(run, settings, dates)
     if not run.succeeded:
-        console.print("Correct what is named above and run the same command again: landed dates cost little.")
+        first = "Correct what is named above and run" if run.reasons else "Run"
+        console.print(f"{first} the same command again: landed dates cost little.")
         raise typer.Exit(1)

@@ -1,5 +1,6 @@
-"""The terminal: where results and errors go, and how dates are given."""
+"""The terminal: where results and errors go, what Ctrl-C does, and how dates are given."""
 
+import signal
 import unicodedata
 from datetime import datetime
 from typing import Annotated
@@ -24,6 +25,15 @@ def visible(text: str) -> str:
         else character
         for character in text
     )
+
+
+def hear_interrupts() -> None:
+    """Have Ctrl-C and SIGTERM raise KeyboardInterrupt, here and, as neither is ignored, in what starts from here.
+
+    A shell that starts a command in the background has it ignore Ctrl-C, and Dagster then has it ignore SIGTERM.
+    """
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
 
 
 # Control, format (these turn the direction of writing) and surrogate characters, which no encoding takes.
