@@ -1,95 +1,103 @@
 """(j) The metrics endpoints under load: clients that ask again as soon as they are answered, beside the same
 number of connections that run the bare SQL.
+
+All clients are tasks of one event loop: as threads they would wait for one another, not for answers.
 """
 
+import asyncio
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
+from functools import partial
+from itertools import cycle, islice
 from statistics import quantiles
 from typing import Any
 
+import aiohttp
 import httpx
+import psycopg
 from sqlalchemy.engine import make_url
 
 from benchmarks.children import ROOT
 from benchmarks.queries import QUERIES, statement_of, values_of
 from benchmarks.samples import Samples
+from benchmarks.sizes import Size
 from benchmarks.world import World
 from engarde_pipeline.api.app import PREFIX
 from engarde_pipeline.api.tokens import mint
-from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.connection import connect, parameters
 from engarde_pipeline.settings import API_ROLE
 
 _SECRET = "a-secret-of-the-benchmark-long-enough"  # noqa: S105  it signs nothing real
 _GROUPS = {"metric_date": "date", "campaign_space_id": "campaign", "platform": "platform"}
 
-Ask = Callable[[dict[str, Any]], None]
+Values = dict[str, Any]
+Ask = Callable[[Values], Awaitable[None]]
+Client = Callable[[], AbstractAsyncContextManager[Ask]]
 
 
-def measure(url: str, world: World, samples: Samples, dates: int) -> None:
-    """Measure milliseconds per answer, p50 and p99, of the API and of the bare SQL."""
+def measure(url: str, world: World, samples: Samples, dates: int, repeat: int) -> None:
+    """Measure milliseconds per answer, p50 and p99, of the API and of the bare SQL, in turns."""
     with _serving(url, world) as address:
         for name, (column, subject, span) in QUERIES.items():
             wanted = [values_of(world, dates, span, number) for number in range(world.size.queries)]
+            path = "/metrics/{campaign}" if "campaign_space_id =" in subject else "/metrics"
+            asking = partial(_asking, address + PREFIX + path, _GROUPS[column])
+            querying = partial(_querying, url, statement_of(column, subject))
             with world.bars.part(f"api: {name}"):
-                path = "/metrics/{campaign}" if "campaign_space_id =" in subject else "/metrics"
-                group = _GROUPS[column]
-                _load(world, samples, f"api.{name}.{dates}", wanted, lambda: _asking(address, path, group))  # noqa: B023
-                statement = statement_of(column, subject)
-                _load(world, samples, f"api.sql.{name}.{dates}", wanted, lambda: _querying(url, statement))  # noqa: B023
+                for measured, client in repeat * [("api", asking), ("api.sql", querying)]:
+                    took = asyncio.run(_load(client, world.size, wanted))
+                    percentiles = quantiles(took, n=100, method="inclusive")
+                    samples.add(f"{measured}.{name}.{dates}.p50", percentiles[49])
+                    samples.add(f"{measured}.{name}.{dates}.p99", percentiles[98])
 
 
-def _load(
-    world: World, samples: Samples, name: str, wanted: list[dict[str, Any]], asker: Callable[[], Iterator[Ask]]
-) -> None:
-    clients = world.size.api_clients
+async def _load(client: Client, size: Size, wanted: Sequence[Values]) -> list[float]:
+    """Return the milliseconds of every answer but each client's first, for which connections are made."""
+    everyone_is_connected = asyncio.Barrier(size.api_clients)
 
-    def work(client: int) -> list[float]:
+    async def work(number: int) -> list[float]:
         took = []
-        with contextmanager(asker)() as ask:
-            for values in wanted[client::clients] or wanted[:1]:
+        async with client() as ask:
+            await ask(wanted[number % len(wanted)])
+            await everyone_is_connected.wait()
+            for values in islice(cycle(wanted), number, number + size.api_requests):
                 started = time.perf_counter()
-                ask(values)
+                await ask(values)
                 took.append(1000 * (time.perf_counter() - started))
         return took
 
-    with ThreadPoolExecutor(clients) as threads:
-        took = [one for client in threads.map(work, range(clients)) for one in client]
-    percentiles = quantiles(took, n=100, method="inclusive")
-    samples.add(f"{name}.p50", percentiles[49])
-    samples.add(f"{name}.p99", percentiles[98])
+    return [one for took in await asyncio.gather(*map(work, range(size.api_clients))) for one in took]
 
 
-def _asking(address: str, path: str, group: str) -> Iterator[Ask]:
-    with httpx.Client(base_url=address + PREFIX, timeout=30) as client:
-        # The connection is made before the measuring begins.
-        client.get("/health/live")
+@asynccontextmanager
+async def _asking(url: str, group: str) -> AsyncIterator[Ask]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
 
-        def ask(values: dict[str, Any]) -> None:
+        async def ask(values: Values) -> None:
             token = mint(_SECRET, values["tenant"], "benchmark", timedelta(hours=1))
             params = {"start_date": str(values["start"]), "end_date": str(values["end"]), "group_by": group}
-            answer = client.get(
-                path.format(campaign=values["campaign"]),
-                params=params,
-                headers={"Authorization": f"Bearer {token}"},
-            )
-            assert answer.status_code == 200, answer.text
-            assert answer.json()["metrics"], "an answer without numbers measures nothing"
+            headers = {"Authorization": f"Bearer {token}"}
+            address = url.format(campaign=values["campaign"])
+            async with session.get(address, params=params, headers=headers) as answer:
+                body = await answer.read()
+            assert answer.status == 200, body
+            assert b'"metrics": [{' in body, "an answer without numbers measures nothing"
 
         yield ask
 
 
-def _querying(url: str, statement: bytes) -> Iterator[Ask]:
-    with connect(url) as connection:
+@asynccontextmanager
+async def _querying(url: str, statement: bytes) -> AsyncIterator[Ask]:
+    async with await psycopg.AsyncConnection.connect(**parameters(url), autocommit=True) as connection:
 
-        def ask(values: dict[str, Any]) -> None:
-            assert connection.execute(statement, values).fetchall()
+        async def ask(values: Values) -> None:
+            assert await (await connection.execute(statement, values)).fetchall()
 
         yield ask
 

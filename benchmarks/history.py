@@ -25,7 +25,7 @@ def measure(world: World, samples: Samples, dates: int, chosen: Collection[str],
             if "queries" in chosen:
                 queries.measure(connection, world, samples, dates)
             if "api" in chosen:
-                api.measure(url, world, samples, dates)
+                api.measure(url, world, samples, dates, repeat)
         if "totals" in chosen:
             for number in range(repeat):
                 totals.measure(url, world, samples, dates, number)

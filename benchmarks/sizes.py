@@ -27,6 +27,8 @@ class Size:
     """Times each of the API's queries runs."""
     api_clients: int = 20
     """Clients that ask the API at the same time, each again as soon as it is answered."""
+    api_requests: int = 50
+    """Times each client asks."""
     job_log_runs: int = 100_000
     """Runs in Dagster's history when the job log is looked up."""
 

@@ -16,7 +16,7 @@ from engarde_pipeline.postgres.connection import DatabaseUnavailable, connect, p
 from engarde_pipeline.postgres.metrics_queries import Statement
 from engarde_pipeline.settings import API_ROLE
 
-CONNECTIONS = 10
+CONNECTIONS = 6
 _WAITING = 100
 _WAIT_SECONDS = 2
 _QUERY_SECONDS = 4

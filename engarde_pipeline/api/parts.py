@@ -10,19 +10,20 @@ from engarde_pipeline.api.launch import Launcher
 from engarde_pipeline.api.progress import Feeds
 
 
-def _postgres(request: Request) -> Database:
+# Asynchronous, although they wait for nothing: FastAPI gives each plain function a thread, request by request.
+async def _postgres(request: Request) -> Database:
     return cast("Database", request.app.state.database)
 
 
-def _dagster(request: Request) -> Dagster:
+async def _dagster(request: Request) -> Dagster:
     return cast("Dagster", request.app.state.dagster)
 
 
-def _launcher(request: Request) -> Launcher:
+async def _launcher(request: Request) -> Launcher:
     return cast("Launcher", request.app.state.launcher)
 
 
-def _feeds(request: Request) -> Feeds:
+async def _feeds(request: Request) -> Feeds:
     return cast("Feeds", request.app.state.feeds)
 
 

@@ -28,6 +28,7 @@ TINY = Size(
     queries=2,
     job_log_runs=200,
     api_clients=2,
+    api_requests=3,
 )
 
 # What starts processes with Dagster or a BigQuery emulator, or dlt, takes longer than a test should.
