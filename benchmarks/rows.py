@@ -232,6 +232,7 @@ def _api(samples: Samples, size: Size, name: str, dates: int, history: int) -> R
         "" if sql is None or p99 is None else f"{p99 / sql:.2f} x",
         target="p99 < 100 ms" if is_held else "",
         met=p99 < 100 if is_held and p99 is not None else None,
+        rounds=samples.spread(f"{ours}.p99"),
     )
 
 

@@ -29,7 +29,7 @@ def sync(
     """Sync every date from --start to --end as one Dagster run, then the totals.
 
     Narrowed to a tenant, platforms or campaigns it is a slice: just that part is replaced, and no date is
-    marked as synced. Running it again changes nothing.
+    marked as synced. Running it again changes nothing. Ctrl-C cancels the run; the dates that landed stay.
 
     Example: `engarde sync --start 2026-11-01 --end 2026-11-07`
     """
