@@ -1,7 +1,6 @@
 """The service as a whole."""
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -37,9 +36,6 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await database.open()
-        # All that is loaded by now stays: going through it again and again stalls every request for 200 ms.
-        gc.collect()
-        gc.freeze()
         yield
         await database.close()
 

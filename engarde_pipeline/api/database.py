@@ -17,6 +17,8 @@ from engarde_pipeline.postgres.metrics_queries import Statement
 from engarde_pipeline.settings import API_ROLE
 
 CONNECTIONS = 6
+"""More than keep a small server's cores busy take turns on them, and the slowest answers get slower."""
+
 _WAITING = 100
 _WAIT_SECONDS = 2
 _QUERY_SECONDS = 4

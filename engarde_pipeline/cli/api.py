@@ -1,5 +1,6 @@
 """`engarde api`: the REST service, and tokens to try it with."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -78,6 +79,9 @@ def _serve(host: str, port: int) -> None:
 
     with _application() as application:
         console.print(f"The API answers at [bold]http://{host}:{port}[/], its documentation at /docs.")
+        # All that is loaded by now stays: to look through it for garbage would stall every request.
+        gc.collect()
+        gc.freeze()
         # Streams of progress may last as long as a sync: a shutdown does not wait for them.
         uvicorn.run(
             application, host=host, port=port, log_level="warning", timeout_graceful_shutdown=_GRACE_SECONDS

@@ -7,13 +7,7 @@ from datetime import date
 from threading import Event
 from uuid import uuid4
 
-from dagster import (
-    DagsterEventType,
-    DagsterInstance,
-    DagsterRun,
-    DagsterRunStatus,
-    EventLogEntry,
-)
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, EventLogEntry
 from dagster._core.events import RunFailureReason
 from rich.progress import (
     BarColumn,
@@ -70,7 +64,7 @@ def run_job(
 ) -> FinishedRun:
     """Run a job in this process, recorded in `instance` like any other run, and show dates as they land.
 
-    Ctrl-C and SIGTERM cancel it between two writes: what has landed stays.
+    Ctrl-C and SIGTERM cancel it: what has landed stays, and no date is there in part.
     """
     run_id = str(uuid4())
     hear_interrupts()
@@ -141,14 +135,14 @@ def _end(instance: DagsterInstance, run_id: str) -> DagsterRunStatus:
     run = instance.get_run_by_id(run_id)
     if run is None:
         return DagsterRunStatus.NOT_STARTED
-    if run.status is DagsterRunStatus.FAILURE and _was_interrupted(instance, run):
+    if run.status is DagsterRunStatus.FAILURE and _was_interrupted(instance, run_id):
         instance.report_run_canceled(run, "Interrupted from its terminal. The dates that landed stay.")
         return DagsterRunStatus.CANCELED
     return run.status
 
 
-def _was_interrupted(instance: DagsterInstance, run: DagsterRun) -> bool:
-    ends = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.RUN_FAILURE).records
+def _was_interrupted(instance: DagsterInstance, run_id: str) -> bool:
+    ends = instance.get_records_for_run(run_id, of_type=DagsterEventType.RUN_FAILURE).records
     reasons = (end.event_log_entry.get_dagster_event().job_failure_data.failure_reason for end in ends)
     return RunFailureReason.UNEXPECTED_TERMINATION in reasons
 

@@ -27,6 +27,10 @@ def visible(text: str) -> str:
     )
 
 
+# Control, format (these turn the direction of writing) and surrogate characters, which no encoding takes.
+_COMMANDS = ("Cc", "Cf", "Cs")
+
+
 def hear_interrupts() -> None:
     """Have Ctrl-C and SIGTERM raise KeyboardInterrupt, here and, as neither is ignored, in what starts from here.
 
@@ -35,9 +39,6 @@ def hear_interrupts() -> None:
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.default_int_handler)
 
-
-# Control, format (these turn the direction of writing) and surrogate characters, which no encoding takes.
-_COMMANDS = ("Cc", "Cf", "Cs")
 
 StartDate = Annotated[
     datetime, typer.Option("--start", formats=_DATE, metavar="DATE", help="The first date, YYYY-MM-DD.")
