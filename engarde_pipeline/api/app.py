@@ -15,6 +15,7 @@ from engarde_pipeline.api.launch import Launcher
 from engarde_pipeline.api.problems import handle_problems
 from engarde_pipeline.api.progress import Feeds
 from engarde_pipeline.api.rate_limit import RateLimit
+from engarde_pipeline.api.remembered import Remembered
 from engarde_pipeline.settings import ApiSettings
 
 PREFIX = "/api/campaign-performance"
@@ -48,6 +49,7 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
     app.state.secret = settings.jwt_secret_key.get_secret_value()
     app.state.rate_limit = RateLimit(settings.api_rate_limit)
     app.state.database = database
+    app.state.answers = Remembered(database)
     app.state.dagster = dagster
     app.state.launcher = Launcher()
     app.state.launching = asyncio.Lock()

@@ -16,7 +16,7 @@ from engarde_pipeline.postgres.connection import DatabaseUnavailable, connect, p
 from engarde_pipeline.postgres.metrics_queries import Statement
 from engarde_pipeline.settings import API_ROLE
 
-CONNECTIONS = 6
+CONNECTIONS = 4
 """More than keep a small server's cores busy take turns on them, and the slowest answers get slower."""
 
 _WAITING = 100
@@ -33,7 +33,7 @@ SELECT pg_has_role(current_user, 'engarde_api', 'MEMBER')
    AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolbypassrls))
    AND NOT EXISTS (
        SELECT FROM pg_class
-       WHERE oid IN ('campaign_metrics'::regclass, 'campaign_asset_metrics'::regclass)
+       WHERE oid IN ('campaign_metrics'::regclass, 'campaign_asset_metrics'::regclass, 'platform_days'::regclass)
          AND (pg_has_role(current_user, relowner, 'MEMBER') OR NOT relrowsecurity))
 FROM pg_roles WHERE rolname = 'engarde_api'
 """
@@ -79,7 +79,8 @@ class Database:
 
     def __init__(self, api_database_url: str) -> None:
         given = parameters(api_database_url)
-        limits = f"-c statement_timeout={1000 * _QUERY_SECONDS} -c default_transaction_read_only=on"
+        # Compiling a query (jit) takes longer than any of these does.
+        limits = f"-c statement_timeout={1000 * _QUERY_SECONDS} -c default_transaction_read_only=on -c jit=off"
         self._pool = AsyncConnectionPool(
             kwargs={
                 **given,

@@ -19,11 +19,11 @@ from engarde_pipeline.api.bodies import (
     Summary,
 )
 from engarde_pipeline.api.database import Row
-from engarde_pipeline.api.parts import Postgres
+from engarde_pipeline.api.parts import Answers, Postgres
 from engarde_pipeline.api.problems import Problem, invalid, responses
 from engarde_pipeline.api.tokens import Authenticated
 from engarde_pipeline.partitions import today
-from engarde_pipeline.postgres.metrics_queries import GroupBy, Wanted, campaigns, groups, summary
+from engarde_pipeline.postgres.metrics_queries import GroupBy, Wanted, campaigns, groups, reads_rows, summary
 
 MOST_GROUPS = 10_000
 """A tenant's campaigns."""
@@ -51,6 +51,7 @@ CampaignIds = Annotated[
 async def metrics(
     caller: Authenticated,
     postgres: Postgres,
+    answers: Answers,
     campaign_space_ids: CampaignIds = None,
     start_date: Annotated[IsoDate | None, Query(description="Default: 29 days before the end.")] = None,
     end_date: Annotated[IsoDate | None, Query(description="Included. Default: today.")] = None,
@@ -64,7 +65,10 @@ async def metrics(
     ids = [UUID(part.strip()) for part in campaign_space_ids.split(",")] if campaign_space_ids else None
     wanted = Wanted(caller.tenant_id, start, end, ids, platform)
     query = groups(wanted, group_by, limit, _after(group_by, cursor))
-    ((found,),) = await postgres.ask(caller.tenant_id, query)
+    if reads_rows(wanted, group_by):
+        found = await answers.groups(wanted, query)
+    else:
+        ((found,),) = await postgres.ask(caller.tenant_id, query)
     return _answer(
         found["groups"],
         start_date=start,

@@ -8,11 +8,16 @@ from engarde_pipeline.api.dagster_calls import Dagster
 from engarde_pipeline.api.database import Database
 from engarde_pipeline.api.launch import Launcher
 from engarde_pipeline.api.progress import Feeds
+from engarde_pipeline.api.remembered import Remembered
 
 
 # Asynchronous, although they wait for nothing: FastAPI gives each plain function a thread, request by request.
 async def _postgres(request: Request) -> Database:
     return cast("Database", request.app.state.database)
+
+
+async def _answers(request: Request) -> Remembered:
+    return cast("Remembered", request.app.state.answers)
 
 
 async def _dagster(request: Request) -> Dagster:
@@ -28,6 +33,7 @@ async def _feeds(request: Request) -> Feeds:
 
 
 Postgres = Annotated[Database, Depends(_postgres)]
+Answers = Annotated[Remembered, Depends(_answers)]
 JobLog = Annotated[Dagster, Depends(_dagster)]
 Starter = Annotated[Launcher, Depends(_launcher)]
 Progress = Annotated[Feeds, Depends(_feeds)]

@@ -34,12 +34,15 @@ from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.bigquery.sums import sums_by_date as bigquery_sums
 from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.partitions import today
-from engarde_pipeline.postgres.quality import rejected_and_processed, rows_with_more_clicks_than_impressions
+from engarde_pipeline.postgres.quality import (
+    dates_with_other_sums,
+    rejected_and_processed,
+    rows_with_more_clicks_than_impressions,
+)
 from engarde_pipeline.postgres.sums import sums_by_date as postgres_sums
 from engarde_pipeline.postgres.totals import wrong_totals
 
 REJECTED_SHARE_LIMIT = 0.05
-
 
 DESCRIPTIONS = {
     "records_accounted_for": "Every record of a synced date was inserted, updated, unchanged or rejected:"
@@ -50,14 +53,22 @@ DESCRIPTIONS = {
     "clicks_not_above_impressions": "No row has more clicks than impressions. A warning: some platforms count"
     " late clicks.",
 }
+SUMS_EQUAL_ROWS = "platform_days_equal_rows"
+SUMS_EQUAL_ROWS_DESCRIPTION = (
+    "The sums per tenant, date and platform that the API reads are those of the rows. If not, somebody switched"
+    " the table's triggers off: `engarde db downgrade 0004`, then `engarde db upgrade`, adds all of them up again."
+)
 
 
 def _metric_checks(table: MetricTable) -> AssetChecksDefinition:
     asset = AssetKey(table.target)
+    descriptions = dict(DESCRIPTIONS)
+    if table is CAMPAIGN_METRICS:
+        descriptions[SUMS_EQUAL_ROWS] = SUMS_EQUAL_ROWS_DESCRIPTION
 
     @multi_asset_check(
         name=f"{table.target}_checks",
-        specs=[AssetCheckSpec(name, asset=asset, description=text) for name, text in DESCRIPTIONS.items()],
+        specs=[AssetCheckSpec(name, asset=asset, description=text) for name, text in descriptions.items()],
         can_subset=True,
     )
     def checks(
@@ -74,6 +85,8 @@ def _metric_checks(table: MetricTable) -> AssetChecksDefinition:
                 yield _rejected_share(connection, table, dates)
             if "clicks_not_above_impressions" in selected:
                 yield _clicks_not_above_impressions(connection, table, dates)
+            if SUMS_EQUAL_ROWS in selected:
+                yield _sums_equal_rows(connection, table, dates)
 
     return checks
 
@@ -183,5 +196,20 @@ def _clicks_not_above_impressions(
         metadata={
             "rows": sum(found.values()),
             "dates": ", ".join(f"{day} ({rows})" for day, rows in found.items()) or "none",
+        },
+    )
+
+
+def _sums_equal_rows(
+    connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]
+) -> AssetCheckResult:
+    wrong = dates_with_other_sums(connection, dates)
+    return AssetCheckResult(
+        asset_key=AssetKey(table.target),
+        check_name=SUMS_EQUAL_ROWS,
+        passed=not wrong,
+        metadata={
+            "dates_checked": len(dates),
+            "dates_that_differ": ", ".join(map(str, wrong)) or "none",
         },
     )

@@ -19,6 +19,7 @@ _NEEDED = {
     "rejected_metric_rows": ("SELECT", "INSERT", "UPDATE"),
     "campaign_space_months": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "bigquery_usage": ("SELECT", "INSERT", "UPDATE"),
+    "platform_days": ("SELECT",),
     "synced_dates": ("SELECT", "INSERT", "UPDATE"),
     "changed_dates": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }

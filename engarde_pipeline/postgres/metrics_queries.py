@@ -1,7 +1,7 @@
 """What the API asks of the metric tables: sums over groups, and ratios of those sums.
 
-The role that asks sees one tenant's rows only (migration 0003). The tenant stands in each condition all the same:
-it is what the index is on, and isolation hangs on neither alone.
+The role that asks sees one tenant's rows only (migrations 0003, 0005). The tenant stands in each condition all the
+same: it is what the index is on, and isolation hangs on neither alone.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from uuid import UUID
 from psycopg import sql
 
 from engarde_pipeline.metrics import CAMPAIGN_METRICS
-from engarde_pipeline.postgres.tables import ratio_sql
+from engarde_pipeline.postgres.tables import platform_days, ratio_sql
 
 GroupBy = Literal["date", "campaign", "platform"]
 KEYS: dict[GroupBy, LiteralString] = {"date": "date", "campaign": "campaign_space_id", "platform": "platform"}
@@ -29,19 +29,29 @@ _COLUMNS: dict[GroupBy, LiteralString] = {
 # The groups are JSON when they leave Postgres: there is nothing left to do about hundreds of them in Python.
 _GROUPS = """
 WITH sums AS (
-    SELECT {column} AS group_key, {sums}
-    FROM campaign_metrics
+    SELECT {column} AS {key}, {sums}
+    FROM {table}
     WHERE {conditions}
     GROUP BY 1
 ), open AS (
     SELECT * FROM sums s WHERE {after}
 ), page AS (
-    SELECT s.*, {ratios} FROM open s ORDER BY group_key LIMIT %(limit)s
+    SELECT s.*, {ratios} FROM open s ORDER BY {key} LIMIT %(limit)s
 )
-SELECT coalesce(json_agg(json_build_object({members}) ORDER BY group_key), '[]')::text AS groups,
-       CASE WHEN count(*) < (SELECT count(*) FROM open) THEN max(group_key::text) END AS next_key,
+SELECT coalesce(json_agg(page ORDER BY {key}), '[]')::text AS groups,
+       CASE WHEN count(*) < (SELECT count(*) FROM open) THEN max({key}::text) END AS next_key,
        (SELECT count(*) FROM sums) AS total
 FROM page
+"""
+
+# Whatever changes a row of campaign_metrics writes its sums anew, in the same transaction, which xmin names.
+_STATE = """
+WITH sums AS (
+    SELECT concat_ws(' ', metric_date, platform, xmin) AS written
+    FROM platform_days
+    WHERE {conditions}
+)
+SELECT coalesce(md5(string_agg(written, ',' ORDER BY written)), '') AS state FROM sums
 """
 
 _SUMMARY = """
@@ -84,7 +94,21 @@ def groups(wanted: Wanted, by: GroupBy, limit: int, after: object = None) -> Sta
     `groups` is a JSON array of the groups, each with its key, the measures' sums and the ratios; `next_key` the
     key after which there are more, if there are; `total` the number of all groups.
     """
-    return _groups(by, _narrowing(wanted), after is not None), {**vars(wanted), "limit": limit, "after": after}
+    text = _groups(by, _narrowing(wanted), after is not None, reads_rows(wanted, by))
+    return text, {**vars(wanted), "limit": limit, "after": after}
+
+
+def reads_rows(wanted: Wanted, by: GroupBy) -> bool:
+    """Whether `groups` adds up the rows of campaigns, of which a tenant has many; else it reads sums."""
+    return by == "campaign" or wanted.campaign_space_ids is not None
+
+
+def state(wanted: Wanted) -> Statement:
+    """Return the query for the `state` of the tenant's rows on these dates: another one after any change of them.
+
+    One row. It is that of every campaign, and so changes too when others than those wanted do.
+    """
+    return _state(wanted.platform is not None), vars(wanted)
 
 
 def summary(wanted: Wanted) -> Statement:
@@ -127,22 +151,26 @@ def _narrowing(wanted: Wanted) -> tuple[str, ...]:
 
 # A handful of texts, each composed once, and the same text each time: Postgres keeps its plan.
 @cache
-def _groups(by: GroupBy, narrowing: tuple[str, ...], is_continued: bool) -> bytes:
-    names = [*CAMPAIGN_METRICS.measure_names, *(ratio.name for ratio in CAMPAIGN_METRICS.ratios)]
-    members = [sql.SQL("{}, group_key::text").format(sql.Literal(KEYS[by]))]
-    members += [sql.SQL("{}, {}").format(sql.Literal(name), sql.Identifier(name)) for name in names]
+def _groups(by: GroupBy, narrowing: tuple[str, ...], is_continued: bool, of_rows: bool) -> bytes:
     return (
         sql.SQL(_GROUPS)
         .format(
+            table=sql.Identifier(CAMPAIGN_METRICS.target if of_rows else platform_days.name),
             column=sql.Identifier(_COLUMNS[by]),
+            key=sql.Identifier(KEYS[by]),
             sums=_sums(),
             ratios=_ratios(),
-            members=sql.SQL(", ").join(members),
             conditions=_conditions(narrowing),
-            after=sql.SQL("s.group_key > %(after)s" if is_continued else "true"),
+            after=sql.SQL("s.{key} > %(after)s" if is_continued else "true").format(key=sql.Identifier(KEYS[by])),
         )
         .as_bytes()
     )
+
+
+@cache
+def _state(on_platform: bool) -> bytes:
+    conditions = _conditions(("platform",) if on_platform else ())
+    return sql.SQL(_STATE).format(conditions=conditions).as_bytes()
 
 
 @cache

@@ -118,6 +118,17 @@ campaign_metrics = Table(
     Index("campaign_metrics_date_platform", "metric_date", "platform"),
 )
 
+# Kept by triggers on campaign_metrics (migration 0005), for whoever reads many rows to show a few sums of them.
+platform_days = Table(
+    "platform_days",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("metric_date", Date, primary_key=True),
+    Column("platform", Text, primary_key=True),
+    Column("row_count", BigInteger, nullable=False, comment="Rows of campaign_metrics; never 0."),
+    *(Column(measure.name, Numeric, nullable=False) for measure in CAMPAIGN_METRICS.measures),
+)
+
 # The totals' own: sums per campaign space and month, and the dates changed since they were made. Without a
 # foreign key, whose check of every row would be felt: months of a campaign space that is gone are never read.
 campaign_space_months = Table(

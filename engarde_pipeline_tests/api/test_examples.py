@@ -102,5 +102,5 @@ def test_that_of_a_tenant_that_asks_too_much(
 
 def test_that_of_a_postgres_that_does_not_answer(api: Service, shop: Shop, document: dict[str, Any]) -> None:
     with shop.world.connection.transaction():
-        shop.world.connection.execute("LOCK TABLE campaign_metrics")
+        shop.world.connection.execute("LOCK TABLE platform_days")
         assert answered(api.get("/metrics", shop.tenant), 503) == shown(document, "get", "/metrics", 503)

@@ -78,6 +78,7 @@ def test_a_query_that_forgets_its_where_sees_one_tenant(configured: World, crowd
     with _as_api(configured) as connection, connection.transaction():
         connection.execute("SELECT set_config('engarde.tenant_id', %s, true)", [str(tenant)])
         assert _numbers(connection) == {crowd.prime(tenant)}
+        assert _numbers(connection, "platform_days") == {crowd.prime(tenant)}
         names = connection.execute("SELECT name FROM engarde_api.tenants").fetchall()
         spaces = connection.execute("SELECT DISTINCT tenant_id FROM engarde_api.campaign_spaces").fetchall()
     assert (names, spaces) == ([("T2",)], [(tenant,)])
@@ -86,6 +87,7 @@ def test_a_query_that_forgets_its_where_sees_one_tenant(configured: World, crowd
 def test_without_a_tenant_nothing_is_seen(configured: World, crowd: Crowd) -> None:
     with _as_api(configured) as connection:
         assert _numbers(connection) == set()
+        assert _numbers(connection, "platform_days") == set()
         assert connection.execute("SELECT * FROM engarde_api.tenants").fetchall() == []
 
 
@@ -107,6 +109,7 @@ def test_a_transactions_tenant_ends_with_it(configured: World, crowd: Crowd) -> 
         "SELECT * FROM campaign_space_months",
         "INSERT INTO campaign_metrics (tenant_id) SELECT tenant_id FROM campaign_metrics",
         "UPDATE campaign_metrics SET clicks = 0",
+        "UPDATE platform_days SET clicks = 0",
         "DELETE FROM campaign_metrics",
         "TRUNCATE campaign_metrics",
         "ALTER TABLE campaign_metrics DISABLE ROW LEVEL SECURITY",

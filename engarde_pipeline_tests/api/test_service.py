@@ -135,7 +135,7 @@ def test_a_postgres_that_no_longer_answers_gives_503_and_no_pile_of_requests(
 
 def test_a_table_that_is_locked_gives_503(api: Service, shop: Shop) -> None:
     with connect(shop.world.database_url) as other, other.transaction():
-        other.execute("LOCK TABLE campaign_metrics")
+        other.execute("LOCK TABLE campaign_metrics, platform_days")
         assert api.get("/metrics", shop.tenant).status_code == 503
     assert api.get("/metrics", shop.tenant).status_code == 200
 

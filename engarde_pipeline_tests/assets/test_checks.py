@@ -18,7 +18,7 @@ def test_every_check_passes_after_a_good_sync(instance: DagsterInstance, shop: S
 
     results = check_results(run_range(instance, DAY, OTHER))
 
-    assert len(results) == 9
+    assert len(results) == 10
     assert all(results.values())
 
 
@@ -90,3 +90,17 @@ def test_totals_that_are_not_the_sums_of_the_rows_are_found(instance: DagsterIns
     results = check_results(checks_alone(instance))
     assert not results["campaign_space_aggregates:totals_equal_rows"]
     assert results["campaign_metrics:sums_equal_bigquery"]
+
+
+def test_sums_that_are_not_those_of_the_rows_are_found(instance: DagsterInstance, shop: Shop) -> None:
+    shop.load(DAY, OTHER)
+    run_range(instance, DAY, OTHER)
+
+    shop.world.connection.execute(
+        "UPDATE platform_days SET spend = spend + 0.000001 WHERE metric_date = %s", [OTHER]
+    )
+
+    results = check_results(checks_alone(instance))
+    assert [name for name, passed in results.items() if not passed] == [
+        "campaign_metrics:platform_days_equal_rows"
+    ]

@@ -22,6 +22,7 @@ OURS = {
     "rejected_metric_rows",
     "campaign_space_months",
     "changed_dates",
+    "platform_days",
     "bigquery_usage",
     "synced_dates",
 }
