@@ -62,9 +62,14 @@ def statement_of(column: str, subject: str) -> bytes:
     return _GROUPS.format(column=column, subject=subject, sums=_SUMS, ratios=_RATIOS).encode()
 
 
-def values_of(world: World, dates: int, span: int, number: int) -> dict[str, Any]:
-    """Return what a query asks for at its `number`th time: another tenant and campaign each time."""
-    campaign, end = 7_919 * number % world.size.campaigns, data.days(dates)[-1]
+def values_of(world: World, dates: int, span: int, number: int, spread: bool = False) -> dict[str, Any]:
+    """Return what a query asks for at its `number`th time: another tenant and campaign each time.
+
+    With `spread` other dates, too, once each tenant had its turn.
+    """
+    campaign = 7_919 * number % world.size.campaigns
+    back = number // world.size.tenants % max(1, dates - span + 1) if spread else 0
+    end = data.days(dates)[-1 - back]
     return {
         "tenant": world.portfolio.tenant_of(campaign),
         "campaign": world.portfolio.campaign_space_ids[campaign],

@@ -23,7 +23,7 @@ from engarde_pipeline.api.parts import Answers, Postgres
 from engarde_pipeline.api.problems import Problem, invalid, responses
 from engarde_pipeline.api.tokens import Authenticated
 from engarde_pipeline.partitions import today
-from engarde_pipeline.postgres.metrics_queries import GroupBy, Wanted, campaigns, groups, reads_rows, summary
+from engarde_pipeline.postgres.metrics_queries import GroupBy, Wanted, groups, one_campaign, reads_rows
 
 MOST_GROUPS = 10_000
 """A tenant's campaigns."""
@@ -90,20 +90,15 @@ async def campaign_metrics(
     """One campaign's numbers per date, and their summary."""
     start, end = _dates(start_date, end_date, 90)
     wanted = Wanted(caller.tenant_id, start, end, [campaign_space_id])
-    campaign, (points,), (total,) = await postgres.ask(
-        caller.tenant_id,
-        campaigns([campaign_space_id]),
-        groups(wanted, "date", MOST_GROUPS),
-        summary(wanted),
-    )
-    if not campaign:
+    ((found,),) = await postgres.ask(caller.tenant_id, one_campaign(wanted))
+    if not found["is_known"]:
         raise Problem(404, f"There is no campaign space {campaign_space_id}.")
     return _answer(
-        points["groups"],
+        found["points"],
         campaign_space_id=campaign_space_id,
         start_date=start,
         end_date=end,
-        summary=_summary(total).model_dump(),
+        summary=_summary(found).model_dump(),
     )
 
 

@@ -54,16 +54,24 @@ WITH sums AS (
 SELECT coalesce(md5(string_agg(written, ',' ORDER BY written)), '') AS state FROM sums
 """
 
-_SUMMARY = """
+_CAMPAIGN = """
 WITH sums AS (
-    SELECT count(DISTINCT metric_date) AS days_tracked, {sums}
+    SELECT metric_date AS date, {sums}
     FROM campaign_metrics
     WHERE {conditions}
+    GROUP BY 1
+), points AS (
+    SELECT s.*, {ratios} FROM sums s
+), summary AS (
+    SELECT count(*) AS days_tracked, {sums} FROM sums
 )
-SELECT s.*, {ratios} FROM sums s
+SELECT EXISTS (SELECT FROM engarde_api.campaign_spaces WHERE id = ANY(%(campaign_space_ids)s)) AS is_known,
+       (SELECT coalesce(json_agg(points ORDER BY date), '[]')::text FROM points) AS points,
+       s.*, {ratios}
+FROM summary s
 """
 
-# The views show the tenant's own only.
+# These views show the tenant's own only.
 _CAMPAIGNS = sql.SQL("SELECT id FROM engarde_api.campaign_spaces WHERE id = ANY(%(ids)s)")
 _ON_PLATFORM = sql.SQL("SELECT id FROM engarde_api.campaign_spaces WHERE platform = %(platform)s LIMIT 1")
 _TENANT = sql.SQL("SELECT id FROM engarde_api.tenants")
@@ -111,9 +119,13 @@ def state(wanted: Wanted) -> Statement:
     return _state(wanted.platform is not None), vars(wanted)
 
 
-def summary(wanted: Wanted) -> Statement:
-    """Return the query for the sums and ratios over all of `wanted`, and its number of dates: one row."""
-    return _summary(_narrowing(wanted)), vars(wanted)
+def one_campaign(wanted: Wanted) -> Statement:
+    """Return the query for the numbers of a campaign space, the only one of `wanted`: one row.
+
+    `is_known` says whether the tenant has it; `points` is a JSON array of its dates, each with the measures' sums
+    and the ratios; the sums and ratios over all dates and their number, `days_tracked`, stand beside it.
+    """
+    return _one_campaign(_narrowing(wanted)), vars(wanted)
 
 
 def campaigns(ids: Sequence[UUID]) -> Statement:
@@ -174,8 +186,8 @@ def _state(on_platform: bool) -> bytes:
 
 
 @cache
-def _summary(narrowing: tuple[str, ...]) -> bytes:
-    composed = sql.SQL(_SUMMARY).format(sums=_sums(), ratios=_ratios(), conditions=_conditions(narrowing))
+def _one_campaign(narrowing: tuple[str, ...]) -> bytes:
+    composed = sql.SQL(_CAMPAIGN).format(sums=_sums(), ratios=_ratios(), conditions=_conditions(narrowing))
     return composed.as_bytes()
 
 
