@@ -122,7 +122,8 @@ def list_jobs(
 
     With `tenant_id` those that sync this tenant: its slices, and the syncs of every tenant.
     """
-    first_runs = (record for record in _newest_first(instance, tenant_id, before) if not _is_retry(record))
+    runs = _newest_first(instance, limit, tenant_id, before)
+    first_runs = (record for record in runs if not _is_retry(record))
     return _jobs(instance, list(islice(first_runs, limit)))
 
 
@@ -138,7 +139,7 @@ def get_job(instance: DagsterInstance, run_id: str) -> SyncJob | None:
 
 def last_completed(instance: DagsterInstance, tenant_id: str | None = None) -> SyncJob | None:
     """Return the job that was started last of those that succeeded."""
-    runs = _newest_first(instance, tenant_id, None, [DagsterRunStatus.SUCCESS])
+    runs = _newest_first(instance, 1, tenant_id, None, [DagsterRunStatus.SUCCESS])
     return next(iter(_jobs(instance, list(islice(runs, 1)))), None)
 
 
@@ -187,12 +188,14 @@ def _sources(tenant_id: str | None) -> Iterator[tuple[str | None, dict[str, str 
 
 def _newest_first(
     instance: DagsterInstance,
+    expected: int,
     tenant_id: str | None,
     before: str | None,
     statuses: Sequence[DagsterRunStatus] = (),
 ) -> Iterator[RunRecord]:
+    """Yield the runs that are syncs; `expected` is how many of them are probably wanted."""
     pages = [
-        _paged(instance, RunsFilter(job_name=job, tags=tags, statuses=statuses), before)
+        _paged(instance, RunsFilter(job_name=job, tags=tags, statuses=statuses), expected, before)
         for job, tags in _sources(tenant_id)
     ]
     for record in heapq.merge(*pages, key=lambda record: -record.storage_id):
@@ -200,10 +203,12 @@ def _newest_first(
             yield record
 
 
-def _paged(instance: DagsterInstance, only: RunsFilter, cursor: str | None) -> Iterator[RunRecord]:
-    while records := instance.get_run_records(only, limit=_PAGE, cursor=cursor):
+def _paged(instance: DagsterInstance, only: RunsFilter, expected: int, cursor: str | None) -> Iterator[RunRecord]:
+    limit = expected
+    while records := instance.get_run_records(only, limit=limit, cursor=cursor):
         yield from records
         cursor = records[-1].dagster_run.run_id
+        limit = _PAGE  # there are others among them
 
 
 def _is_sync(run: DagsterRun) -> bool:
