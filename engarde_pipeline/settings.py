@@ -193,7 +193,7 @@ class ApiSettings(Settings):
         default="", description="Web origins that may call the API, with commas between; * for all."
     )
     api_rate_limit: Annotated[str, AfterValidator(_rate_limit)] = Field(
-        default="1200/minute", description="How many requests a tenant may make, such as 1200/minute."
+        default="30000/minute", description="How many requests a tenant may make, such as 1200/minute."
     )
 
     @property

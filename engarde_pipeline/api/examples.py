@@ -111,6 +111,6 @@ PROBLEMS: dict[int, dict[str, Any]] = {
         f"start_date: {_NO_DATE}",
         errors=[{"field": "start_date", "message": _NO_DATE}],
     ),
-    429: _problem(429, "Too many requests", "More than 1200 per 1 minute; wait a moment."),
+    429: _problem(429, "Too many requests", "More than 30000 per 1 minute; wait a moment."),
     503: _problem(503, "Temporarily unavailable", "Postgres does not answer in time; try again in a moment."),
 }

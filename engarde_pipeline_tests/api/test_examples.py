@@ -97,7 +97,7 @@ def test_that_of_a_tenant_that_asks_too_much(
         refused = answered(strict.get("/metrics", shop.tenant), 429)
     said = shown(document, "get", "/metrics", 429)
     assert isinstance(said, dict)
-    assert refused == {**said, "detail": said["detail"].replace("1200", "1")}
+    assert refused == {**said, "detail": said["detail"].replace("30000", "1")}
 
 
 def test_that_of_a_postgres_that_does_not_answer(api: Service, shop: Shop, document: dict[str, Any]) -> None:
