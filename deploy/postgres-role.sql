@@ -15,8 +15,9 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO engarde_pipeline', current_schema());
 END
 $$;
-GRANT SELECT ON tenants, campaign_assets, platform_days, engarde_alembic_version TO engarde_pipeline;
+GRANT SELECT ON tenants, campaign_assets, engarde_alembic_version TO engarde_pipeline;
 GRANT SELECT, UPDATE ON campaign_spaces TO engarde_pipeline;
 GRANT SELECT, INSERT, UPDATE ON rejected_metric_rows, bigquery_usage, synced_dates TO engarde_pipeline;
+GRANT SELECT, INSERT, DELETE ON platform_days TO engarde_pipeline;
 GRANT SELECT, INSERT, UPDATE, DELETE
     ON campaign_metrics, campaign_asset_metrics, campaign_space_months, changed_dates TO engarde_pipeline;

@@ -23,6 +23,7 @@ API_ROLE = "engarde_api"
 """The database role of the REST API, restricted to one tenant at a time (migration 0003)."""
 
 SHORTEST_SECRET = 32
+FEWEST_CHARACTERS = 8
 """Bytes of a secret for HS256: as many as the hash has (RFC 7518, 3.2)."""
 
 
@@ -68,12 +69,12 @@ def _postgres_url(value: SecretStr) -> SecretStr:
     return value
 
 
-def _long_enough(value: SecretStr) -> SecretStr:
-    if len(value.get_secret_value().encode()) < SHORTEST_SECRET:
-        raise ValueError(
-            f"is too short: {SHORTEST_SECRET} bytes at least, or it can be guessed; `openssl rand -base64 48`"
-            " makes a good one"
-        )
+def _hard_to_guess(value: SecretStr) -> SecretStr:
+    secret, cure = value.get_secret_value().encode(), "`openssl rand -base64 48` makes a good one"
+    if len(secret) < SHORTEST_SECRET:
+        raise ValueError(f"is too short: {SHORTEST_SECRET} bytes at least, or it can be guessed; {cure}")
+    if len(set(secret)) < FEWEST_CHARACTERS:
+        raise ValueError(f"repeats a few characters, and so can be guessed; {cure}")
     return value
 
 
@@ -186,7 +187,7 @@ class ApiSettings(Settings):
         description="The API's own login to the database, of the role engarde_api:"
         " postgresql://engarde_api:password@host:5432/database; absent: DATABASE_URL's, taking that role.",
     )
-    jwt_secret_key: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
+    jwt_secret_key: Annotated[SecretStr, AfterValidator(_hard_to_guess)] = Field(
         description="The secret with which tokens are signed (HS256), at least 32 bytes."
     )
     api_cors_origins: str = Field(

@@ -9,7 +9,7 @@ import heapq
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -69,6 +69,12 @@ _RUNNING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 _ASSETS = frozenset(AssetKey(table.target) for table in (CAMPAIGN_METRICS, ASSET_METRICS))
 _TRIGGERS = {SCHEDULE_NAME_TAG: "schedule", SENSOR_NAME_TAG: "sensor", BACKFILL_ID_TAG: "backfill"}
 _PAGE = 50
+_FAR_BACK = 1000
+_RETRIED_WITHIN = timedelta(hours=1)
+"""A failed run that Dagster's daemon did not retry by then, it will not: the daemon is down."""
+_TAGGED_WITHIN = timedelta(minutes=1)
+"""Dagster says whether it retries a run a moment after it says that the run failed."""
+
 _SENTENCE = re.compile(r".*?[.!?](?=\s|$)")
 
 
@@ -137,17 +143,33 @@ def get_job(instance: DagsterInstance, run_id: str) -> SyncJob | None:
     return next(iter(_jobs(instance, records)), None)
 
 
-def last_completed(instance: DagsterInstance, tenant_id: str | None = None) -> SyncJob | None:
-    """Return the job that was started last of those that succeeded."""
-    runs = _newest_first(instance, 1, tenant_id, None, [DagsterRunStatus.SUCCESS])
-    return next(iter(_jobs(instance, list(islice(runs, 1)))), None)
+def last_completed(
+    instance: DagsterInstance, tenant_id: str | None = None, of_all_campaigns: bool = False
+) -> SyncJob | None:
+    """Return the job that was started last of those that succeeded.
+
+    With `of_all_campaigns` one that left none of the tenant's out; None where that lies many jobs back.
+    """
+    runs = islice(_newest_first(instance, 1, tenant_id, None, [DagsterRunStatus.SUCCESS]), _FAR_BACK)
+    wanted = (record for record in runs if not of_all_campaigns or _is_of_all_campaigns(record.dagster_run))
+    return next(iter(_jobs(instance, list(islice(wanted, 1)))), None)
 
 
 def in_progress(instance: DagsterInstance, tenant_id: str | None = None) -> list[SyncJob]:
-    """Return the jobs that are queued or running, newest first."""
-    records = instance.get_run_records(RunsFilter(statuses=list(IN_PROGRESS)))
+    """Return the jobs that are queued, running or about to be retried, newest first."""
+    to_be_retried = RunsFilter(
+        statuses=[DagsterRunStatus.FAILURE],
+        tags={WILL_RETRY_TAG: "true"},
+        updated_after=datetime.now(UTC) - _RETRIED_WITHIN,
+    )
+    records = [
+        *instance.get_run_records(RunsFilter(statuses=list(IN_PROGRESS))),
+        *instance.get_run_records(to_be_retried),
+    ]
     jobs = _jobs(instance, [record for record in records if _is_sync(record.dagster_run)])
-    return [job for job in jobs if tenant_id is None or job.tenant_id in (None, tenant_id)]
+    # A job is found by each of its attempts.
+    going_on = {job.id: job for job in jobs if not job.has_ended}
+    return [job for job in going_on.values() if tenant_id is None or job.tenant_id in (None, tenant_id)]
 
 
 def count_jobs(instance: DagsterInstance, tenant_id: str | None = None) -> int:
@@ -215,6 +237,13 @@ def _is_sync(run: DagsterRun) -> bool:
     return run.job_name in (*WHOLE_DATES_JOBS, SLICE_JOB) and bool(_assets(run))
 
 
+def _is_of_all_campaigns(run: DagsterRun) -> bool:
+    config = _slice_config(run)
+    return AssetKey(CAMPAIGN_METRICS.target) in _assets(run) and not (
+        config.get("platforms") or config.get("campaigns")
+    )
+
+
 def _assets(run: DagsterRun) -> Collection[AssetKey]:
     """Return which of the two metric tables a run syncs."""
     if run.asset_selection or run.job_name == "__ASSET_JOB":
@@ -257,7 +286,7 @@ def _attempts(instance: DagsterInstance, records: Sequence[RunRecord]) -> dict[s
 
 def _job(instance: DagsterInstance, attempts: Sequence[RunRecord]) -> SyncJob:
     first, last = attempts[0].dagster_run, attempts[-1].dagster_run
-    status = _status(last)
+    status = _status(instance, attempts[-1])
     start_date, end_date = _dates(first)
     started = _moment(attempts[0].start_time)
     completed = _moment(attempts[-1].end_time) if status in ("completed", "failed") else None
@@ -281,22 +310,27 @@ def _job(instance: DagsterInstance, attempts: Sequence[RunRecord]) -> SyncJob:
         retry_count=len(attempts) - 1,
         max_retries=int(first.tags.get(MAX_RETRIES_TAG, MAX_RETRIES)),
         triggered_by=_triggered_by(first),
-        triggered_by_user_id=first.tags.get(USER),
+        triggered_by_user_id=None if first.parent_run_id else first.tags.get(USER),
         metadata=_metadata(attempts),
         created_at=attempts[0].create_timestamp.replace(tzinfo=UTC),
         tenant_id=_tenant_id(first),
     )
 
 
-def _status(last: DagsterRun) -> str:
+def _status(instance: DagsterInstance, record: RunRecord) -> str:
+    last = record.dagster_run
     if last.status is DagsterRunStatus.SUCCESS:
         return "completed"
     if last.status in _RUNNING:
         return "running"
     if last.status in IN_PROGRESS:
         return "retrying" if RETRY_NUMBER_TAG in last.tags else "pending"
-    will_be_retried = last.tags.get(WILL_RETRY_TAG) == "true" and AUTO_RETRY_RUN_ID_TAG not in last.tags
-    return "retrying" if will_be_retried and last.status is DagsterRunStatus.FAILURE else "failed"
+    if last.status is not DagsterRunStatus.FAILURE or AUTO_RETRY_RUN_ID_TAG in last.tags:
+        return "failed"
+    if WILL_RETRY_TAG in last.tags:
+        return "retrying" if last.tags[WILL_RETRY_TAG] == "true" else "failed"
+    has_just_ended = record.end_time and datetime.now(UTC) - _utc(record.end_time) < _TAGGED_WITHIN
+    return "retrying" if has_just_ended and instance.run_retries_enabled else "failed"
 
 
 def _job_type(run: DagsterRun) -> str:
@@ -311,6 +345,8 @@ def _job_type(run: DagsterRun) -> str:
 
 
 def _triggered_by(run: DagsterRun) -> str:
+    if run.parent_run_id:
+        return "manual"  # a person's re-execution, which keeps the tags of the run before
     for tag, trigger in (
         (SCHEDULE_NAME_TAG, "schedule"),
         (SENSOR_NAME_TAG, "sensor"),
@@ -401,4 +437,8 @@ def _metadata(attempts: Iterable[RunRecord]) -> dict[str, Any]:
 
 
 def _moment(timestamp: float | None) -> datetime | None:
-    return datetime.fromtimestamp(timestamp, UTC) if timestamp else None
+    return _utc(timestamp) if timestamp else None
+
+
+def _utc(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(timestamp, UTC)

@@ -1,11 +1,12 @@
 """The job log: any run as a sync job, however it was started and however it ended."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from uuid import uuid4
 
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus
+from dagster import DagsterEvent, DagsterInstance, DagsterRunStatus
+from dagster._core.events import JobFailureData
 from dagster._core.storage.dagster_run import DagsterRun
 
 from engarde_pipeline.api.launch import job_origin
@@ -205,6 +206,31 @@ def test_a_killed_sync_says_so_and_is_retried(instance: DagsterInstance) -> None
     assert (job.status, job.error_message) == ("retrying", "The process was killed.")
 
 
+def test_a_sync_about_to_be_retried_is_in_progress(instance: DagsterInstance) -> None:
+    first = _recorded(instance, DagsterRunStatus.FAILURE)
+    assert [found.id for found in in_progress(instance)] == [first.run_id]
+
+    second = _recorded(instance, retry_of=first)
+    assert [found.id for found in in_progress(instance)] == [first.run_id]
+
+    instance.report_run_canceled(second)
+    assert in_progress(instance) == []
+
+
+def test_a_failed_sync_of_which_dagster_has_not_yet_said_whether_it_is_retried_has_not_ended(
+    instance: DagsterInstance,
+) -> None:
+    run = _recorded(instance)
+    # What Dagster writes first; the tag follows.
+    instance.run_storage.handle_run_event(
+        run.run_id,
+        DagsterEvent("PIPELINE_FAILURE", run.job_name, event_specific_data=JobFailureData(None)),
+        datetime.now(UTC),
+    )
+
+    assert (_job(instance, run.run_id).status, _job(instance, run.run_id).has_ended) == ("retrying", False)
+
+
 def test_a_sync_that_was_killed_at_its_last_attempt_failed(instance: DagsterInstance) -> None:
     run = _recorded(instance, DagsterRunStatus.FAILURE)
     for number in (1, 2, 3):
@@ -232,17 +258,21 @@ def test_retries_are_attempts_of_one_job(instance: DagsterInstance) -> None:
 
 
 def test_a_persons_re_execution_is_a_job_of_its_own(instance: DagsterInstance) -> None:
-    first = _recorded(instance, DagsterRunStatus.FAILURE)
+    asked = {"engarde/triggered_by": "api", "engarde/user": "u1"}
+    first = _recorded(instance, DagsterRunStatus.FAILURE, tags=asked)
     again = instance.create_run_for_job(
         job_def=defs.resolve_job_def("performance_sync"),
-        tags=RANGE,
+        tags={**RANGE, **asked},
         root_run_id=first.run_id,
         parent_run_id=first.run_id,
         status=DagsterRunStatus.QUEUED,
         remote_job_origin=job_origin("performance_sync"),
     )
 
-    assert [job.id for job in list_jobs(instance, 10)] == [again.run_id, first.run_id]
+    newest, oldest = list_jobs(instance, 10)
+    assert [newest.id, oldest.id] == [again.run_id, first.run_id]
+    assert (newest.triggered_by, newest.triggered_by_user_id) == ("manual", None)
+    assert (oldest.triggered_by, oldest.triggered_by_user_id) == ("api", "u1")
     assert count_jobs(instance) == 2
 
 

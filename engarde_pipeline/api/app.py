@@ -1,6 +1,5 @@
 """The service as a whole."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,7 +10,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from engarde_pipeline.api import health, metrics, sync
 from engarde_pipeline.api.dagster_calls import Dagster
 from engarde_pipeline.api.database import Database, check_isolation
-from engarde_pipeline.api.launch import Launcher
+from engarde_pipeline.api.launches import Launches
 from engarde_pipeline.api.problems import handle_problems
 from engarde_pipeline.api.progress import Feeds
 from engarde_pipeline.api.rate_limit import RateLimit
@@ -51,8 +50,7 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
     app.state.database = database
     app.state.answers = Remembered(database)
     app.state.dagster = dagster
-    app.state.launcher = Launcher()
-    app.state.launching = asyncio.Lock()
+    app.state.launches = Launches(database, dagster)
     app.state.feeds = Feeds(dagster)
     if settings.api_cors_origins:
         app.add_middleware(

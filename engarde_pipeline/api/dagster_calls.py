@@ -14,6 +14,8 @@ _THREADS = 8
 _SECONDS = 5
 """No request waits longer for Dagster, all in all."""
 
+_FAULTS = (SQLAlchemyError, OSError)
+
 _T = TypeVar("_T")
 
 
@@ -39,5 +41,16 @@ class Dagster:
                 return await to_thread.run_sync(
                     function, self._instance, limiter=self._threads, abandon_on_cancel=True
                 )
-        except (TimeoutError, SQLAlchemyError, OSError):
+        except (TimeoutError, *_FAULTS):
+            raise unavailable("Dagster") from None
+
+    async def finish(self, function: Callable[[DagsterInstance], _T]) -> _T:
+        """Return what `function` makes of the instance, however long that takes.
+
+        Raises:
+            Problem: 503, Dagster's storage failed. Problems of `function` pass through.
+        """
+        try:
+            return await to_thread.run_sync(function, self._instance, limiter=self._threads)
+        except _FAULTS:
             raise unavailable("Dagster") from None

@@ -27,14 +27,28 @@ _SECONDS = 5
 
 _SEE_ONE_TENANT = "SELECT set_config('engarde.tenant_id', %s, true)"
 
-# Whoever is a superuser, bypasses row security or owns the tables is not restricted by policies.
+# A policy binds whoever has the rights of its role. Not so a superuser, an owner of the table, or one that
+# bypasses row security: none of the roles that the login has, or could take, may be such a one, or read these
+# tables on rights of its own.
 _RESTRICTED = """
-SELECT pg_has_role(current_user, 'engarde_api', 'MEMBER')
-   AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolbypassrls))
-   AND NOT EXISTS (
-       SELECT FROM pg_class
-       WHERE oid IN ('campaign_metrics'::regclass, 'campaign_asset_metrics'::regclass, 'platform_days'::regclass)
-         AND (pg_has_role(current_user, relowner, 'MEMBER') OR NOT relrowsecurity))
+WITH tables AS (
+    SELECT oid, relowner, relrowsecurity FROM pg_class
+    WHERE oid IN ('campaign_metrics'::regclass, 'campaign_asset_metrics'::regclass, 'platform_days'::regclass)
+), open_tables AS (
+    SELECT oid FROM tables
+    WHERE NOT relrowsecurity
+       OR NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = tables.oid AND polname = 'one_tenant')
+), free_roles AS (
+    SELECT r.oid FROM pg_roles r
+    WHERE pg_has_role(current_user, r.oid, 'MEMBER')
+      AND (r.rolsuper OR r.rolbypassrls
+           OR EXISTS (SELECT FROM tables WHERE pg_has_role(r.oid, relowner, 'MEMBER'))
+           OR NOT pg_has_role(r.oid, 'engarde_api', 'USAGE')
+              AND EXISTS (SELECT FROM tables WHERE has_table_privilege(r.oid, tables.oid, 'SELECT')))
+)
+SELECT pg_has_role(current_user, 'engarde_api', 'USAGE')
+   AND NOT EXISTS (SELECT FROM open_tables)
+   AND NOT EXISTS (SELECT FROM free_roles)
 FROM pg_roles WHERE rolname = 'engarde_api'
 """
 
@@ -58,8 +72,9 @@ def check_isolation(api_database_url: str) -> None:
         if API_ROLE not in str(error):
             raise
         raise NotIsolated(
-            f"{error} `engarde db upgrade` creates the role; GRANT {API_ROLE} TO the login of DATABASE_URL lets it"
-            " take the role. Or give the API a login of its own, API_DATABASE_URL."
+            f"{error} `engarde db upgrade` creates the role. Give the API a login of its own, API_DATABASE_URL;"
+            f" or, from PostgreSQL 16 on, GRANT {API_ROLE} TO the login of DATABASE_URL WITH INHERIT FALSE, so that"
+            " it may take the role and is not restricted by it elsewhere."
         ) from None
     with opened as connection:
         try:
@@ -104,15 +119,25 @@ class Database:
         await self._pool.close()
 
     @asynccontextmanager
-    async def transaction(self, tenant_id: UUID) -> AsyncIterator[psycopg.AsyncConnection]:
-        """Yield a connection that sees one tenant, until the end of its transaction.
+    async def lock(self, name: str) -> AsyncIterator[None]:
+        """Hold the lock of that name, beside every other process, until the end of the block.
 
         Raises:
-            Problem: 503, Postgres does not answer in time.
+            Problem: 503, Postgres does not answer in time, or another process holds the lock for long.
         """
-        async with self._connection() as connection, connection.transaction():
-            await connection.execute(_SEE_ONE_TENANT, [str(tenant_id)])
-            yield connection
+        try:
+            async with (
+                asyncio.timeout(_SECONDS) as wait,
+                self._pool.connection() as connection,
+                connection.transaction(),
+            ):
+                await connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [name])
+                wait.reschedule(None)
+                yield
+        except psycopg.errors.QueryCanceled:
+            raise unavailable("Another process of the API") from None
+        except (TimeoutError, psycopg.OperationalError):
+            raise unavailable("Postgres") from None
 
     async def ask(self, tenant_id: UUID, *statements: Statement) -> list[list[Row]]:
         """Return the rows of each statement, asked in one round trip, which is one transaction.

@@ -75,7 +75,7 @@ class Asked:
 
 
 class Launcher:
-    """Starts syncs on an instance. Callers see to it that only one at a time calls `start`."""
+    """Starts syncs on an instance. `launches` sees to it that only one at a time calls `start`."""
 
     def __init__(self) -> None:
         from engarde_pipeline.definitions import defs
@@ -103,7 +103,12 @@ class Launcher:
             remote_job_origin=origin,
             job_code_origin=_code_origin(job.name),
         )
-        instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None))  # type: ignore[arg-type]
+        try:
+            instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None))  # type: ignore[arg-type]
+        except Exception:
+            # Nothing would ever start or end it, while it kept others from its dates.
+            instance.delete_run(run.run_id)
+            raise
         return _job(instance, run.run_id)
 
     def _run(
@@ -146,12 +151,13 @@ def _code_origin(job_name: str) -> JobPythonOrigin:
 def _started_before(instance: DagsterInstance, asked: Asked) -> SyncJob | None:
     if asked.idempotency_key is None:
         return None
-    runs = instance.get_runs(RunsFilter(tags={_IDEMPOTENCY_KEY: _key(asked)}), limit=1)
+    runs = instance.get_runs(RunsFilter(tags={_IDEMPOTENCY_KEY: _key(asked)}))
     if not runs:
         return None
-    if runs[0].tags[_REQUEST] != asked.digest:
+    first = runs[-1]  # its retries bear the key, too
+    if first.tags[_REQUEST] != asked.digest:
         raise invalid("Idempotency-Key", "was used for another request; use a new key")
-    return _job(instance, runs[0].run_id)
+    return _job(instance, first.run_id)
 
 
 def _dates(instance: DagsterInstance, asked: Asked) -> tuple[date, date]:
@@ -161,7 +167,7 @@ def _dates(instance: DagsterInstance, asked: Asked) -> tuple[date, date]:
         # The date of the last sync was not over yet, so it is synced again.
         oldest = end - timedelta(days=PROVISIONAL_DAYS - 1)
         tenant_id = str(asked.tenant_id) if asked.tenant_id else None
-        last = last_completed(instance, tenant_id)
+        last = last_completed(instance, tenant_id, of_all_campaigns=True)
         start = min(end, max(oldest, last.end_date)) if last and last.end_date else oldest
     try:
         dates_between(start, end)

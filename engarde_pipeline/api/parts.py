@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 
 from engarde_pipeline.api.dagster_calls import Dagster
 from engarde_pipeline.api.database import Database
-from engarde_pipeline.api.launch import Launcher
+from engarde_pipeline.api.launches import Launches
 from engarde_pipeline.api.progress import Feeds
 from engarde_pipeline.api.remembered import Remembered
 
@@ -24,8 +24,8 @@ async def _dagster(request: Request) -> Dagster:
     return cast("Dagster", request.app.state.dagster)
 
 
-async def _launcher(request: Request) -> Launcher:
-    return cast("Launcher", request.app.state.launcher)
+async def _launches(request: Request) -> Launches:
+    return cast("Launches", request.app.state.launches)
 
 
 async def _feeds(request: Request) -> Feeds:
@@ -35,5 +35,5 @@ async def _feeds(request: Request) -> Feeds:
 Postgres = Annotated[Database, Depends(_postgres)]
 Answers = Annotated[Remembered, Depends(_answers)]
 JobLog = Annotated[Dagster, Depends(_dagster)]
-Starter = Annotated[Launcher, Depends(_launcher)]
+Starter = Annotated[Launches, Depends(_launches)]
 Progress = Annotated[Feeds, Depends(_feeds)]

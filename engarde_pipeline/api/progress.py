@@ -51,6 +51,7 @@ class Feed:
     def __init__(self) -> None:
         self.landed: list[Landed] = []
         self.end: SyncJob | None = None
+        self.is_over = False
         self.listeners = 0
         self._more = asyncio.Condition()
 
@@ -61,6 +62,13 @@ class Feed:
         async with self._more:
             self.landed += landed
             self.end = end
+            self.is_over = end is not None
+            self._more.notify_all()
+
+    async def close(self) -> None:
+        """Send everyone who listens away: there is no such job any more."""
+        async with self._more:
+            self.is_over = True
             self._more.notify_all()
 
     async def after(self, last_id: str | None) -> AsyncIterator[Landed | SyncJob]:
@@ -75,9 +83,10 @@ class Feed:
                     yield event
             if self.end:
                 yield self.end
+            if self.is_over:
                 return
             async with self._more:
-                await self._more.wait_for(lambda: seen < len(self.landed) or self.end is not None)  # noqa: B023
+                await self._more.wait_for(lambda: seen < len(self.landed) or self.is_over)  # noqa: B023
 
 
 class Feeds:
@@ -108,11 +117,14 @@ class Feeds:
 
     async def _keep_up(self, job_id: str, feed: Feed) -> None:
         cursors: Cursors = {}
-        while feed.end is None:
+        while not feed.is_over:
             try:
                 look = partial(_look, job_id=job_id, cursors=cursors)
                 job, landed, cursors = await self._dagster.call(look)
             except Exception as error:  # nobody who listens is sent away because Dagster does not answer
+                if isinstance(error, Problem) and error.status == 404:
+                    await feed.close()
+                    return
                 if not isinstance(error, Problem):
                     logger.exception("The progress of job %s could not be looked up; trying again", job_id)
                 await asyncio.sleep(_PATIENCE_SECONDS)

@@ -1,6 +1,8 @@
 """Answers of before, given again for as long as what they were made of stands unchanged in Postgres."""
 
 from dataclasses import dataclass
+from hashlib import sha256
+from uuid import UUID
 
 from cachetools import TTLCache
 
@@ -9,9 +11,10 @@ from engarde_pipeline.postgres.metrics_queries import Statement, Wanted, state
 
 _BYTES = 64 * 2**20
 _SECONDS = 600
-"""What nobody has asked for again by then is forgotten."""
+"""No answer is given for longer, changed or not."""
 
-_Key = tuple[str, ...]
+_OVERHEAD_BYTES = 1000
+"""What an answer takes besides its text."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class _Answer:
 
     @property
     def size(self) -> int:
-        return len(self.row["groups"])
+        return len(self.row["groups"]) + _OVERHEAD_BYTES
 
 
 class Remembered:
@@ -32,7 +35,9 @@ class Remembered:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._answers: TTLCache[_Key, _Answer] = TTLCache(_BYTES, _SECONDS, getsizeof=lambda answer: answer.size)
+        self._answers: TTLCache[tuple[UUID, bytes], _Answer] = TTLCache(
+            _BYTES, _SECONDS, getsizeof=lambda answer: answer.size
+        )
 
     async def groups(self, wanted: Wanted, statement: Statement) -> Row:
         """Return the row of a statement of `metrics_queries.groups` about `wanted`, as Postgres has it now.
@@ -40,8 +45,7 @@ class Remembered:
         Raises:
             Problem: 503, Postgres does not answer in time.
         """
-        text, values = statement
-        key = (str(wanted.tenant_id), str(text), *map(str, values.values()))
+        key = wanted.tenant_id, sha256(repr(statement).encode()).digest()
         answer = self._answers.get(key)
         if answer:
             ((found,),) = await self._database.ask(wanted.tenant_id, state(wanted))

@@ -1,12 +1,10 @@
 """POST /sync, GET /sync-status, /sync-jobs/{job_id} and its events."""
 
-import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable
 from typing import Annotated
 
 from dagster import DagsterInstance
-from fastapi import APIRouter, Body, Depends, Header, Query, Request
+from fastapi import APIRouter, Body, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from engarde_pipeline.api.bodies import (
@@ -19,25 +17,20 @@ from engarde_pipeline.api.bodies import (
 from engarde_pipeline.api.database import Database
 from engarde_pipeline.api.launch import Asked
 from engarde_pipeline.api.parts import JobLog, Postgres, Progress, Starter
-from engarde_pipeline.api.problems import Problem, invalid, responses, unavailable
+from engarde_pipeline.api.problems import Problem, invalid, responses
 from engarde_pipeline.api.progress import Landed
 from engarde_pipeline.api.tokens import SYNC_ALL, Authenticated, Caller
 from engarde_pipeline.postgres.metrics_queries import a_campaign_on, campaigns, the_tenant
 from engarde_pipeline.sync_jobs import SyncJob, count_jobs, get_job, in_progress, last_completed, list_jobs
-
-_LAUNCH_SECONDS = 8
-"""No request waits longer for its turn to start a sync."""
 
 router = APIRouter(tags=["sync"], responses=responses(401, 403, 422, 429, 503))
 
 
 @router.post("/sync", status_code=202, responses=responses(404, 409))
 async def start_sync(
-    request: Request,
     caller: Authenticated,
     postgres: Postgres,
-    dagster: JobLog,
-    launcher: Starter,
+    launches: Starter,
     body: Annotated[SyncRequest | None, Body()] = None,
     idempotency_key: Annotated[
         str | None,
@@ -57,8 +50,7 @@ async def start_sync(
         user_id=caller.user_id,
         idempotency_key=idempotency_key,
     )
-    async with _alone(request.app.state.launching, postgres, caller):
-        job = await dagster.call(lambda instance: launcher.start(instance, asked))
+    job = await launches.start(asked)
     return SyncStarted(
         message=f"The sync of {job.start_date} to {job.end_date} is {job.status}.",
         sync_job=job_body(job, caller.may_sync_all),
@@ -161,22 +153,3 @@ async def _check(wanted: SyncRequest, caller: Caller, postgres: Database) -> Non
         raise Problem(404, f"There is no campaign space {', '.join(unknown)}.")
     if wanted.platform and not on_platform:
         raise invalid("platform", f"no campaign space is on {wanted.platform!r}")
-
-
-@asynccontextmanager
-async def _alone(lock: asyncio.Lock, postgres: Database, caller: Caller) -> AsyncIterator[None]:
-    """Hold the right to start a sync: two requests at the same moment must not both find that nothing runs.
-
-    The lock in Postgres is for other processes. Waiting for it within this one would take connections.
-    """
-    try:
-        async with asyncio.timeout(_LAUNCH_SECONDS):
-            await lock.acquire()
-    except TimeoutError:
-        raise unavailable("Dagster") from None
-    try:
-        async with postgres.transaction(caller.tenant_id) as connection:
-            await connection.execute("SELECT pg_advisory_xact_lock(hashtext('engarde sync launch'))")
-            yield
-    finally:
-        lock.release()

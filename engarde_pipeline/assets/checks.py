@@ -34,11 +34,8 @@ from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.bigquery.sums import sums_by_date as bigquery_sums
 from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.partitions import today
-from engarde_pipeline.postgres.quality import (
-    dates_with_other_sums,
-    rejected_and_processed,
-    rows_with_more_clicks_than_impressions,
-)
+from engarde_pipeline.postgres.platform_days import dates_with_other_sums
+from engarde_pipeline.postgres.quality import rejected_and_processed, rows_with_more_clicks_than_impressions
 from engarde_pipeline.postgres.sums import sums_by_date as postgres_sums
 from engarde_pipeline.postgres.totals import wrong_totals
 
@@ -55,8 +52,9 @@ DESCRIPTIONS = {
 }
 SUMS_EQUAL_ROWS = "platform_days_equal_rows"
 SUMS_EQUAL_ROWS_DESCRIPTION = (
-    "The sums per tenant, date and platform that the API reads are those of the rows. If not, somebody switched"
-    " the table's triggers off: `engarde db downgrade 0004`, then `engarde db upgrade`, adds all of them up again."
+    "The sums per tenant, date and platform that the API reads are those of the rows. If not, rows were changed"
+    " with the table's triggers switched off: `engarde db downgrade 0004`, `engarde db upgrade` and then"
+    " deploy/postgres-role.sql add all of them up again."
 )
 
 

@@ -19,7 +19,7 @@ _NEEDED = {
     "rejected_metric_rows": ("SELECT", "INSERT", "UPDATE"),
     "campaign_space_months": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "bigquery_usage": ("SELECT", "INSERT", "UPDATE"),
-    "platform_days": ("SELECT",),
+    "platform_days": ("SELECT", "INSERT", "DELETE"),
     "synced_dates": ("SELECT", "INSERT", "UPDATE"),
     "changed_dates": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }
@@ -45,6 +45,24 @@ def check_schema(database_url: str) -> str:
     return f"at revision {migrate.head()}, the newest"
 
 
+def check_sees_every_tenant(connection: psycopg.Connection) -> None:
+    """Check that the role is not restricted as the API's is; the schema must be current.
+
+    Raises:
+        DatabaseUnfit: it is, and would take the rows it does not see for missing.
+    """
+    row = connection.execute(
+        "SELECT current_user WHERE row_security_active('campaign_metrics')"
+        " AND pg_has_role(current_user, 'engarde_api', 'USAGE')"
+    ).fetchone()
+    if row:
+        role = sql.Identifier(row[0]).as_string()
+        raise DatabaseUnfit(
+            f"The role {role} has the rights of engarde_api, and so its restriction to one tenant. Run"
+            f" REVOKE engarde_api FROM {role}; and give the API a login of its own, API_DATABASE_URL."
+        )
+
+
 def check_permissions(database_url: str) -> str:
     """Check that the role may read and write what a sync does, and stage in temporary tables."""
     with connect(database_url) as connection:
@@ -57,6 +75,8 @@ def check_permissions(database_url: str) -> str:
                 lacking.append(f"GRANT {', '.join(missing)} ON {table} TO {role};")
         if not _may_stage(connection):
             lacking.append(f"GRANT TEMPORARY ON DATABASE {database} TO {role};")
+        if not lacking:
+            check_sees_every_tenant(connection)
     if lacking:
         raise DatabaseUnfit("The role lacks permissions. Run:\n  " + "\n  ".join(lacking))
     return "the role may do all that a sync does"

@@ -16,6 +16,7 @@ from psycopg import sql
 
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.metrics import CAMPAIGN_METRICS, METRIC_HOUR, MetricTable
+from engarde_pipeline.postgres.platform_days import compact
 from engarde_pipeline.postgres.records import Records, has_no_good_record, matches
 from engarde_pipeline.postgres.rejected import keep_rejected, resolve_rejected
 from engarde_pipeline.postgres.scope import EVERYTHING, Scope
@@ -174,6 +175,7 @@ def merge_date(
         resolve_rejected(connection, table, day, scope)
         if table is CAMPAIGN_METRICS and (inserted or updated or deleted):
             note_changed(connection, day)
+            compact(connection, day)
         if version is not None:
             note_synced(connection, table, day, version, run_id)
     return MergedDate(counts, counts.loaded + kept, spend, revenue)

@@ -33,6 +33,7 @@ WITH sums AS (
     FROM {table}
     WHERE {conditions}
     GROUP BY 1
+    HAVING {is_there}
 ), open AS (
     SELECT * FROM sums s WHERE {after}
 ), page AS (
@@ -44,7 +45,7 @@ SELECT coalesce(json_agg(page ORDER BY {key}), '[]')::text AS groups,
 FROM page
 """
 
-# Whatever changes a row of campaign_metrics writes its sums anew, in the same transaction, which xmin names.
+# Whatever changes a row of campaign_metrics adds a part to its sum, in the same transaction, which xmin names.
 _STATE = """
 WITH sums AS (
     SELECT concat_ws(' ', metric_date, platform, xmin) AS written
@@ -173,6 +174,8 @@ def _groups(by: GroupBy, narrowing: tuple[str, ...], is_continued: bool, of_rows
             sums=_sums(),
             ratios=_ratios(),
             conditions=_conditions(narrowing),
+            # What is taken away is a part, too: nothing may be left of a sum.
+            is_there=sql.SQL("true" if of_rows else "sum(row_count) > 0"),
             after=sql.SQL("s.{key} > %(after)s" if is_continued else "true").format(key=sql.Identifier(KEYS[by])),
         )
         .as_bytes()

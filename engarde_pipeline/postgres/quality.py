@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import date
-from typing import LiteralString
 
 import psycopg
 from psycopg import sql
 
-from engarde_pipeline.metrics import CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.metrics import MetricTable
 
 
 def rejected_and_processed(
@@ -45,37 +44,3 @@ def rows_with_more_clicks_than_impressions(
         [list(dates)],
     ).fetchall()
     return dict(rows)
-
-
-def dates_with_other_sums(connection: psycopg.Connection, dates: Sequence[date]) -> list[date]:
-    """Return those of `dates` on which `platform_days` is not what the rows of `campaign_metrics` add up to."""
-    rows = connection.execute(
-        sql.SQL("""
-            WITH parts AS (
-                SELECT tenant_id, metric_date, platform, 1 AS row_count, {measures}
-                FROM campaign_metrics
-                WHERE metric_date = ANY(%(dates)s)
-                UNION ALL
-                SELECT tenant_id, metric_date, platform, -row_count, {minus_measures}
-                FROM platform_days
-                WHERE metric_date = ANY(%(dates)s)
-            ), different AS (
-                SELECT metric_date FROM parts
-                GROUP BY tenant_id, metric_date, platform
-                HAVING sum(row_count) <> 0 OR {sums_differ}
-            )
-            SELECT DISTINCT metric_date FROM different ORDER BY metric_date
-        """).format(
-            measures=_each("{}", ", "),
-            minus_measures=_each("-{}", ", "),
-            sums_differ=_each("sum({}) <> 0", " OR "),
-        ),
-        {"dates": list(dates)},
-    ).fetchall()
-    return [day for (day,) in rows]
-
-
-def _each(template: LiteralString, separator: LiteralString) -> sql.Composed:
-    return sql.SQL(separator).join(
-        sql.SQL(template).format(sql.Identifier(name)) for name in CAMPAIGN_METRICS.measure_names
-    )

@@ -118,15 +118,18 @@ campaign_metrics = Table(
     Index("campaign_metrics_date_platform", "metric_date", "platform"),
 )
 
-# Kept by triggers on campaign_metrics (migration 0005), for whoever reads many rows to show a few sums of them.
+# Kept by triggers on campaign_metrics (migration 0005): parts of sums, and so without a key.
 platform_days = Table(
     "platform_days",
     metadata,
-    Column("tenant_id", Uuid, primary_key=True),
-    Column("metric_date", Date, primary_key=True),
-    Column("platform", Text, primary_key=True),
-    Column("row_count", BigInteger, nullable=False, comment="Rows of campaign_metrics; never 0."),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("metric_date", Date, nullable=False),
+    Column("platform", Text, nullable=False),
+    Column("row_count", BigInteger, nullable=False, comment="Rows of campaign_metrics added, less removed."),
     *(Column(measure.name, Numeric, nullable=False) for measure in CAMPAIGN_METRICS.measures),
+    Index("platform_days_tenant_date", "tenant_id", "metric_date"),
+    Index("platform_days_date", "metric_date"),
+    comment="Parts of sums, to be added up.",
 )
 
 # The totals' own: sums per campaign space and month, and the dates changed since they were made. Without a

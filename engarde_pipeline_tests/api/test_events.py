@@ -113,3 +113,13 @@ def test_listeners_share_one_poller_which_ends_with_the_last_of_them(api: Servic
         time.sleep(0.05)
     assert len(feeds) == 0
     assert api.get(f"/sync-jobs/{job_id}", shop.tenant).status_code == 200
+
+
+def test_the_stream_of_a_run_that_is_deleted_ends(api: Service, instance: DagsterInstance, shop: Shop) -> None:
+    job_id = api.sync(shop.tenant, {"start_date": str(DAY), "end_date": str(NEXT)}).json()["sync_job"]["id"]
+    deleting = threading.Timer(0.5, instance.delete_run, (job_id,))
+    deleting.start()
+
+    assert listen(api, job_id, shop.tenant) == []
+
+    deleting.join()

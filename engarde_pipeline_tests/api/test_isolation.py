@@ -115,6 +115,8 @@ def test_a_transactions_tenant_ends_with_it(configured: World, crowd: Crowd) -> 
         "ALTER TABLE campaign_metrics DISABLE ROW LEVEL SECURITY",
         "SET ROLE postgres",
         "CREATE TABLE public.mine (id int)",
+        "CREATE TEMPORARY TABLE mine (id int);"
+        " CREATE TRIGGER mine AFTER TRUNCATE ON mine EXECUTE FUNCTION public.keep_platform_days()",
     ],
 )
 def test_the_apis_role_may_do_nothing_else(configured: World, crowd: Crowd, statement: str) -> None:
@@ -137,6 +139,34 @@ def test_whoever_else_reads_the_tables_still_sees_every_row(configured: World, c
 def test_a_login_that_is_not_restricted_is_refused_at_start(configured: World) -> None:
     with pytest.raises(NotIsolated, match="engarde_api"):
         check_isolation(configured.database_url)
+
+
+# How a login could see more than one tenant, although it has the API's role.
+_ESCAPES = {
+    "rights of its own, and not those of the role": "GRANT engarde_api TO {login} WITH INHERIT FALSE;"
+    " GRANT SELECT ON campaign_metrics TO {login}",
+    "a role to take that reads the table": "GRANT engarde_api TO {login}; CREATE ROLE {other};"
+    " GRANT SELECT ON platform_days TO {other}; GRANT {other} TO {login}",
+    "a superuser to become": "GRANT engarde_api TO {login}; CREATE ROLE {other} SUPERUSER; GRANT {other} TO {login}",
+    "row security bypassed": "GRANT engarde_api TO {login}; ALTER ROLE {login} BYPASSRLS",
+    "no policy": "GRANT engarde_api TO {login}; DROP POLICY one_tenant ON platform_days",
+    "no row security": "GRANT engarde_api TO {login}; ALTER TABLE campaign_asset_metrics DISABLE ROW LEVEL SECURITY",
+}
+
+
+@pytest.mark.parametrize("escape", _ESCAPES.values(), ids=_ESCAPES)
+def test_a_login_that_could_see_more_is_refused_at_start(configured: World, escape: str) -> None:
+    login, other = f"login_{uuid4().hex}", f"other_{uuid4().hex}"
+    url = make_url(configured.database_url).set(username=login).render_as_string(hide_password=False)
+    with connect(configured.database_url) as connection:
+        connection.execute(f"CREATE ROLE {login} LOGIN; GRANT engarde_api TO {login}".encode())
+        check_isolation(url)
+        connection.execute(f"REVOKE engarde_api FROM {login}".encode())
+
+        connection.execute(escape.format(login=login, other=other).encode())
+
+        with pytest.raises(NotIsolated, match="not restricted to one tenant"):
+            check_isolation(url)
 
 
 def test_without_a_login_of_its_own_the_api_takes_its_role(

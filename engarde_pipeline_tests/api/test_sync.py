@@ -1,6 +1,7 @@
 """POST /sync and the job endpoints: a real run is queued, once, and only the tenant's own jobs are seen."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import Any
@@ -8,6 +9,8 @@ from uuid import uuid4
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._core.run_coordinator import QueuedRunCoordinator
+from sqlalchemy.exc import OperationalError
 
 from engarde_pipeline.partitions import today
 from engarde_pipeline_tests.api.service import Service
@@ -255,3 +258,51 @@ def test_without_a_daemon_nothing_is_queued_and_the_answer_says_so(
     assert answer.status_code == 503
     assert "daemon" in answer.json()["detail"]
     assert instance.get_runs(RunsFilter()) == []
+
+
+def test_a_start_that_took_too_long_is_found_by_the_same_request(
+    api: Service, instance: DagsterInstance, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heartbeats, slow = DagsterInstance.get_daemon_heartbeats, threading.Event()
+
+    def stalled(self: DagsterInstance) -> Any:
+        if not slow.is_set():
+            slow.set()
+            time.sleep(7)
+        return heartbeats(self)
+
+    monkeypatch.setattr(DagsterInstance, "get_daemon_heartbeats", stalled)
+
+    first = api.sync(shop.tenant, DATES, key="k")
+    again = api.sync(shop.tenant, DATES, key="k")
+
+    assert (first.status_code, "Dagster" in first.json()["detail"]) == (503, True)
+    assert again.status_code == 202
+    assert [run.run_id for run in instance.get_runs()] == [again.json()["sync_job"]["id"]]
+
+
+def test_a_run_that_cannot_be_queued_leaves_nothing_behind(
+    api: Service, instance: DagsterInstance, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: object) -> None:
+        raise OperationalError("UPDATE runs", {}, Exception("database is locked"))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(QueuedRunCoordinator, "submit_run", locked)
+        assert api.sync(shop.tenant, DATES).status_code == 503
+
+    assert instance.get_runs() == []
+    assert api.sync(shop.tenant, DATES).status_code == 202
+
+
+def test_without_dates_a_sync_of_some_campaigns_is_not_taken_for_the_last_one(
+    api: Service, instance: DagsterInstance, shop: Shop
+) -> None:
+    last = today() - timedelta(days=9)
+    shop.load(last)
+    run_range(instance, last, last)
+    slice_of_one = {"start": str(today()), "end": str(today()), "tenant": str(shop.tenant)}
+    run_slice(instance, {**slice_of_one, "campaigns": [str(shop.first)]})
+    run_slice(instance, {**slice_of_one, "platforms": ["meta"]})
+
+    assert api.sync(shop.tenant).json()["sync_job"]["start_date"] == str(last)

@@ -13,7 +13,7 @@ import pytest
 from engarde_pipeline.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres import migrate
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.quality import dates_with_other_sums
+from engarde_pipeline.postgres.platform_days import compact, dates_with_other_sums
 
 DAYS = [date(2026, 3, 1) + timedelta(days=n) for n in range(4)]
 MEASURES = ", ".join(CAMPAIGN_METRICS.measure_names)
@@ -60,9 +60,15 @@ def insert(connection: psycopg.Connection, day: date, count: int = 7, hour: int 
 def kept(connection: psycopg.Connection) -> list[tuple[Any, ...]]:
     """Return the sums as they are kept."""
     return connection.execute(
-        f"SELECT tenant_id, metric_date, platform, row_count, {MEASURES} FROM platform_days"
-        " ORDER BY 1, 2, 3".encode()
+        f"SELECT tenant_id, metric_date, platform, sum(row_count), {SUMS} FROM platform_days"
+        " GROUP BY 1, 2, 3 HAVING sum(row_count) <> 0 ORDER BY 1, 2, 3".encode()
     ).fetchall()
+
+
+def parts(connection: psycopg.Connection) -> int:
+    """Return how many rows the sums are in."""
+    (count,) = connection.execute("SELECT count(*) FROM platform_days").fetchone() or ()
+    return int(count)
 
 
 def added_up(connection: psycopg.Connection) -> list[tuple[Any, ...]]:
@@ -79,7 +85,9 @@ def test_after_any_statements_the_sums_are_those_of_the_rows(connection: psycopg
     seed(connection)
     for _ in range(25):
         day = chance.choice(DAYS)
-        if chance.random() < 0.6:
+        if chance.random() < 0.1:
+            compact(connection, day)
+        elif chance.random() < 0.6:
             count = chance.choice([0, 7, 10**6, 2**63 - 1])
             insert(connection, day, count, chance.choice([None, None, 0, 23]))
         else:
@@ -127,6 +135,40 @@ def test_transactions_that_change_the_same_sums_do_not_lose_each_others_part(
             done.result()
 
     assert kept(connection) == added_up(connection) == []
+
+
+def test_whoever_changes_rows_waits_for_nobody_who_changes_others(
+    connection: psycopg.Connection, database_url: str
+) -> None:
+    seed(connection, tenants=1, campaigns=6)
+    insert(connection, DAYS[0])
+    ids = [row[0] for row in connection.execute("SELECT id FROM campaign_spaces ORDER BY platform").fetchall()]
+
+    with several(database_url, 2) as (one, other), one.transaction(), other.transaction():
+        for own, campaigns in ((one, ids[:3]), (other, ids[:2:-1])):
+            own.execute("SET LOCAL lock_timeout = '1s'")
+            own.execute("DELETE FROM campaign_spaces WHERE id = %s", [campaigns[0]])
+        for own, campaigns in ((one, ids[:3]), (other, ids[:2:-1])):
+            own.execute("DELETE FROM campaign_spaces WHERE id = %s", [campaigns[1]])
+        connection.execute("SET lock_timeout = '1s'")
+        connection.execute("UPDATE campaign_metrics SET clicks = 1 WHERE campaign_space_id = %s", [ids[2]])
+        compact(connection, DAYS[0])
+
+    assert kept(connection) == added_up(connection) != []
+
+
+def test_parts_become_one_row_of_each_sum_and_those_of_nothing_none(connection: psycopg.Connection) -> None:
+    seed(connection)
+    insert(connection, DAYS[0])
+    insert(connection, DAYS[0], hour=3)
+    connection.execute("UPDATE campaign_metrics SET clicks = 1")
+    connection.execute("DELETE FROM campaign_metrics WHERE platform = 'google'")
+    assert parts(connection) == 14
+
+    compact(connection, DAYS[0])
+
+    assert parts(connection) == len(kept(connection)) == 2
+    assert kept(connection) == added_up(connection)
 
 
 def test_rows_that_are_copied_are_added_too(connection: psycopg.Connection) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy.engine import make_url
 
+from engarde_pipeline.assets.resources import Postgres
 from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.diagnosis import DatabaseUnfit, check_permissions, check_schema
@@ -63,3 +64,20 @@ def test_the_doctor_names_whichever_grant_is_lacking(role_url: str, database_url
                 check_permissions(role_url)
 
             owner.execute(f"GRANT {privilege} ON {table} TO {ROLE}".encode())
+
+
+def test_a_pipeline_with_the_apis_restriction_is_told_before_it_takes_rows_for_missing(
+    role_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", role_url)
+    monkeypatch.setenv("BIGQUERY_PROJECT_ID", "any")
+    with connect(database_url) as owner:
+        owner.execute(f"GRANT engarde_api TO {ROLE}".encode())
+
+        with pytest.raises(DatabaseUnfit, match=f'REVOKE engarde_api FROM "{ROLE}"'):
+            check_permissions(role_url)
+        with pytest.raises(DatabaseUnfit, match="restriction to one tenant"):
+            Postgres().connect()
+
+        owner.execute(f"REVOKE engarde_api FROM {ROLE}".encode())
+    Postgres().connect().close()

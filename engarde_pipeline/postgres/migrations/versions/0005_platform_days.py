@@ -1,11 +1,11 @@
 """Sums per tenant, date and platform: what the API reads instead of every campaign's row.
 
-Triggers keep them, so that they hold whoever writes: a sync, or the application that deletes a campaign. Each
-statement adds what it changed to the sums there are: nothing is read again, and two transactions that change the
-same sums do not lose each other's part. The keys are locked in one order, and a sync changes those of one date:
-syncs of different dates do not meet.
+Triggers keep them, so that they hold whoever writes: a sync, or the application that deletes a campaign. A
+trigger does not change a sum, it puts what was added or taken away beside it, as one more row: so nobody waits for
+anybody, and nothing can deadlock. Readers add the parts up; a sync, alone on its date, makes one row of them.
 
-The function has its owner's rights: whoever may change the rows need not be given the sums.
+The function has its owner's rights: whoever may change the rows need not be given the sums. So nobody else may use
+it, or a trigger on some other table could write any sum.
 """
 
 import sqlalchemy as sa
@@ -19,26 +19,12 @@ depends_on = None
 MEASURES = ("impressions", "clicks", "spend", "conversions", "revenue")
 
 ADD = """
-INSERT INTO platform_days AS days
+INSERT INTO platform_days
     (tenant_id, metric_date, platform, row_count, impressions, clicks, spend, conversions, revenue)
 SELECT tenant_id, metric_date, platform, sum(sign), sum(sign * impressions), sum(sign * clicks),
        sum(sign * spend), sum(sign * conversions), sum(sign * revenue)
 FROM ({rows}) AS rows
 GROUP BY tenant_id, metric_date, platform
-ORDER BY tenant_id, metric_date, platform
-ON CONFLICT (tenant_id, metric_date, platform) DO UPDATE
-SET row_count = days.row_count + excluded.row_count,
-    impressions = days.impressions + excluded.impressions,
-    clicks = days.clicks + excluded.clicks,
-    spend = days.spend + excluded.spend,
-    conversions = days.conversions + excluded.conversions,
-    revenue = days.revenue + excluded.revenue
-"""
-
-REMOVE_EMPTY = """
-DELETE FROM platform_days
-WHERE row_count = 0
-  AND (tenant_id, metric_date, platform) IN (SELECT tenant_id, metric_date, platform FROM removed)
 """
 
 ADDED, REMOVED = "SELECT 1 AS sign, * FROM added", "SELECT -1 AS sign, * FROM removed"
@@ -52,10 +38,8 @@ BEGIN
         {ADD.format(rows=ADDED)};
     ELSIF TG_OP = 'UPDATE' THEN
         {ADD.format(rows=f"{ADDED} UNION ALL {REMOVED}")};
-        {REMOVE_EMPTY};
     ELSIF TG_OP = 'DELETE' THEN
         {ADD.format(rows=REMOVED)};
-        {REMOVE_EMPTY};
     ELSE
         TRUNCATE platform_days;
     END IF;
@@ -75,14 +59,20 @@ TRANSITIONS = {
 def upgrade() -> None:
     op.create_table(
         "platform_days",
-        sa.Column("tenant_id", sa.Uuid, primary_key=True),
-        sa.Column("metric_date", sa.Date, primary_key=True),
-        sa.Column("platform", sa.Text, primary_key=True),
-        sa.Column("row_count", sa.BigInteger, nullable=False, comment="Rows of campaign_metrics; never 0."),
+        sa.Column("tenant_id", sa.Uuid, nullable=False),
+        sa.Column("metric_date", sa.Date, nullable=False),
+        sa.Column("platform", sa.Text, nullable=False),
+        sa.Column(
+            "row_count", sa.BigInteger, nullable=False, comment="Rows of campaign_metrics added, less removed."
+        ),
         *(sa.Column(name, sa.Numeric, nullable=False) for name in MEASURES),
+        comment="Parts of sums, to be added up.",
     )
+    op.create_index("platform_days_tenant_date", "platform_days", ["tenant_id", "metric_date"])
+    op.create_index("platform_days_date", "platform_days", ["metric_date"])
     schema = op.get_bind().scalar(sa.text("SELECT quote_ident(current_schema())"))
     op.execute(FUNCTION.format(schema=schema))
+    op.execute("REVOKE ALL ON FUNCTION keep_platform_days() FROM PUBLIC")
     for event, transition in TRANSITIONS.items():
         op.execute(
             f"CREATE TRIGGER platform_days_{event.lower()} AFTER {event} ON campaign_metrics {transition}"
