@@ -27,7 +27,6 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
     AUTO_RETRY_RUN_ID_TAG,
     BACKFILL_ID_TAG,
-    MAX_RETRIES_TAG,
     PARTITION_NAME_TAG,
     RETRY_NUMBER_TAG,
     ROOT_RUN_ID_TAG,
@@ -39,8 +38,6 @@ from dagster._core.storage.tags import (
 from engarde_pipeline.assets.history import COUNTS
 from engarde_pipeline.assets.run_tags import ALL_TENANTS, NO_DATES, TENANT, told_counts
 from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
-
-MAX_RETRIES = 3
 
 TRIGGER = "engarde/triggered_by"
 """Who started a run, where no tag of Dagster's says so: api."""
@@ -308,7 +305,7 @@ def _job(instance: DagsterInstance, attempts: Sequence[RunRecord]) -> SyncJob:
         error_message=message,
         error_details=details if details and details != message else None,
         retry_count=len(attempts) - 1,
-        max_retries=int(first.tags.get(MAX_RETRIES_TAG, MAX_RETRIES)),
+        max_retries=instance.run_retries_max_retries,
         triggered_by=_triggered_by(first),
         triggered_by_user_id=None if first.parent_run_id else first.tags.get(USER),
         metadata=_metadata(attempts),

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from dagster import DagsterInstance
 from fastapi import FastAPI
@@ -11,7 +12,7 @@ from engarde_pipeline.api import health, metrics, sync
 from engarde_pipeline.api.dagster_calls import Dagster
 from engarde_pipeline.api.database import Database, check_isolation
 from engarde_pipeline.api.launches import Launches
-from engarde_pipeline.api.problems import handle_problems
+from engarde_pipeline.api.problems import MEDIA_TYPE, handle_problems
 from engarde_pipeline.api.progress import Feeds
 from engarde_pipeline.api.rate_limit import RateLimit
 from engarde_pipeline.api.remembered import Remembered
@@ -21,6 +22,18 @@ PREFIX = "/api/campaign-performance"
 
 _DESCRIPTION = """Trigger a sync, watch it, read metrics. Every answer is one tenant's alone: that of the bearer
 token's claim `tenant_id`. Errors are `application/problem+json`."""
+
+
+class _Service(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """Return the document, in which errors are problem+json only: FastAPI adds the media type of a success."""
+        document = super().openapi()
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                for status, response in operation["responses"].items():
+                    if status >= "400":
+                        response["content"] = {MEDIA_TYPE: response["content"][MEDIA_TYPE]}
+        return document
 
 
 def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
@@ -39,11 +52,12 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
         yield
         await database.close()
 
-    app = FastAPI(
+    app = _Service(
         title="Campaign performance",
         version="1",
         description=_DESCRIPTION,
         lifespan=lifespan,
+        redirect_slashes=False,  # a redirect would come before the token is looked at
     )
     app.state.secret = settings.jwt_secret_key.get_secret_value()
     app.state.rate_limit = RateLimit(settings.api_rate_limit)

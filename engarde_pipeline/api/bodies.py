@@ -40,6 +40,10 @@ class SyncRequest(BaseModel):
         default_factory=list, max_length=1000, description="Only these campaigns."
     )
     platform: Platform | None = Field(default=None, description="Only this ad platform.")
+    allow_shrink: bool = Field(
+        default=False,
+        description="Sync dates even if BigQuery has far fewer rows for them: the rows are meant to go.",
+    )
     all_tenants: bool = Field(default=False, description="Every tenant; the token needs the scope sync:all.")
 
 
@@ -92,6 +96,8 @@ def _shows(example: dict[str, Any]) -> ConfigDict:
 
 
 class _Success(BaseModel):
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
     success: Literal[True] = True
 
 
@@ -138,10 +144,13 @@ _ratios: dict[str, Any] = {
 Numbers = create_model("Numbers", **_measures, **_ratios)
 
 
+_Date = date  # a field of the groups has that name
+
+
 class MetricGroup(Numbers):
     """A group's sums, and the ratios of these sums. Of the three keys it has the one that was grouped by."""
 
-    date: str | None = None
+    date: _Date | None = None
     campaign_space_id: UUID | None = None
     platform: str | None = None
 

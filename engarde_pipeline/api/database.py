@@ -1,16 +1,16 @@
 """Postgres, as the API sees it: through a small pool, as a role that sees one tenant at a time."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from engarde_pipeline.api.problems import unavailable
+from engarde_pipeline.api.problems import Problem, unavailable
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.postgres.connection import DatabaseUnavailable, connect, parameters
 from engarde_pipeline.postgres.metrics_queries import Statement
@@ -52,7 +52,10 @@ SELECT pg_has_role(current_user, 'engarde_api', 'USAGE')
 FROM pg_roles WHERE rolname = 'engarde_api'
 """
 
+_NOBODY = UUID(int=0)
+
 Row = dict[str, Any]
+_T = TypeVar("_T")
 
 
 class NotIsolated(EngardeError):
@@ -73,8 +76,8 @@ def check_isolation(api_database_url: str) -> None:
             raise
         raise NotIsolated(
             f"{error} `engarde db upgrade` creates the role. Give the API a login of its own, API_DATABASE_URL;"
-            f" or, from PostgreSQL 16 on, GRANT {API_ROLE} TO the login of DATABASE_URL WITH INHERIT FALSE, so that"
-            " it may take the role and is not restricted by it elsewhere."
+            f" or, from PostgreSQL 16 on, GRANT {API_ROLE} TO the login of DATABASE_URL WITH INHERIT FALSE, so"
+            " that it may take the role and is not restricted by it elsewhere."
         ) from None
     with opened as connection:
         try:
@@ -109,6 +112,7 @@ class Database:
             timeout=_WAIT_SECONDS,
             open=False,
         )
+        self._broken_off: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
         """Open the pool; connections are made as they are needed."""
@@ -145,26 +149,56 @@ class Database:
         Raises:
             Problem: 503, Postgres does not answer in time.
         """
-        async with self._connection() as connection, connection.pipeline():
-            await connection.execute(_SEE_ONE_TENANT, [str(tenant_id)])
-            cursors = [connection.cursor(row_factory=dict_row) for _ in statements]
-            for cursor, (statement, values) in zip(cursors, statements, strict=True):
-                await cursor.execute(statement, values)
-            return [await cursor.fetchall() for cursor in cursors]
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
-        try:
-            async with asyncio.timeout(_SECONDS), self._pool.connection() as connection:
-                yield connection
-        except (TimeoutError, psycopg.OperationalError):
-            raise unavailable("Postgres") from None
+        return await self._soon(self._ask(tenant_id, statements), _SECONDS)
 
     async def is_ready(self) -> bool:
         """Whether Postgres answers."""
         try:
-            async with asyncio.timeout(_WAIT_SECONDS), self._pool.connection() as connection:
-                await connection.execute("SELECT")
-        except (TimeoutError, psycopg.OperationalError):
+            await self._soon(self._ask(_NOBODY, []), _WAIT_SECONDS)
+        except Problem:
             return False
         return True
+
+    async def _ask(self, tenant_id: UUID, statements: Sequence[Statement]) -> list[list[Row]]:
+        # Where Postgres was restarted, each connection of the pool finds out for itself.
+        for _ in range(CONNECTIONS):
+            async with self._pool.connection() as connection:
+                try:
+                    return await _answers(connection, tenant_id, statements)
+                except psycopg.OperationalError:
+                    if not connection.broken:
+                        raise
+        async with self._pool.connection() as connection:
+            return await _answers(connection, tenant_id, statements)
+
+    async def _soon(self, asking: Coroutine[Any, Any, _T], seconds: float) -> _T:
+        task = asyncio.create_task(asking)
+        try:
+            await asyncio.wait([task], timeout=seconds)
+            if not task.done():
+                raise unavailable("Postgres")
+            return task.result()
+        except psycopg.OperationalError:
+            raise unavailable("Postgres") from None
+        finally:
+            # To break off takes psycopg as long as Postgres takes to hear of it: nobody waits for that.
+            if not task.done():
+                task.cancel()
+                self._broken_off.add(task)
+                task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[Any]) -> None:
+        self._broken_off.discard(task)
+        if not task.cancelled():
+            task.exception()  # was said already: 503
+
+
+async def _answers(
+    connection: psycopg.AsyncConnection, tenant_id: UUID, statements: Sequence[Statement]
+) -> list[list[Row]]:
+    async with connection.pipeline():
+        await connection.execute(_SEE_ONE_TENANT, [str(tenant_id)])
+        cursors = [connection.cursor(row_factory=dict_row) for _ in statements]
+        for cursor, (statement, values) in zip(cursors, statements, strict=True):
+            await cursor.execute(statement, values)
+        return [await cursor.fetchall() for cursor in cursors]

@@ -9,12 +9,14 @@ from engarde_pipeline.api.problems import responses, unavailable
 router = APIRouter(prefix="/health", tags=["health"])
 
 
+@router.head("/live", include_in_schema=False)
 @router.get("/live")
 async def live() -> dict[str, str]:
     """The process answers."""
     return {"status": "live"}
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready", responses=responses(503))
 async def ready(postgres: Postgres, dagster: JobLog) -> dict[str, str]:
     """Postgres and Dagster's storage answer."""

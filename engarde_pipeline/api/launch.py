@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +32,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from engarde_pipeline.api.problems import Problem, invalid
 from engarde_pipeline.assets.landing import PROVISIONAL_DAYS
 from engarde_pipeline.assets.run_tags import TENANT
+from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 from engarde_pipeline.partitions import InvalidDates, dates_between, today
 from engarde_pipeline.sync_jobs import (
     JOB_TYPE,
@@ -64,6 +65,7 @@ class Asked:
     end_date: date | None
     campaign_space_ids: tuple[UUID, ...]
     platform: str | None
+    allow_shrink: bool
     caller_tenant_id: UUID
     user_id: str | None
     idempotency_key: str | None
@@ -71,7 +73,14 @@ class Asked:
     @property
     def digest(self) -> str:
         """What was asked for, to tell whether a repeated request is the same."""
-        return _digest(self.tenant_id, self.start_date, self.end_date, self.campaign_space_ids, self.platform)
+        return _digest(
+            self.tenant_id,
+            self.start_date,
+            self.end_date,
+            self.campaign_space_ids,
+            self.platform,
+            self.allow_shrink,
+        )
 
 
 class Launcher:
@@ -126,13 +135,16 @@ class Launcher:
                 ASSET_PARTITION_RANGE_START_TAG: start.isoformat(),
                 ASSET_PARTITION_RANGE_END_TAG: end.isoformat(),
             }
-            return self._jobs[WHOLE_DATES_JOB], {}, {**tags, **range_tags}
+            options = {"config": {"allow_shrink": asked.allow_shrink}}
+            run_config = {"ops": {table.target: options for table in (CAMPAIGN_METRICS, ASSET_METRICS)}}
+            return self._jobs[WHOLE_DATES_JOB], run_config, {**tags, **range_tags}
         config = {
             "start": start.isoformat(),
             "end": end.isoformat(),
             "tenant": str(asked.tenant_id),
             "platforms": [asked.platform] if asked.platform else [],
             "campaigns": [str(campaign) for campaign in asked.campaign_space_ids],
+            "allow_shrink": asked.allow_shrink,
         }
         return self._jobs[SLICE_JOB], {"ops": {"sync_the_slice": {"config": config}}}, tags
 
@@ -165,14 +177,15 @@ def _dates(instance: DagsterInstance, asked: Asked) -> tuple[date, date]:
     start = asked.start_date
     if start is None:
         # The date of the last sync was not over yet, so it is synced again.
-        oldest = end - timedelta(days=PROVISIONAL_DAYS - 1)
+        oldest = date.fromordinal(max(1, end.toordinal() - PROVISIONAL_DAYS + 1))
         tenant_id = str(asked.tenant_id) if asked.tenant_id else None
         last = last_completed(instance, tenant_id, of_all_campaigns=True)
         start = min(end, max(oldest, last.end_date)) if last and last.end_date else oldest
     try:
         dates_between(start, end)
     except InvalidDates as error:
-        field = "end_date" if end < start or end > today() else "start_date"
+        is_about_the_end = asked.end_date is not None and (end < start or end > today())
+        field = "end_date" if is_about_the_end else "start_date"
         raise invalid(field, str(error)) from None
     return start, end
 

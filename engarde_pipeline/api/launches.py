@@ -6,7 +6,7 @@ import logging
 from engarde_pipeline.api.dagster_calls import Dagster
 from engarde_pipeline.api.database import Database
 from engarde_pipeline.api.launch import Asked, Launcher
-from engarde_pipeline.api.problems import Problem, unavailable
+from engarde_pipeline.api.problems import Problem
 from engarde_pipeline.sync_jobs import SyncJob
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,11 @@ class Launches:
             async with asyncio.timeout(_START_SECONDS):
                 return await asyncio.shield(starting)
         except TimeoutError:
-            raise unavailable("Dagster") from None
+            raise Problem(
+                503,
+                "The sync takes long to start; ask again in a moment, which starts nothing twice.",
+                {"Retry-After": "5"},
+            ) from None
 
     async def _start(self, asked: Asked) -> SyncJob:
         async with self._postgres.lock("engarde sync launch"):

@@ -21,6 +21,7 @@ from engarde_pipeline.api.bodies import (
 from engarde_pipeline.api.database import Row
 from engarde_pipeline.api.parts import Answers, Postgres
 from engarde_pipeline.api.problems import Problem, invalid, responses
+from engarde_pipeline.api.routes import AuthenticatedRoute
 from engarde_pipeline.api.tokens import Authenticated
 from engarde_pipeline.partitions import today
 from engarde_pipeline.postgres.metrics_queries import GroupBy, Wanted, groups, one_campaign, reads_rows
@@ -28,7 +29,7 @@ from engarde_pipeline.postgres.metrics_queries import GroupBy, Wanted, groups, o
 MOST_GROUPS = 10_000
 """A tenant's campaigns."""
 
-router = APIRouter(tags=["metrics"], responses=responses(401, 403, 422, 429, 503))
+router = APIRouter(tags=["metrics"], responses=responses(401, 403, 422, 429, 503), route_class=AuthenticatedRoute)
 
 
 def _uuids(text: str) -> str:
@@ -41,9 +42,8 @@ def _uuids(text: str) -> str:
 
 
 CampaignIds = Annotated[
-    str | None,
+    Annotated[str, AfterValidator(_uuids)] | None,
     Query(max_length=40_000, description="Campaign space uuids, with commas between."),
-    AfterValidator(lambda text: text and _uuids(text)),
 ]
 
 
@@ -116,8 +116,8 @@ def _dates(start: date | None, end: date | None, default_days: int) -> tuple[dat
 
 
 def _after(by: GroupBy, cursor: str | None) -> object:
-    if cursor is None or by == "platform":
-        return cursor and cursor.replace("\x00", "")
+    if cursor is None or (by == "platform" and "\x00" not in cursor):
+        return cursor
     try:
         return date.fromisoformat(cursor) if by == "date" else UUID(cursor)
     except ValueError:

@@ -23,10 +23,17 @@ _TITLES = {
     404: "Not found",
     405: "Method not allowed",
     409: "A sync is running",
+    413: "Request too large",
     422: "Invalid request",
     429: "Too many requests",
     500: "Internal error",
     503: "Temporarily unavailable",
+}
+
+
+_MESSAGES = {
+    "json_invalid": "is not valid JSON",
+    "model_attributes_type": "is not a JSON object; send one, with Content-Type: application/json",
 }
 
 
@@ -92,13 +99,15 @@ def handle_problems(app: FastAPI) -> None:
         return _answer(problem.status, problem.detail, problem.headers, **problem.more)
 
     @app.exception_handler(HTTPException)
-    async def _http(_: Request, error: HTTPException) -> JSONResponse:
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 400:  # so FastAPI answers a body that is no text
+            return await _problem(request, invalid("body", "cannot be read; send JSON, encoded in UTF-8"))
         return _answer(error.status_code, str(error.detail), error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
         errors = [
-            {"field": _field(fault["loc"]), "message": fault["msg"].removeprefix("Value error, ")}
+            {"field": _field(fault["loc"]), "message": _MESSAGES.get(fault["type"]) or _message(fault["msg"])}
             for fault in error.errors()
         ]
         detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in errors)
@@ -117,5 +126,11 @@ def _answer(status: int, detail: str, headers: Mapping[str, str] | None = None, 
 
 def _field(location: tuple[int | str, ...]) -> str:
     """Return the field's name as the caller wrote it; the body as a whole is `body`."""
-    names = [str(part) for part in location if part not in ("body", "query", "path", "header")]
-    return ".".join(names) or str(location[0])
+    names = [part for part in location if part not in ("body", "query", "path", "header")]
+    if all(isinstance(part, int) for part in names):  # where in the text it is no JSON
+        return str(location[0])
+    return ".".join(map(str, names))
+
+
+def _message(text: str) -> str:
+    return text.removeprefix("Value error, ")

@@ -19,11 +19,12 @@ from engarde_pipeline.api.launch import Asked
 from engarde_pipeline.api.parts import JobLog, Postgres, Progress, Starter
 from engarde_pipeline.api.problems import Problem, invalid, responses
 from engarde_pipeline.api.progress import Landed
+from engarde_pipeline.api.routes import AuthenticatedRoute
 from engarde_pipeline.api.tokens import SYNC_ALL, Authenticated, Caller
 from engarde_pipeline.postgres.metrics_queries import a_campaign_on, campaigns, the_tenant
 from engarde_pipeline.sync_jobs import SyncJob, count_jobs, get_job, in_progress, last_completed, list_jobs
 
-router = APIRouter(tags=["sync"], responses=responses(401, 403, 422, 429, 503))
+router = APIRouter(tags=["sync"], responses=responses(401, 403, 422, 429, 503), route_class=AuthenticatedRoute)
 
 
 @router.post("/sync", status_code=202, responses=responses(404, 409))
@@ -44,8 +45,9 @@ async def start_sync(
         tenant_id=None if wanted.all_tenants else caller.tenant_id,
         start_date=wanted.start_date,
         end_date=wanted.end_date,
-        campaign_space_ids=tuple(wanted.campaign_space_ids),
+        campaign_space_ids=tuple(sorted(set(wanted.campaign_space_ids))),
         platform=wanted.platform,
+        allow_shrink=wanted.allow_shrink,
         caller_tenant_id=caller.tenant_id,
         user_id=caller.user_id,
         idempotency_key=idempotency_key,
@@ -124,7 +126,7 @@ async def events(
 
 
 def _visible(instance: DagsterInstance, job_id: str, caller: Caller) -> SyncJob | None:
-    job = get_job(instance, job_id.replace("\x00", ""))
+    job = get_job(instance, job_id) if "\x00" not in job_id else None
     return job if job and job.tenant_id in (None, str(caller.tenant_id)) else None
 
 
@@ -153,3 +155,6 @@ async def _check(wanted: SyncRequest, caller: Caller, postgres: Database) -> Non
         raise Problem(404, f"There is no campaign space {', '.join(unknown)}.")
     if wanted.platform and not on_platform:
         raise invalid("platform", f"no campaign space is on {wanted.platform!r}")
+    if wanted.platform and (elsewhere := [row for row in found if row["platform"] != wanted.platform]):
+        ids = ", ".join(str(row["id"]) for row in elsewhere)
+        raise invalid("campaign_space_ids", f"not on {wanted.platform!r}: {ids}")

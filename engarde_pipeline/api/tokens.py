@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, cast
 from uuid import UUID
 
 import jwt
@@ -59,7 +59,7 @@ def read(token: str, secret: str) -> Caller:
     scopes = claims.get("scope")
     return Caller(
         _tenant(claims.get("tenant_id")),
-        str(claims["sub"])[:200] if claims.get("sub") is not None else None,
+        _user(claims.get("sub")),
         frozenset(scopes.split()) if isinstance(scopes, str) else frozenset(),
     )
 
@@ -71,14 +71,25 @@ def _tenant(claim: object) -> UUID:
         raise Problem(403, "The token names no tenant: its claim tenant_id must be a tenant's uuid.") from None
 
 
+def _user(claim: object) -> str | None:
+    if claim is None:
+        return None
+    if not isinstance(claim, str | int) or not str(claim).isprintable():
+        raise _not_authenticated("The token is not valid: its claim sub is no user's id.")
+    return str(claim)[:200]
+
+
 def _not_authenticated(detail: str) -> Problem:
     return Problem(401, detail, {"WWW-Authenticate": "Bearer"})
 
 
-async def caller(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> Caller:
-    """Return whose request this is, having counted it against the tenant's rate limit."""
+async def caller_of(request: Request) -> Caller:
+    """Return whose request this is, having counted it against the tenant's rate limit.
+
+    Raises:
+        Problem: 401, 403 or 429.
+    """
+    credentials = await _bearer(request)
     if credentials is None:
         raise _not_authenticated("A bearer token is needed: Authorization: Bearer <JWT>.")
     found = read(credentials.credentials, request.app.state.secret)
@@ -86,4 +97,10 @@ async def caller(
     return found
 
 
-Authenticated = Annotated[Caller, Depends(caller)]
+# The second parameter is for the OpenAPI document.
+async def _known(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Caller:
+    return cast("Caller", request.state.caller)
+
+
+Authenticated = Annotated[Caller, Depends(_known)]
+"""Who calls; for an `AuthenticatedRoute`."""

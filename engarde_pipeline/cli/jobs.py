@@ -46,7 +46,7 @@ def jobs(
 def _print(found: "list[SyncJob]", as_json: bool, is_first: bool = True) -> None:
     if as_json:
         for job in found:
-            print(json.dumps(asdict(job), default=str), flush=True)  # noqa: T201  bare, for a script
+            print(json.dumps(asdict(job), default=lambda moment: moment.isoformat()), flush=True)  # noqa: T201  bare, for a script
     elif found:
         console.print(_table(found, is_first))
         for job in found:

@@ -73,7 +73,7 @@ FROM summary s
 """
 
 # These views show the tenant's own only.
-_CAMPAIGNS = sql.SQL("SELECT id FROM engarde_api.campaign_spaces WHERE id = ANY(%(ids)s)")
+_CAMPAIGNS = sql.SQL("SELECT id, platform FROM engarde_api.campaign_spaces WHERE id = ANY(%(ids)s)")
 _ON_PLATFORM = sql.SQL("SELECT id FROM engarde_api.campaign_spaces WHERE platform = %(platform)s LIMIT 1")
 _TENANT = sql.SQL("SELECT id FROM engarde_api.tenants")
 
@@ -130,7 +130,7 @@ def one_campaign(wanted: Wanted) -> Statement:
 
 
 def campaigns(ids: Sequence[UUID]) -> Statement:
-    """Return the query for those of the campaign spaces that are the tenant's: their `id`."""
+    """Return the query for those of the campaign spaces that are the tenant's: `id` and `platform`."""
     return _CAMPAIGNS, {"ids": list(ids)}
 
 

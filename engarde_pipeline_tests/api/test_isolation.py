@@ -147,10 +147,12 @@ _ESCAPES = {
     " GRANT SELECT ON campaign_metrics TO {login}",
     "a role to take that reads the table": "GRANT engarde_api TO {login}; CREATE ROLE {other};"
     " GRANT SELECT ON platform_days TO {other}; GRANT {other} TO {login}",
-    "a superuser to become": "GRANT engarde_api TO {login}; CREATE ROLE {other} SUPERUSER; GRANT {other} TO {login}",
+    "a superuser to become": "GRANT engarde_api TO {login}; CREATE ROLE {other} SUPERUSER;"
+    " GRANT {other} TO {login}",
     "row security bypassed": "GRANT engarde_api TO {login}; ALTER ROLE {login} BYPASSRLS",
     "no policy": "GRANT engarde_api TO {login}; DROP POLICY one_tenant ON platform_days",
-    "no row security": "GRANT engarde_api TO {login}; ALTER TABLE campaign_asset_metrics DISABLE ROW LEVEL SECURITY",
+    "no row security": "GRANT engarde_api TO {login};"
+    " ALTER TABLE campaign_asset_metrics DISABLE ROW LEVEL SECURITY",
 }
 
 

@@ -146,6 +146,9 @@ def test_a_campaign_without_numbers_has_sums_of_zero_and_no_ratios(api: Service,
         ({"limit": 0}, "limit"),
         ({"cursor": "x"}, "cursor"),
         ({"platform": "a\x00b"}, "platform"),
+        ({"campaign_space_ids": ""}, "campaign_space_ids"),
+        ({"campaign_space_ids": ","}, "campaign_space_ids"),
+        ({"group_by": "platform", "cursor": "a\x00b"}, "cursor"),
     ],
 )
 def test_a_request_that_makes_no_sense_names_the_field(

@@ -276,7 +276,7 @@ def test_a_start_that_took_too_long_is_found_by_the_same_request(
     first = api.sync(shop.tenant, DATES, key="k")
     again = api.sync(shop.tenant, DATES, key="k")
 
-    assert (first.status_code, "Dagster" in first.json()["detail"]) == (503, True)
+    assert (first.status_code, "long to start" in first.json()["detail"]) == (503, True)
     assert again.status_code == 202
     assert [run.run_id for run in instance.get_runs()] == [again.json()["sync_job"]["id"]]
 
@@ -306,3 +306,55 @@ def test_without_dates_a_sync_of_some_campaigns_is_not_taken_for_the_last_one(
     run_slice(instance, {**slice_of_one, "platforms": ["meta"]})
 
     assert api.sync(shop.tenant).json()["sync_job"]["start_date"] == str(last)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"end_date": "0001-01-01"}, "start_date"),
+        ({"start_date": "9999-01-01"}, "start_date"),
+        ({"start_date": str(NEXT), "end_date": str(DAY)}, "end_date"),
+    ],
+)
+def test_dates_that_cannot_be_synced_name_the_field_that_was_sent(
+    api: Service, shop: Shop, body: dict[str, str], field: str
+) -> None:
+    answer = api.sync(shop.tenant, body)
+
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+
+
+def test_campaigns_on_another_platform_than_the_one_asked_for_are_named(api: Service, shop: Shop) -> None:
+    elsewhere = shop.world.campaign(shop.tenant, "t1", "tiktok")
+
+    answer = api.sync(shop.tenant, {**DATES, "platform": "meta", "campaign_space_ids": [str(elsewhere)]})
+
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "campaign_space_ids")
+    assert str(elsewhere) in answer.json()["detail"]
+
+
+def test_the_order_of_campaigns_does_not_make_another_request(api: Service, shop: Shop) -> None:
+    ids = [str(shop.first), str(shop.second)]
+
+    one = api.sync(shop.tenant, {**DATES, "campaign_space_ids": ids}, key="k")
+    same = api.sync(shop.tenant, {**DATES, "campaign_space_ids": ids[::-1] * 2}, key="k")
+
+    assert one.status_code == same.status_code == 202
+    assert one.json()["sync_job"]["id"] == same.json()["sync_job"]["id"]
+
+
+@pytest.mark.parametrize("scopes", ["", "sync:all"])
+def test_a_date_loses_most_of_its_rows_only_where_the_caller_says_so(
+    api: Service, instance: DagsterInstance, shop: Shop, scopes: str
+) -> None:
+    shop.load(DAY)
+    run_range(instance, DAY, DAY)
+    shop.world.replace(DAY, [])
+    body = {"start_date": str(DAY), "end_date": str(DAY), "all_tenants": bool(scopes)}
+
+    for allowed in (False, True):
+        asked = {**body, "allow_shrink": allowed}
+        job_id = api.sync(shop.tenant, asked, scopes).json()["sync_job"]["id"]
+        # Otherwise Dagster would try the first one again.
+        execute(instance, job_id)
+        assert (shop.world.rows() == []) is allowed

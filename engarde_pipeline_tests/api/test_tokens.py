@@ -95,3 +95,15 @@ def test_a_weak_or_missing_secret_is_refused_at_start(
         load_api_settings()
 
     assert not secret or secret not in str(refused.value)
+
+
+@pytest.mark.parametrize("sub", ["a\x00b", "\ud800", ["u1"], {"id": "u1"}, 1.5, "\x1b[2J"])
+def test_a_user_that_is_no_text_is_refused(sub: object) -> None:
+    with pytest.raises(Problem) as refused:
+        read(jwt.encode({**CLAIMS, "sub": sub}, SECRET, "HS256"), SECRET)
+
+    assert refused.value.status == 401
+
+
+def test_a_user_may_be_a_number() -> None:
+    assert read(jwt.encode({**CLAIMS, "sub": 7}, SECRET, "HS256"), SECRET).user_id == "7"
