@@ -1,7 +1,7 @@
 """vanished_runs: a run whose process is gone is ended, as no other run takes its dates before.
 
 Dagster's run monitoring notices a process that ends while its code server lives. Where that went too, only the
-longest run time of `dagster.yaml` would, hours later.
+longest run time of `dagster.yaml` would, hours later. Nor does it notice a run that was recorded and never queued.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -34,6 +34,11 @@ SILENCE = timedelta(minutes=10)
 def vanished_runs(context: SensorEvaluationContext, postgres: Postgres) -> SkipReason:
     """Mark vanished runs as failed; a run of another code location is left alone."""
     instance, now = context.instance, datetime.now(UTC)
+    for record in instance.get_run_records(
+        RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED], created_before=now - SILENCE)
+    ):
+        if _is_ours(context, record.dagster_run):
+            instance.report_run_failed(record.dagster_run, "Who recorded the run went before it could be queued.")
     started = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
     silent = [run for run in started if _is_ours(context, run) and now - _last_event(instance, run) > SILENCE]
     if not silent:

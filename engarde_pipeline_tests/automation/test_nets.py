@@ -22,6 +22,7 @@ from dagster import (
 
 from engarde_pipeline.assets.history import recorded_versions
 from engarde_pipeline.assets.resources import BigQuery, Postgres
+from engarde_pipeline.automation import vanished_sensor
 from engarde_pipeline.automation.mapping_sensor import arrived_mappings
 from engarde_pipeline.automation.schedules import hourly_sync, nightly_reconciliation
 from engarde_pipeline.automation.totals_sensor import left_totals
@@ -240,6 +241,17 @@ def _statuses_after_a_look(instance: DagsterInstance) -> list[DagsterRunStatus]:
 
 def test_a_run_whose_process_is_gone_is_ended(instance: DagsterInstance, shop: Shop) -> None:
     _silent_run(instance, SILENCE + timedelta(seconds=5))
+    assert _statuses_after_a_look(instance) == [DagsterRunStatus.FAILURE]
+
+
+def test_a_run_that_was_never_queued_is_ended(
+    instance: DagsterInstance, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance.create_run_for_job(defs.resolve_job_def("performance_sync"))
+    assert _statuses_after_a_look(instance) == [DagsterRunStatus.NOT_STARTED]
+
+    monkeypatch.setattr(vanished_sensor, "SILENCE", timedelta(seconds=-5))
+
     assert _statuses_after_a_look(instance) == [DagsterRunStatus.FAILURE]
 
 
