@@ -23,6 +23,7 @@ API_ROLE = "engarde_api"
 """The database role of the REST API, restricted to one tenant at a time (migration 0003)."""
 
 SHORTEST_SECRET = 32
+FEWEST_CHARACTERS = 8
 """Bytes of a secret for HS256: as many as the hash has (RFC 7518, 3.2)."""
 
 
@@ -72,6 +73,8 @@ def _hard_to_guess(value: SecretStr) -> SecretStr:
     secret, cure = value.get_secret_value().encode(), "`openssl rand -base64 48` makes a good one"
     if len(secret) < SHORTEST_SECRET:
         raise ValueError(f"is too short: {SHORTEST_SECRET} bytes at least, or it can be guessed; {cure}")
+    if len(set(secret)) < FEWEST_CHARACTERS:
+        raise ValueError(f"repeats a few characters, and so can be guessed; {cure}")
     return value
 
 

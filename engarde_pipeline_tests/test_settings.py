@@ -245,7 +245,7 @@ def test_whatever_the_environment_holds_it_is_taken_or_named_and_no_secret_is_to
     secret = f"{value}{PASSWORD}"
     load = load_api_settings if settings is ApiSettings else load_settings
     with pytest.MonkeyPatch.context() as patch:
-        _set(patch, **{**VALID, "JWT_SECRET_KEY": "x" * 32, name: secret})
+        _set(patch, **{**VALID, "JWT_SECRET_KEY": "a secret of 32 bytes, and no less", name: secret})
         try:
             load()
         except InvalidSettings as error:

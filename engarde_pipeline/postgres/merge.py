@@ -175,8 +175,7 @@ def merge_date(
         resolve_rejected(connection, table, day, scope)
         if table is CAMPAIGN_METRICS and (inserted or updated or deleted):
             note_changed(connection, day)
-            if _row(connection, sql.SQL("SELECT to_regclass('platform_days')").format(), {})[0]:
-                compact(connection, day)
+            compact(connection, day)
         if version is not None:
             note_synced(connection, table, day, version, run_id)
     return MergedDate(counts, counts.loaded + kept, spend, revenue)

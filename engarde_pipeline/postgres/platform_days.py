@@ -41,7 +41,10 @@ SELECT DISTINCT metric_date FROM different ORDER BY metric_date
 
 def compact(connection: psycopg.Connection, day: date) -> None:
     """Make one row of the parts of each sum of `day`, in the transaction that changed them."""
-    connection.execute(_compose(_COMPACT), {"date": day})
+    # A run goes on while the schema is taken down and up again. The rows it wrote keep the table as it is now.
+    row = connection.execute("SELECT to_regclass('platform_days')").fetchone()
+    if row and row[0]:
+        connection.execute(_compose(_COMPACT), {"date": day})
 
 
 def dates_with_other_sums(connection: psycopg.Connection, dates: Sequence[date]) -> list[date]:

@@ -82,7 +82,7 @@ def test_a_scope_is_a_word_of_the_scope_claim(scope: object) -> None:
 
 @pytest.mark.parametrize(
     ("secret", "cure"),
-    [("", "is missing"), ("hunter2", "is too short"), ("é" * 15, "is too short")],
+    [("", "is missing"), ("hunter2", "is too short"), ("é" * 15, "is too short"), ("abc" * 20, "repeats")],
 )
 def test_a_weak_or_missing_secret_is_refused_at_start(
     secret: str, cure: str, monkeypatch: pytest.MonkeyPatch
