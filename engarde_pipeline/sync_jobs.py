@@ -344,11 +344,7 @@ def _job_type(run: DagsterRun) -> str:
 def _triggered_by(run: DagsterRun) -> str:
     if run.parent_run_id:
         return "manual"  # a person's re-execution, which keeps the tags of the run before
-    for tag, trigger in (
-        (SCHEDULE_NAME_TAG, "schedule"),
-        (SENSOR_NAME_TAG, "sensor"),
-        (BACKFILL_ID_TAG, "backfill"),
-    ):
+    for tag, trigger in _TRIGGERS.items():
         if tag in run.tags:
             return trigger
     return run.tags.get(TRIGGER, "manual")

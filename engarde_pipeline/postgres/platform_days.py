@@ -41,7 +41,8 @@ SELECT DISTINCT metric_date FROM different ORDER BY metric_date
 
 def compact(connection: psycopg.Connection, day: date) -> None:
     """Make one row of the parts of each sum of `day`, in the transaction that changed them."""
-    # A run goes on while the schema is taken down and up again. The rows it wrote keep the table as it is now.
+    # A run goes on while the schema is taken down and up again. No migration comes between this and the end of the
+    # transaction: it would need the lock that the rows just written hold on their table.
     row = connection.execute("SELECT to_regclass('platform_days')").fetchone()
     if row and row[0]:
         connection.execute(_compose(_COMPACT), {"date": day})
