@@ -21,6 +21,8 @@ _NEEDED = {
     "bigquery_usage": ("SELECT", "INSERT", "UPDATE"),
     "platform_days": ("SELECT", "INSERT", "DELETE"),
     "synced_dates": ("SELECT", "INSERT", "UPDATE"),
+    "source_keys": ("SELECT", "INSERT"),
+    "removed_rows": ("SELECT", "DELETE"),
     "changed_dates": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }
 

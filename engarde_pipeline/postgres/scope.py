@@ -42,14 +42,24 @@ class Scope:
         return self._of_keys(sql.SQL("r.tenant_key"), sql.SQL("r.platform"), sql.SQL("r.campaign_id"))
 
     def of_target(self, table: MetricTable) -> sql.Composable:
-        """The condition on a row of the target table (alias t)."""
+        """The condition on a row of the target table (alias t): that what BigQuery has for it is read."""
         campaign = sql.SQL("t.campaign_space_id = ANY(%(campaigns)s::uuid[])")
         if table.target_id != CAMPAIGN_METRICS.target_id:
             campaign = sql.SQL(
                 "t.campaign_asset_id IN (SELECT id FROM campaign_assets"
                 " WHERE campaign_space_id = ANY(%(campaigns)s::uuid[]))"
             )
-        return self._all(sql.SQL("t.tenant_id = %(tenant)s"), sql.SQL("t.platform = ANY(%(platforms)s)"), campaign)
+        named = self._all(
+            sql.SQL("t.tenant_id = %(tenant)s"), sql.SQL("t.platform = ANY(%(platforms)s)"), campaign
+        )
+        if self == EVERYTHING:
+            return named
+        # Before the application changed a tenant, platform or external id, the row was loaded under other keys.
+        # What BigQuery has under those is not read, so the row cannot be said to be gone.
+        loaded_as = self._of_keys(sql.SQL("k.tenant_key"), sql.SQL("k.platform"), sql.SQL("k.campaign_id"))
+        return sql.SQL(
+            "{} AND NOT EXISTS (SELECT FROM source_keys k WHERE k.target_id = t.{} AND ({}) IS NOT TRUE)"
+        ).format(named, sql.Identifier(table.target_id), loaded_as)
 
     def of_rejected(self) -> sql.Composable:
         """The condition on an open rejected row (alias j): the same, so that none is resolved unseen."""

@@ -25,6 +25,8 @@ OURS = {
     "platform_days",
     "bigquery_usage",
     "synced_dates",
+    "source_keys",
+    "removed_rows",
 }
 THEIRS = {"tenants", "campaign_spaces", "campaign_assets"}
 
@@ -225,6 +227,33 @@ def test_a_downgrade_with_metrics_in_the_tables_keeps_the_applications_rows(empt
     migrate.downgrade(empty_database_url, "base")
 
     assert snapshot(empty_database_url) == before
+
+
+def test_the_keys_of_rows_that_are_there_are_recorded(empty_database_url: str) -> None:
+    application(empty_database_url, {})
+    migrate.upgrade(empty_database_url, "0005")
+    with connect(empty_database_url) as connection:
+        connection.execute(_ONE_METRIC_ROW)
+        connection.execute(
+            "INSERT INTO campaign_spaces (id, tenant_id, name, platform, external_campaign_id, budget)"
+            " SELECT gen_random_uuid(), tenant_id, 'Never synced', platform, 'c2', 1 FROM campaign_spaces"
+        )
+        connection.execute(
+            "INSERT INTO campaign_asset_metrics (tenant_id, campaign_asset_id, platform, metric_date, impressions,"
+            " clicks, spend, conversions, revenue, engagements, bigquery_sync_id, synced_from_bigquery_at)"
+            " SELECT tenant_id, id, 'meta', current_date, 1, 1, 1, 1, 1, 1, gen_random_uuid(), now()"
+            " FROM campaign_assets"
+        )
+
+    migrate.upgrade(empty_database_url)
+
+    keys = query(
+        empty_database_url, "SELECT table_name, platform, campaign_id, asset_id FROM source_keys ORDER BY 1"
+    )
+    assert [tuple(row.values()) for row in keys] == [
+        ("campaign_asset_metrics", "meta", "c1", "a1"),
+        ("campaign_metrics", "meta", "c1", None),
+    ]
 
 
 def test_a_failed_upgrade_leaves_nothing(empty_database_url: str) -> None:
