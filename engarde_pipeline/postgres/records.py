@@ -25,20 +25,22 @@ from engarde_pipeline.metrics import (
     MetricTable,
     RejectReason,
 )
+from engarde_pipeline.postgres.application_tables import CAMPAIGN_ASSETS, CAMPAIGN_SPACES, MATCH, MATCHES
 from engarde_pipeline.postgres.scope import EVERYTHING, Scope
 
 # Rows that name no tenant get the one tenant that has their campaign; NULL where it is none or several.
 _NAMED = """
 WITH owner AS MATERIALIZED (
     SELECT platform, external_campaign_id AS campaign_id,
-           count(DISTINCT tenant_id) AS tenants,
-           CASE WHEN count(DISTINCT tenant_id) = 1 THEN min(tenant_id::text) END AS tenant_key
-    FROM campaign_spaces
+           coalesce(nullif(count(DISTINCT tenant_id) FILTER (WHERE NOT is_deleted), 0),
+                    count(DISTINCT tenant_id)) AS tenants,
+           coalesce(min(tenant_id::text) FILTER (WHERE NOT is_deleted), min(tenant_id::text)) AS tenant_key
+    FROM {campaign_spaces} c
     WHERE {tenant_is_optional}
     GROUP BY 1, 2
 ), spelled AS (
     SELECT s.key_number,
-           coalesce(lower(s.tenant_id), owner.tenant_key) AS tenant_key,
+           coalesce(lower(s.tenant_id), CASE WHEN owner.tenants = 1 THEN owner.tenant_key END) AS tenant_key,
            {keys},
            s.has_nul,
            coalesce(owner.tenants > 1, false) AS is_ambiguous
@@ -53,18 +55,19 @@ WITH owner AS MATERIALIZED (
 )
 """
 
-# The application's tables have no unique key on external ids, so several matches are seen, not joined twice.
+# The application's tables have no unique key on external ids, so several matches are seen, not joined twice. Of
+# several, one that the application keeps as deleted is not meant.
 _RESOLVED = """
 , campaign AS MATERIALIZED (
     SELECT tenant_id, platform, external_campaign_id AS campaign_id,
-           count(*) AS matches, (array_agg(id))[1] AS id
-    FROM campaign_spaces
+           {matches} AS matches, {match} AS id
+    FROM {campaign_spaces} c
     WHERE external_campaign_id IN (SELECT campaign_id FROM named)
     GROUP BY 1, 2, 3
 ), asset AS MATERIALIZED (
     SELECT campaign_space_id, external_asset_id AS asset_id,
-           count(*) AS matches, (array_agg(id))[1] AS id
-    FROM campaign_assets
+           {matches} AS matches, {match} AS id
+    FROM {campaign_assets} a
     WHERE {has_assets} AND external_asset_id IN (SELECT {asset_id} FROM named r)
     GROUP BY 1, 2
 ), resolved AS (
@@ -152,7 +155,7 @@ CREATE TEMPORARY TABLE kept AS
 SELECT r.record_key, r.metric_date, {target}.id AS target_id, {hour} AS metric_hour
 FROM records r
 JOIN subjects k ON k.key_number = r.record_key
-JOIN campaign_spaces
+JOIN {campaign_spaces} campaign_spaces
     ON campaign_spaces.external_campaign_id = k.campaign_id
     AND (k.platform IS NULL OR campaign_spaces.platform = k.platform)
     AND (k.tenant_id IS NULL OR campaign_spaces.tenant_id = k.tenant_id)
@@ -161,7 +164,7 @@ WHERE r.reason IS NOT NULL AND coalesce({hour}, 0) BETWEEN 0 AND 23
 """
 
 _JOIN_ASSETS = """
-JOIN campaign_assets
+JOIN {campaign_assets} campaign_assets
     ON campaign_assets.campaign_space_id = campaign_spaces.id
     AND campaign_assets.external_asset_id = k.asset_id
 """
@@ -240,7 +243,8 @@ def _kept(table: MetricTable) -> sql.Composed:
     return sql.SQL(_KEPT).format(
         target=sql.Identifier("campaign_assets" if has_assets else "campaign_spaces"),
         hour=_hour(table),
-        join_assets=sql.SQL(_JOIN_ASSETS if has_assets else ""),
+        campaign_spaces=sql.SQL(CAMPAIGN_SPACES),
+        join_assets=sql.SQL(_JOIN_ASSETS if has_assets else "").format(campaign_assets=sql.SQL(CAMPAIGN_ASSETS)),
     )
 
 
@@ -248,6 +252,10 @@ def _subjects(table: MetricTable) -> sql.Composed:
     keys = [key for key in table.key_names if key != "tenant_id"]
     has_assets = ASSET_ID in table.keys
     return sql.SQL(_NAMED + _RESOLVED + _SUBJECTS).format(
+        campaign_spaces=sql.SQL(CAMPAIGN_SPACES),
+        campaign_assets=sql.SQL(CAMPAIGN_ASSETS),
+        matches=sql.SQL(MATCHES),
+        match=sql.SQL(MATCH),
         tenant_is_optional=sql.Literal(TENANT_ID not in table.keys),
         keys=_list("s.{}", keys),
         names=_list("{}", keys),
