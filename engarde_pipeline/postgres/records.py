@@ -25,6 +25,7 @@ from engarde_pipeline.metrics import (
     MetricTable,
     RejectReason,
 )
+from engarde_pipeline.postgres.application_tables import CAMPAIGN_ASSETS, CAMPAIGN_SPACES, MATCH, MATCHES
 from engarde_pipeline.postgres.scope import EVERYTHING, Scope
 from engarde_pipeline.postgres.source_keys import create_kept, note_source_keys
 
@@ -32,14 +33,15 @@ from engarde_pipeline.postgres.source_keys import create_kept, note_source_keys
 _NAMED = """
 WITH owner AS MATERIALIZED (
     SELECT platform, external_campaign_id AS campaign_id,
-           count(DISTINCT tenant_id) AS tenants,
-           CASE WHEN count(DISTINCT tenant_id) = 1 THEN min(tenant_id::text) END AS tenant_key
-    FROM campaign_spaces
+           coalesce(nullif(count(DISTINCT tenant_id) FILTER (WHERE NOT is_deleted), 0),
+                    count(DISTINCT tenant_id)) AS tenants,
+           coalesce(min(tenant_id::text) FILTER (WHERE NOT is_deleted), min(tenant_id::text)) AS tenant_key
+    FROM {campaign_spaces} c
     WHERE {tenant_is_optional}
     GROUP BY 1, 2
 ), spelled AS (
     SELECT s.key_number,
-           coalesce(lower(s.tenant_id), owner.tenant_key) AS tenant_key,
+           coalesce(lower(s.tenant_id), CASE WHEN owner.tenants = 1 THEN owner.tenant_key END) AS tenant_key,
            {keys},
            s.has_nul,
            coalesce(owner.tenants > 1, false) AS is_ambiguous
@@ -54,18 +56,19 @@ WITH owner AS MATERIALIZED (
 )
 """
 
-# The application's tables have no unique key on external ids, so several matches are seen, not joined twice.
+# The application's tables have no unique key on external ids, so several matches are seen, not joined twice. Of
+# several, one that the application keeps as deleted is not meant.
 _RESOLVED = """
 , campaign AS MATERIALIZED (
     SELECT tenant_id, platform, external_campaign_id AS campaign_id,
-           count(*) AS matches, (array_agg(id))[1] AS id
-    FROM campaign_spaces
+           {matches} AS matches, {match} AS id
+    FROM {campaign_spaces} c
     WHERE external_campaign_id IN (SELECT campaign_id FROM named)
     GROUP BY 1, 2, 3
 ), asset AS MATERIALIZED (
     SELECT campaign_space_id, external_asset_id AS asset_id,
-           count(*) AS matches, (array_agg(id))[1] AS id
-    FROM campaign_assets
+           {matches} AS matches, {match} AS id
+    FROM {campaign_assets} a
     WHERE {has_assets} AND external_asset_id IN (SELECT {asset_id} FROM named r)
     GROUP BY 1, 2
 ), resolved AS (
@@ -218,6 +221,10 @@ def _subjects(table: MetricTable) -> sql.Composed:
     keys = [key for key in table.key_names if key != "tenant_id"]
     has_assets = ASSET_ID in table.keys
     return sql.SQL(_NAMED + _RESOLVED + _SUBJECTS).format(
+        campaign_spaces=sql.SQL(CAMPAIGN_SPACES),
+        campaign_assets=sql.SQL(CAMPAIGN_ASSETS),
+        matches=sql.SQL(MATCHES),
+        match=sql.SQL(MATCH),
         tenant_is_optional=sql.Literal(TENANT_ID not in table.keys),
         keys=_list("s.{}", keys),
         names=_list("{}", keys),

@@ -10,6 +10,7 @@ from psycopg.rows import dict_row
 
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.metrics import CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.postgres.application_tables import CAMPAIGN_SPACES
 
 
 class UnknownSlice(EngardeError):
@@ -72,9 +73,9 @@ class Scope:
     def _of_keys(self, tenant: sql.SQL, platform: sql.SQL, campaign: sql.SQL) -> sql.Composable:
         # By the campaign's keys, not its id: a record that several campaign spaces claim belongs to each of them.
         of_campaigns = sql.SQL(
-            "EXISTS (SELECT FROM campaign_spaces c WHERE c.id = ANY(%(campaigns)s::uuid[])"
+            "EXISTS (SELECT FROM {} c WHERE c.id = ANY(%(campaigns)s::uuid[])"
             " AND c.tenant_id::text = {} AND c.platform = {} AND c.external_campaign_id = {})"
-        ).format(tenant, platform, campaign)
+        ).format(sql.SQL(CAMPAIGN_SPACES), tenant, platform, campaign)
         return self._all(
             sql.SQL("{} = %(tenant)s::uuid::text").format(tenant),
             sql.SQL("{} = ANY(%(platforms)s)").format(platform),
@@ -118,13 +119,13 @@ def resolve_scope(
     spaces = (
         connection.cursor(row_factory=dict_row)
         .execute(
-            """
+            sql.SQL("""
         SELECT id, external_campaign_id
-        FROM campaign_spaces
+        FROM {campaign_spaces} c
         WHERE (id::text = ANY(%(wanted)s) OR external_campaign_id = ANY(%(wanted)s))
           AND (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
           AND (%(platforms)s::text[] IS NULL OR platform = ANY(%(platforms)s))
-        """,
+        """).format(campaign_spaces=sql.SQL(CAMPAIGN_SPACES)),
             {
                 "wanted": [campaign for campaign in campaigns if _is_storable(campaign)],
                 "tenant": tenant_id,
@@ -152,7 +153,10 @@ def _tenant(connection: psycopg.Connection, tenant: str) -> UUID:
         row = connection.execute("SELECT id FROM tenants WHERE id::text = lower(%s)", [tenant]).fetchone()
         if row:
             return UUID(str(row[0]))
-    known = connection.execute("SELECT name, id FROM tenants ORDER BY name LIMIT 5").fetchall()
+    # The application may have dropped the name.
+    known = connection.execute(
+        "SELECT to_jsonb(t) ->> 'name' AS name, id FROM tenants t ORDER BY name, id LIMIT 5"
+    ).fetchall()
     examples = ", ".join(f"{name} ({tenant_id})" for name, tenant_id in known) or "none at all"
     raise UnknownSlice(f"There is no tenant {tenant!r} in Postgres; give a tenant's uuid. There are: {examples}.")
 
@@ -167,7 +171,8 @@ def _is_storable(text: str) -> bool:
 
 
 def _check_platforms(connection: psycopg.Connection, platforms: Sequence[str]) -> None:
-    rows = connection.execute("SELECT DISTINCT platform FROM campaign_spaces ORDER BY 1").fetchall()
+    statement = sql.SQL("SELECT DISTINCT platform FROM {} c ORDER BY 1").format(sql.SQL(CAMPAIGN_SPACES))
+    rows = connection.execute(statement).fetchall()
     known = [row[0] for row in rows]
     if unknown := [platform for platform in platforms if platform not in known]:
         raise UnknownSlice(

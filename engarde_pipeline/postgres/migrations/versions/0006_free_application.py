@@ -5,8 +5,8 @@ A view depends on a whole row without depending on its columns, and the body of 
 when it is called. So the views stay, with the same columns, and hold `id` and `tenant_id` only. A SQL function of
 one expression becomes part of the query that calls it: reading a platform costs what it did.
 
-`platform_days` has no key. Where a publication includes the table, as one FOR ALL TABLES does, Postgres deletes from
-it only if the old row can be told to subscribers: by all of its columns.
+`platform_days` has no key. Where a publication includes the table, as one FOR ALL TABLES does, Postgres deletes
+from it only if the old row can be told to subscribers: by all of its columns.
 """
 
 import sqlalchemy as sa
@@ -20,14 +20,15 @@ depends_on = None
 # A name that the application no longer has is NULL.
 VIEWS = {
     "tenants": "SELECT id, to_jsonb(t) ->> 'name' AS name FROM {table} t WHERE id = engarde_api.tenant_id()",
-    "campaign_spaces": "SELECT id, tenant_id, to_jsonb(c) ->> 'name' AS name, engarde_api.platform_of(c) AS platform"
-    " FROM {table} c WHERE tenant_id = engarde_api.tenant_id()",
+    "campaign_spaces": "SELECT id, tenant_id, to_jsonb(c) ->> 'name' AS name,"
+    " engarde_api.platform_of(c) AS platform FROM {table} c WHERE tenant_id = engarde_api.tenant_id()",
 }
 
 # Of migration 0003.
 EARLIER_VIEWS = {
     "tenants": "SELECT id, name FROM {table} WHERE id = engarde_api.tenant_id()",
-    "campaign_spaces": "SELECT id, tenant_id, name, platform FROM {table} WHERE tenant_id = engarde_api.tenant_id()",
+    "campaign_spaces": "SELECT id, tenant_id, name, platform FROM {table}"
+    " WHERE tenant_id = engarde_api.tenant_id()",
 }
 
 PLATFORM_OF = """
