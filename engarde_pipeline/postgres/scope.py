@@ -59,8 +59,9 @@ class Scope:
         # What BigQuery has under those is not read, so the row cannot be said to be gone.
         loaded_as = self._of_keys(sql.SQL("k.tenant_key"), sql.SQL("k.platform"), sql.SQL("k.campaign_id"))
         return sql.SQL(
-            "{} AND NOT EXISTS (SELECT FROM source_keys k WHERE k.target_id = t.{} AND ({}) IS NOT TRUE)"
-        ).format(named, sql.Identifier(table.target_id), loaded_as)
+            "{named} AND NOT EXISTS ("
+            "SELECT FROM source_keys k WHERE k.{target_id} = t.{target_id} AND ({loaded_as}) IS NOT TRUE)"
+        ).format(named=named, target_id=sql.Identifier(table.target_id), loaded_as=loaded_as)
 
     def of_rejected(self) -> sql.Composable:
         """The condition on an open rejected row (alias j): the same, so that none is resolved unseen."""

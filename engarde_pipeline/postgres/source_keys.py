@@ -11,18 +11,20 @@ from typing import LiteralString
 
 import psycopg
 from psycopg import sql
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from engarde_pipeline.metrics import ASSET_ID, METRIC_HOUR, MetricTable
 
-# Keys that are known already, which after the first sync is all of them, cost one join.
+# Keys that are known already, which after the first sync is all of them, cost two joins.
 _NOTE = """
-INSERT INTO source_keys (table_name, target_id, {keys})
-SELECT DISTINCT {table_name}, s.target_id, {subject_keys}
+INSERT INTO source_keys ({target_id}, {keys})
+SELECT DISTINCT s.target_id, {subject_keys}
 FROM subjects s
+JOIN {targets} t ON t.id = s.target_id
 WHERE s.reason IS NULL
   AND NOT EXISTS (
       SELECT FROM source_keys k
-      WHERE k.target_id = s.target_id AND {same_keys})
+      WHERE k.{target_id} = s.target_id AND {same_keys})
 """
 
 # What earlier, good records left for a record that is now bad. Where a bad record's tenant or platform cannot be
@@ -30,11 +32,11 @@ WHERE s.reason IS NULL
 # hour that does not exist never left a row.
 _KEPT = """
 CREATE TEMPORARY TABLE kept AS
-SELECT DISTINCT r.record_key, r.metric_date, k.target_id, r.metric_hour
+SELECT DISTINCT r.record_key, r.metric_date, k.{target_id} AS target_id, r.metric_hour
 FROM records r
 JOIN subjects s ON s.key_number = r.record_key
 JOIN source_keys k
-    ON k.table_name = {table_name}
+    ON k.{target_id} IS NOT NULL
     AND k.campaign_id = s.campaign_id
     AND (s.platform IS NULL OR k.platform = s.platform)
     AND (s.tenant_id IS NULL OR k.tenant_key = s.tenant_key)
@@ -47,11 +49,14 @@ CREATE TEMPORARY TABLE kept (record_key integer, metric_date date, target_id uui
 """
 
 
+# What is deleted while it is looked up is not found at the next attempt.
+@retry(retry=retry_if_exception_type(psycopg.errors.ForeignKeyViolation), stop=stop_after_attempt(3), reraise=True)
 def note_source_keys(connection: psycopg.Connection, table: MetricTable) -> None:
     """Record the keys of `subjects` that can be loaded."""
     keys = _keys(table)
     statement = sql.SQL(_NOTE).format(
-        table_name=sql.Literal(table.target),
+        target_id=sql.Identifier(table.target_id),
+        targets=sql.Identifier("campaign_assets" if ASSET_ID in table.keys else "campaign_spaces"),
         keys=sql.SQL(", ").join(map(sql.Identifier, keys)),
         subject_keys=_each("s.{0}", keys, ", "),
         same_keys=_each("k.{0} = s.{0}", keys, " AND "),
@@ -67,8 +72,10 @@ def create_kept(connection: psycopg.Connection, table: MetricTable) -> None:
 
     Its columns are `record_key`, `metric_date`, `target_id` and `metric_hour`.
     """
-    same_asset = sql.SQL("AND k.asset_id = s.asset_id" if ASSET_ID in table.keys else "")
-    statement = sql.SQL(_KEPT).format(table_name=sql.Literal(table.target), same_asset=same_asset)
+    statement = sql.SQL(_KEPT).format(
+        target_id=sql.Identifier(table.target_id),
+        same_asset=sql.SQL("AND k.asset_id = s.asset_id" if ASSET_ID in table.keys else ""),
+    )
     try:
         with connection.transaction():
             connection.execute(statement)

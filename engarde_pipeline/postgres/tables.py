@@ -223,14 +223,23 @@ source_keys = Table(
     "source_keys",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("table_name", Text, nullable=False, comment="The target table."),
-    Column("target_id", Uuid, nullable=False, comment="The campaign space or asset loaded into."),
+    Column(
+        "campaign_space_id",
+        ForeignKey("campaign_spaces.id", ondelete="CASCADE"),
+        comment="What records of campaign_metrics were loaded into.",
+    ),
+    Column(
+        "campaign_asset_id",
+        ForeignKey("campaign_assets.id", ondelete="CASCADE"),
+        comment="What records of asset_metrics were loaded into.",
+    ),
     Column("tenant_key", Text, nullable=False, comment="The tenant as BigQuery named it."),
     Column("platform", Text, nullable=False),
     Column("campaign_id", Text, nullable=False, comment="External."),
     Column("asset_id", Text, comment="External; of assets only."),
-    Index("source_keys_target", "target_id"),
-    Index("source_keys_campaign", "campaign_id", postgresql_using="hash"),
+    Index("source_keys_space", "campaign_space_id"),
+    Index("source_keys_asset", "campaign_asset_id"),
+    Index("source_keys_external", "campaign_id", postgresql_using="hash"),
     comment="The keys under which records were loaded.",
 )
 

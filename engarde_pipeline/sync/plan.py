@@ -102,7 +102,7 @@ def merged_ranges(due: Iterable[PlannedDate]) -> list[PlannedRange]:
         by_day.setdefault(planned.day, []).append(planned)
     ranges: list[PlannedRange] = []
     for day in sorted(by_day):
-        tables = tuple(planned.table for planned in by_day[day])
+        tables = tuple(dict.fromkeys(planned.table for planned in by_day[day]))  # a date can have two reasons
         last = ranges[-1] if ranges else None
         if last and last.tables == tables and last.last == day - timedelta(days=1):
             ranges[-1] = PlannedRange(tables, (*last.dates, *by_day[day]))

@@ -248,11 +248,13 @@ def test_the_keys_of_rows_that_are_there_are_recorded(empty_database_url: str) -
     migrate.upgrade(empty_database_url)
 
     keys = query(
-        empty_database_url, "SELECT table_name, platform, campaign_id, asset_id FROM source_keys ORDER BY 1"
+        empty_database_url,
+        "SELECT campaign_asset_id IS NOT NULL AS is_asset, platform, campaign_id, asset_id FROM source_keys"
+        " ORDER BY 1 DESC",
     )
     assert [tuple(row.values()) for row in keys] == [
-        ("campaign_asset_metrics", "meta", "c1", "a1"),
-        ("campaign_metrics", "meta", "c1", None),
+        (True, "meta", "c1", "a1"),
+        (False, "meta", "c1", None),
     ]
 
 

@@ -24,16 +24,16 @@ METRICS = {"campaign_metrics": "campaign_space_id", "campaign_asset_metrics": "c
 SUBJECTS = {"campaign_metrics": "campaign_spaces", "campaign_asset_metrics": "campaign_assets"}
 
 KEYS_OF_CAMPAIGNS = """
-INSERT INTO source_keys (table_name, target_id, tenant_key, platform, campaign_id)
-SELECT 'campaign_metrics', c.id, c.tenant_id::text, c.platform::text, c.external_campaign_id::text
+INSERT INTO source_keys (campaign_space_id, tenant_key, platform, campaign_id)
+SELECT c.id, c.tenant_id::text, c.platform::text, c.external_campaign_id::text
 FROM campaign_spaces c
 WHERE c.external_campaign_id IS NOT NULL
   AND EXISTS (SELECT FROM campaign_metrics m WHERE m.campaign_space_id = c.id)
 """
 
 KEYS_OF_ASSETS = """
-INSERT INTO source_keys (table_name, target_id, tenant_key, platform, campaign_id, asset_id)
-SELECT 'campaign_asset_metrics', a.id, c.tenant_id::text, c.platform::text, c.external_campaign_id::text,
+INSERT INTO source_keys (campaign_asset_id, tenant_key, platform, campaign_id, asset_id)
+SELECT a.id, c.tenant_id::text, c.platform::text, c.external_campaign_id::text,
        a.external_asset_id::text
 FROM campaign_assets a
 JOIN campaign_spaces c ON c.id = a.campaign_space_id
@@ -81,17 +81,28 @@ def upgrade() -> None:
     op.create_table(
         "source_keys",
         sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
-        sa.Column("table_name", sa.Text, nullable=False, comment="The target table."),
-        sa.Column("target_id", sa.Uuid, nullable=False, comment="The campaign space or asset loaded into."),
+        sa.Column(
+            "campaign_space_id",
+            sa.Uuid,
+            sa.ForeignKey("campaign_spaces.id", ondelete="CASCADE"),
+            comment="What records of campaign_metrics were loaded into.",
+        ),
+        sa.Column(
+            "campaign_asset_id",
+            sa.Uuid,
+            sa.ForeignKey("campaign_assets.id", ondelete="CASCADE"),
+            comment="What records of asset_metrics were loaded into.",
+        ),
         sa.Column("tenant_key", sa.Text, nullable=False, comment="The tenant as BigQuery named it."),
         sa.Column("platform", sa.Text, nullable=False),
         sa.Column("campaign_id", sa.Text, nullable=False, comment="External."),
         sa.Column("asset_id", sa.Text, comment="External; of assets only."),
         comment="The keys under which records were loaded.",
     )
-    op.create_index("source_keys_target", "source_keys", ["target_id"])
+    op.create_index("source_keys_space", "source_keys", ["campaign_space_id"])
+    op.create_index("source_keys_asset", "source_keys", ["campaign_asset_id"])
     # A hash: ids can be too long for a B-tree.
-    op.create_index("source_keys_campaign", "source_keys", ["campaign_id"], postgresql_using="hash")
+    op.create_index("source_keys_external", "source_keys", ["campaign_id"], postgresql_using="hash")
     op.create_table(
         "removed_rows",
         sa.Column("table_name", sa.Text, primary_key=True, comment="The target table."),
