@@ -1,8 +1,8 @@
 """The application's tables as the pipeline reads them, whatever types their columns have.
 
-Each table is a subquery for a FROM clause; the planner makes it part of the statement, and finds rows by the indexes
-of the table as before. Platforms and external ids are text there, whether the column is varchar, char, citext, an
-enum or a number.
+Each table is a subquery for a FROM clause; the planner makes it part of the statement, and rows are found by the
+table's indexes as before. Platforms and external ids are text there, whether the column is varchar, char, citext,
+an enum or a number.
 
 `is_deleted` says whether the application keeps the row as deleted: it has a `deleted_at`, or a true `is_deleted`.
 A table need not have these columns: a name that the inner query does not find is one of `absent`.
