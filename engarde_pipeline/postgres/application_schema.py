@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import kwargs_row
 
 from engarde_pipeline.errors import EngardeError
@@ -159,7 +158,6 @@ def left_to_the_application(tables: dict[str, Table]) -> list[str]:
 
 
 def _problems(table: Table, may_be_missing: bool) -> Iterator[str]:
-    name = sql.Identifier(table.name).as_string()
     if table.schema is None:
         yield from _missing(table, may_be_missing)
         return
@@ -172,19 +170,20 @@ def _problems(table: Table, may_be_missing: bool) -> Iterator[str]:
         return
     for column in UUIDS[table.name]:
         if column not in table.columns:
-            yield _no_column(name, column, "uuid")
+            yield _no_column(table.name, column, "uuid")
         elif not table.columns[column].is_uuid:
             yield (
-                f"{table.name}.{column} is {table.columns[column].type}, and must be uuid: ALTER TABLE {name}"
-                f" ALTER COLUMN {column} TYPE uuid USING {column}::text::uuid; (with the keys that refer to it)."
+                f"{table.name}.{column} is {table.columns[column].type}, and must be uuid:"
+                f" ALTER TABLE {table.name} ALTER COLUMN {column} TYPE uuid USING {column}::text::uuid;"
+                " (with the keys that refer to it)."
             )
     for column in TEXTS[table.name]:
         if column not in table.columns:
-            yield _no_column(name, column, "text")
+            yield _no_column(table.name, column, "text")
     if "id" in table.columns and not table.has_key:
         yield (
             f"{table.name}.id has no primary key or unique constraint of its own that is not deferrable, which a"
-            f" foreign key needs: ALTER TABLE {name} ADD UNIQUE (id);"
+            f" foreign key needs: ALTER TABLE {table.name} ADD UNIQUE (id);"
         )
     if table.name == "campaign_spaces":
         yield from _unwritable(table, may_be_missing)

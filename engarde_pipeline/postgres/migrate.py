@@ -35,7 +35,7 @@ _CURES: dict[type[psycopg.Error], str] = {
     errors.InsufficientPrivilege: "Migrate with the role that owns the application's tables.",
     errors.ReadOnlySqlTransaction: "Migrate on the primary server, with a role that may write.",
     errors.DependentObjectsStillExist: "Drop what depends on it, migrate, and create it again.",
-    errors.QueryCanceled: "Migrate without a statement_timeout, or cancel nothing.",
+    errors.QueryCanceled: "Somebody cancelled it; migrate again.",
     **dict.fromkeys(
         (
             errors.DuplicateTable,
@@ -72,7 +72,7 @@ def upgrade(database_url: str, revision: str = "head") -> None:
     """
 
     def migrate(config: Config, connection: Connection) -> None:
-        _check_possible(connection)
+        _check_possible(connection, _check_known(connection))
         command.upgrade(config, revision)
 
     _run(database_url, migrate)
@@ -84,7 +84,12 @@ def downgrade(database_url: str, revision: str) -> None:
     Raises:
         MigrationRefused: as `upgrade`.
     """
-    _run(database_url, lambda config, _: command.downgrade(config, revision))
+
+    def migrate(config: Config, connection: Connection) -> None:
+        _check_known(connection)
+        command.downgrade(config, revision)
+
+    _run(database_url, migrate)
 
 
 def current(database_url: str) -> str | None:
@@ -168,13 +173,17 @@ def _current(connection: Connection) -> str | None:
     return context.get_current_revision()
 
 
-def _check_possible(connection: Connection) -> None:
+def _check_known(connection: Connection) -> str | None:
     found = _current(connection)
     if found is not None and is_newer(found):
         raise MigrationRefused(
             f"The database's schema is at revision {found}, which a newer version of the pipeline made; this one"
             f" knows {head()} at most. Nothing was changed. Deploy that version here, too."
         )
+    return found
+
+
+def _check_possible(connection: Connection, found: str | None) -> None:
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)  # noqa: S101  `create_engine` opens no other
     tables = application_schema.check(driver, may_be_missing=found is None)
@@ -222,7 +231,7 @@ def _refused(error: psycopg.Error, statement: str | None) -> MigrationRefused:
 
 def _wait_for_another(connection: Connection) -> None:
     """Take the right to migrate this database, until the connection ends."""
-    connection.execute(text(f"SET lock_timeout = '{_WAIT_FOR_ANOTHER}'"))
+    connection.execute(text(f"SET statement_timeout = 0; SET lock_timeout = '{_WAIT_FOR_ANOTHER}'"))
     try:
         connection.execute(text("SELECT pg_advisory_lock(hashtext('engarde_pipeline migrations'))"))
     except DBAPIError as error:
