@@ -20,14 +20,19 @@ _READ: LiteralString = """(
     ) AS present
 )"""
 
-CAMPAIGN_SPACES: LiteralString = _READ.replace(
-    "{columns}",
-    "id, tenant_id, platform::text AS platform, external_campaign_id::text AS external_campaign_id",
-).replace("{table}", "campaign_spaces")
+# In the database's own collation: an application's collation may take for equal what differs in case.
+_TEXT: LiteralString = '{name}::text COLLATE "default" AS {name}'
+_PLATFORM = _TEXT.replace("{name}", "platform")
+_CAMPAIGN_ID = _TEXT.replace("{name}", "external_campaign_id")
+_ASSET_ID = _TEXT.replace("{name}", "external_asset_id")
 
-CAMPAIGN_ASSETS: LiteralString = _READ.replace(
-    "{columns}", "id, campaign_space_id, external_asset_id::text AS external_asset_id"
-).replace("{table}", "campaign_assets")
+CAMPAIGN_SPACES: LiteralString = _READ.replace("{table}", "campaign_spaces").replace(
+    "{columns}", f"id, tenant_id, {_PLATFORM}, {_CAMPAIGN_ID}"
+)
+
+CAMPAIGN_ASSETS: LiteralString = _READ.replace("{table}", "campaign_assets").replace(
+    "{columns}", f"id, campaign_space_id, {_ASSET_ID}"
+)
 
 MATCHES: LiteralString = "coalesce(nullif(count(*) FILTER (WHERE NOT is_deleted), 0), count(*))"
 """How many rows of a group can be meant: those that are not deleted, or, where all are, all of them."""

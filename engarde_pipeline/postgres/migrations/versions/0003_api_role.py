@@ -41,11 +41,12 @@ LANGUAGE sql STABLE PARALLEL SAFE
 RETURN nullif(current_setting('engarde.tenant_id', true), '')::uuid
 """
 
-# The search_path finds the application's tables, which may be in another schema than ours, and need not have names.
+# The search_path finds the application's tables, which may be in another schema than ours. A name that the
+# application does not have is NULL.
 VIEWS = {
     "tenants": "SELECT id, to_jsonb(t) ->> 'name' AS name FROM tenants t WHERE id = engarde_api.tenant_id()",
-    "campaign_spaces": "SELECT id, tenant_id, to_jsonb(c) ->> 'name' AS name, to_jsonb(c) ->> 'platform' AS platform"
-    " FROM campaign_spaces c"
+    "campaign_spaces": "SELECT id, tenant_id, to_jsonb(c) ->> 'name' AS name,"
+    " to_jsonb(c) ->> 'platform' AS platform FROM campaign_spaces c"
     " WHERE tenant_id = engarde_api.tenant_id()",
 }
 
