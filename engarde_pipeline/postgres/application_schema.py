@@ -67,22 +67,24 @@ class Table:
     """One of the application's tables, as the search_path finds it; `schema` is None where it finds none.
 
     `kind` is that of `pg_class`. `has_key`: a foreign key may refer to `id`. `is_redirected`: a rule stands in for
-    updates. `elsewhere` are other schemas that have a table of the name.
+    updates. `elsewhere` are other schemas that have a table of the name, and whether the role may use them.
     """
 
     name: str
     schema: str | None
     kind: str
+    is_unlogged: bool
     columns: dict[str, Column]
     has_key: bool
     is_redirected: bool
-    elsewhere: list[str]
+    elsewhere: dict[str, bool]
     search_path: str
 
 
 # A domain has the category and the output function of the type below it.
 _TABLES = """
 SELECT wanted.name, n.nspname AS schema, coalesce(c.relkind::text, '') AS kind,
+       coalesce(c.relpersistence = 'u', false) AS is_unlogged,
        (SELECT coalesce(jsonb_object_agg(a.attname, jsonb_build_object(
                    'type', format_type(a.atttypid, a.atttypmod),
                    'category', t.typcategory,
@@ -96,9 +98,10 @@ SELECT wanted.name, n.nspname AS schema, coalesce(c.relkind::text, '') AS kind,
                  AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum) AS has_key,
        EXISTS (SELECT FROM pg_rewrite r
                WHERE r.ev_class = c.oid AND r.ev_type = '2' AND r.is_instead) AS is_redirected,
-       ARRAY(SELECT s.nspname::text FROM pg_class o JOIN pg_namespace s ON s.oid = o.relnamespace
-             WHERE o.relname = wanted.name AND o.relkind IN ('r', 'p', 'v', 'm', 'f')
-               AND o.oid IS DISTINCT FROM c.oid AND s.nspname !~ '^(pg_|engarde_api$)' ORDER BY 1) AS elsewhere,
+       (SELECT coalesce(jsonb_object_agg(s.nspname, has_schema_privilege(s.oid, 'USAGE')), '{}')
+        FROM pg_class o JOIN pg_namespace s ON s.oid = o.relnamespace
+        WHERE o.relname = wanted.name AND o.relkind IN ('r', 'p', 'v', 'm', 'f')
+          AND o.oid IS DISTINCT FROM c.oid AND s.nspname !~ '^(pg_|engarde_api$)') AS elsewhere,
        current_setting('search_path') AS search_path
 FROM unnest(%s::text[]) AS wanted (name)
 LEFT JOIN pg_class c ON c.oid = to_regclass(wanted.name)
@@ -168,6 +171,8 @@ def _problems(table: Table, may_be_missing: bool) -> Iterator[str]:
             " (ALTER VIEW ... RENAME TO ...; ALTER TABLE ... RENAME TO ...)."
         )
         return
+    if table.is_unlogged:
+        yield f"{table.name} is unlogged, and foreign keys refer to it: ALTER TABLE {table.name} SET LOGGED;"
     for column in UUIDS[table.name]:
         if column not in table.columns:
             yield _no_column(table.name, column, "uuid")
@@ -190,7 +195,12 @@ def _problems(table: Table, may_be_missing: bool) -> Iterator[str]:
 
 
 def _missing(table: Table, may_be_missing: bool) -> Iterator[str]:
-    if table.elsewhere:
+    if closed := [schema for schema, may_use in table.elsewhere.items() if not may_use]:
+        yield (
+            f"{table.name} is in schema {closed[0]}, which this role may not use: GRANT USAGE ON SCHEMA"
+            f" {closed[0]} TO the role; and put the schema into its search_path."
+        )
+    elif table.elsewhere:
         yield (
             f"{table.name} is in schema {' and '.join(table.elsewhere)}, which is not in the search_path"
             f" ({table.search_path}): ALTER ROLE ... SET search_path = ..., so that this role finds the"

@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from psycopg import errors
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.postgres import application_schema, before_upgrade, newer_schema
@@ -215,6 +215,10 @@ def _run(database_url: str, migrate: Callable[[Config, Connection], None]) -> No
         raise _refused(error.orig, error.statement) from None
     except psycopg.Error as error:
         raise _refused(error, None) from None
+    except SQLAlchemyError as error:
+        raise MigrationRefused(
+            f"The schema is not as a migration expects it: {error}. Nothing was changed."
+        ) from None
     finally:
         engine.dispose()
 

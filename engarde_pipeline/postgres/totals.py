@@ -173,7 +173,9 @@ def _campaign_spaces(connection: psycopg.Connection) -> Table:
 def _update(connection: psycopg.Connection, statement: sql.Composed) -> int:
     try:
         return connection.execute(statement).rowcount
-    except (psycopg.IntegrityError, psycopg.DataError, psycopg.errors.RaiseException) as error:
+    except psycopg.DatabaseError as error:
+        if isinstance(error, psycopg.OperationalError):
+            raise  # passes, or is Postgres' own
         raise TotalsRefused(
             f"campaign_spaces does not accept its totals: {error.diag.message_primary}. Let the application's"
             " constraint, domain or trigger accept them, or drop it; they follow at the next sync."

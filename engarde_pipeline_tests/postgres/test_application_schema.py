@@ -50,6 +50,10 @@ _IN_THE_WAY = {
         "CREATE SCHEMA app; ALTER TABLE tenants SET SCHEMA app",
         r"tenants is in schema app, which is not in the search_path.*ALTER ROLE",
     ),
+    "a table that a crash empties": (
+        "ALTER TABLE campaign_assets SET UNLOGGED",
+        r"campaign_assets is unlogged.*ALTER TABLE campaign_assets SET LOGGED;",
+    ),
     "totals that nobody can write": (
         "ALTER TABLE campaign_spaces ADD total_impressions text, ADD total_clicks text, ADD total_spend text,"
         " ADD total_conversions text, ADD total_revenue text, ADD avg_ctr text,"
@@ -122,6 +126,15 @@ def test_a_role_that_lacks_rights_is_told_every_grant(empty_database_url: str) -
     assert f'GRANT CREATE ON DATABASE "{make_url(url).database}" TO "{role}";' in said
     assert f'GRANT SELECT, REFERENCES ON "public"."tenants" TO "{role}";' in said
     assert f'GRANT "postgres" TO "{role}";' in said
+
+
+def test_a_schema_that_the_role_may_not_use_is_named(empty_database_url: str) -> None:
+    application(empty_database_url, {})
+    run(empty_database_url, "CREATE SCHEMA app; ALTER TABLE tenants SET SCHEMA app")
+    _, url = _new_role(empty_database_url)
+
+    with pytest.raises(ApplicationUnfit, match=r"tenants is in schema app.*GRANT USAGE ON SCHEMA app"):
+        migrate.upgrade(url)
 
 
 def test_the_owner_of_the_tables_can_upgrade_once_it_has_been_granted_what_is_said(

@@ -1,6 +1,6 @@
 """The application's tables are read and written as they are, whatever their types, and deleted rows among them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from uuid import UUID
 
@@ -112,8 +112,11 @@ _MARKS = {
 }
 
 
-@pytest.fixture(params=_MARKS.values(), ids=_MARKS)
-def delete(request: pytest.FixtureRequest, world: World) -> Iterator[Callable[[str, UUID], None]]:
+Delete = Callable[[str, UUID], None]
+
+
+@pytest.fixture(params=_MARKS.values(), ids=list(_MARKS))
+def delete(request: pytest.FixtureRequest, world: World) -> Delete:
     """Delete a row of the application softly."""
     column, mark = request.param
     for table in ("campaign_spaces", "campaign_assets"):
@@ -123,9 +126,6 @@ def delete(request: pytest.FixtureRequest, world: World) -> Iterator[Callable[[s
         world.connection.execute(f"UPDATE {table} SET {mark} WHERE id = %s".encode(), [row_id])
 
     return delete
-
-
-Delete = Callable[[str, UUID], None]
 
 
 def test_of_doubles_the_campaign_that_is_not_deleted_gets_the_numbers(
