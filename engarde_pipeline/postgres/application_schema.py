@@ -185,7 +185,12 @@ def _problems(table: Table, may_be_missing: bool) -> Iterator[str]:
     for column in TEXTS[table.name]:
         if column not in table.columns:
             yield _no_column(table.name, column, "text")
-    if "id" in table.columns and not table.has_key:
+    if "id" in table.columns and not table.has_key and table.kind == "p":
+        yield (
+            f"{table.name}.id has no primary key or unique constraint of its own, which a foreign key needs and a"
+            " partitioned table has only where it is partitioned by id: partition it by hash of id, or not at all."
+        )
+    elif "id" in table.columns and not table.has_key:
         yield (
             f"{table.name}.id has no primary key or unique constraint of its own that is not deferrable, which a"
             f" foreign key needs: ALTER TABLE {table.name} ADD UNIQUE (id);"
@@ -203,8 +208,8 @@ def _missing(table: Table, may_be_missing: bool) -> Iterator[str]:
     elif table.elsewhere:
         yield (
             f"{table.name} is in schema {' and '.join(table.elsewhere)}, which is not in the search_path"
-            f" ({table.search_path}): ALTER ROLE ... SET search_path = ..., so that this role finds the"
-            " application's tables."
+            f" ({table.search_path}), so that the application's tables are not found: ALTER DATABASE ... SET"
+            f" search_path = {', '.join(table.elsewhere)}, ...;"
         )
     elif not may_be_missing:
         yield (

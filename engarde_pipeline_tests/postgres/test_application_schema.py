@@ -8,7 +8,7 @@ from sqlalchemy.engine import make_url
 from engarde_pipeline.postgres import migrate
 from engarde_pipeline.postgres.application_schema import ApplicationUnfit, check, left_to_the_application
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.diagnosis import DatabaseUnfit, check_application, check_writing
+from engarde_pipeline.postgres.diagnosis import DatabaseUnfit, check_permissions, check_schema
 from engarde_pipeline.postgres.migrate import MigrationRefused, SchemaNewer, SchemaNotCurrent
 from engarde_pipeline.sync.faults import is_transient
 from engarde_pipeline_tests.postgres.test_migrations import application, snapshot
@@ -48,7 +48,7 @@ _IN_THE_WAY = {
     ),
     "a schema that is not in the search_path": (
         "CREATE SCHEMA app; ALTER TABLE tenants SET SCHEMA app",
-        r"tenants is in schema app, which is not in the search_path.*ALTER ROLE",
+        r"tenants is in schema app, which is not in the search_path.*ALTER DATABASE",
     ),
     "a table that a crash empties": (
         "ALTER TABLE campaign_assets SET UNLOGGED",
@@ -75,7 +75,7 @@ def test_an_upgrade_refuses_before_it_changes_anything(
     run(empty_database_url, difference)
     before = snapshot(empty_database_url)
 
-    for attempt in (migrate.upgrade, check_application):
+    for attempt in (migrate.upgrade, check_schema):
         with pytest.raises(ApplicationUnfit, match=said):
             attempt(empty_database_url)
 
@@ -195,7 +195,7 @@ def test_a_total_that_is_not_ours_to_write_is_left_to_the_application(database_u
         "campaign_spaces.avg_ctr is a generated column, so it is left to the application",
         "campaign_spaces.avg_roas is NOT NULL, so 0 stands for a ratio that does not exist",
     ]
-    assert sentences[1] in check_application(database_url)
+    assert sentences[1] in check_schema(database_url)
 
 
 def test_tables_in_two_schemas_of_the_search_path_are_found(empty_database_url: str) -> None:
@@ -247,7 +247,7 @@ def test_the_application_may_change_what_the_pipeline_does_not_need(empty_databa
 def test_every_table_can_be_written_where_all_are_published(database_url: str) -> None:
     run(database_url, "CREATE PUBLICATION everything FOR ALL TABLES")
 
-    assert "nothing keeps" in check_writing(database_url)
+    check_permissions(database_url)
     run(database_url, "INSERT INTO platform_days SELECT gen_random_uuid(), current_date, 'meta', 1, 1, 1, 1, 1, 1")
     run(database_url, "DELETE FROM platform_days")
 
@@ -260,7 +260,7 @@ def test_a_table_of_the_application_that_a_publication_freezes_is_named(database
     )
 
     with pytest.raises(DatabaseUnfit, match="ALTER TABLE campaign_spaces REPLICA IDENTITY FULL;"):
-        check_writing(database_url)
+        check_permissions(database_url)
 
 
 # A schema that a newer version has migrated
