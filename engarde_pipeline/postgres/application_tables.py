@@ -34,8 +34,12 @@ CAMPAIGN_ASSETS: LiteralString = _READ.replace("{table}", "campaign_assets").rep
     "{columns}", f"id, campaign_space_id, {_ASSET_ID}"
 )
 
-MATCHES: LiteralString = "coalesce(nullif(count(*) FILTER (WHERE NOT is_deleted), 0), count(*))"
+MATCHES: LiteralString = """
+coalesce(nullif(count(*) FILTER (WHERE NOT is_deleted), 0), count(*) FILTER (WHERE is_deleted))
+"""
 """How many rows of a group can be meant: those that are not deleted, or, where all are, all of them."""
 
-MATCH: LiteralString = "coalesce((array_agg(id) FILTER (WHERE NOT is_deleted))[1], (array_agg(id))[1])"
+MATCH: LiteralString = """
+coalesce((array_agg(id) FILTER (WHERE NOT is_deleted))[1], (array_agg(id) FILTER (WHERE is_deleted))[1])
+"""
 """The id of the row that is meant, where it is one."""
