@@ -5,9 +5,10 @@ import psycopg
 from dagster import ConfigurableResource
 
 from engarde_pipeline.bigquery.extraction import Source
-from engarde_pipeline.postgres import migrate
+from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.postgres import application_schema, migrate
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.diagnosis import DatabaseUnfit, check_sees_every_tenant
+from engarde_pipeline.postgres.diagnosis import check_sees_every_tenant
 from engarde_pipeline.postgres.usage import add_bytes
 from engarde_pipeline.settings import load_settings
 
@@ -39,14 +40,16 @@ class Postgres(ConfigurableResource[None]):
         Raises:
             DatabaseUnavailable: there is no such server, or it refuses the login.
             SchemaNotCurrent: `engarde db upgrade` has not been run.
+            ApplicationUnfit: the application's tables are not as the pipeline needs them.
             DatabaseUnfit: the role sees one tenant at a time.
         """
         database_url = load_settings().database_url.get_secret_value()
         migrate.check(database_url)
         connection = connect(database_url, run_id)
         try:
+            application_schema.check(connection)
             check_sees_every_tenant(connection)
-        except DatabaseUnfit:
+        except EngardeError:
             connection.close()
             raise
         return connection

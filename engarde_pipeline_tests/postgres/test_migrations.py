@@ -1,6 +1,8 @@
 """The migrations, on an empty database and beside an application that was there first."""
 
 import re
+import subprocess
+import sys
 from typing import Any
 
 import psycopg
@@ -349,9 +351,25 @@ def test_an_applications_own_alembic_is_not_taken_for_ours(empty_database_url: s
         migrate.check(empty_database_url)
 
 
-def test_a_database_newer_than_the_code_fails_the_check(database_url: str) -> None:
-    with connect(database_url) as connection:
-        connection.execute(f"UPDATE {migrate.VERSION_TABLE} SET version_num = '9999'".encode())
+# Several at once
 
-    with pytest.raises(SchemaNotCurrent, match=r"revision 9999.*deploy the version"):
-        migrate.check(database_url)
+
+def test_of_three_upgrades_at_once_one_migrates_and_the_others_wait_for_it(empty_database_url: str) -> None:
+    code = f"from engarde_pipeline.postgres import migrate; migrate.upgrade({empty_database_url!r})"
+    started = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(3)]
+
+    assert [process.communicate()[1] for process in started] == [b"", b"", b""]
+    assert [process.returncode for process in started] == [0, 0, 0]
+    assert tables(empty_database_url) == OURS | THEIRS
+
+
+def test_an_upgrade_waits_for_another_one_and_finds_nothing_left_to_do(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect(database_url) as other:
+        other.execute("SELECT pg_advisory_lock(hashtext('engarde_pipeline migrations'))")
+        monkeypatch.setattr(migrate, "_WAIT_FOR_ANOTHER", "10ms")
+        with pytest.raises(migrate.MigrationRefused, match=r"Another migration.*under way"):
+            migrate.upgrade(database_url)
+
+    migrate.upgrade(database_url)
