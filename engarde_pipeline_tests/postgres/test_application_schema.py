@@ -212,6 +212,12 @@ def test_tables_in_two_schemas_of_the_search_path_are_found(empty_database_url: 
         check(connection)
         placed = connection.execute("SELECT 'tenants'::regclass::oid = 'core.tenants'::regclass::oid").fetchone()
         seen = connection.execute("SELECT count(*) FROM engarde_api.tenants").fetchone()
+        moved = connection.execute(
+            "WITH other AS (INSERT INTO tenants SELECT gen_random_uuid(), 'Globex', 'paid', now() RETURNING id)"
+            " SELECT id FROM other"
+        ).fetchone()
+        connection.execute("UPDATE campaign_spaces SET tenant_id = %s", moved)
+        connection.execute("DELETE FROM campaign_assets; DELETE FROM campaign_spaces")
     migrate.downgrade(empty_database_url, "base")
 
     assert (placed, seen) == ((True,), (0,))

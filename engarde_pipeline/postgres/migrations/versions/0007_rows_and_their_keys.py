@@ -6,7 +6,7 @@
 * `removed_rows`: dates that lost rows without a sync. Triggers note them, except in a sync's own transaction, in
   which `engarde.is_sync` is on. A note has its transaction's id in its key: two transactions never wait for each
   other, and one that removes many campaigns notes each date once.
-* Triggers on `campaign_spaces` and `campaign_assets`: a campaign space that moves to another tenant takes its
+* A trigger on `campaign_spaces`: a campaign space that moves to another tenant takes its metrics and its assets'
   metrics along, since a row's tenant is its campaign space's.
 
 The functions have their owner's rights: whoever may change the application's tables need not be given ours.
@@ -20,8 +20,7 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-METRICS = {"campaign_metrics": "campaign_space_id", "campaign_asset_metrics": "campaign_asset_id"}
-SUBJECTS = {"campaign_metrics": "campaign_spaces", "campaign_asset_metrics": "campaign_assets"}
+METRICS = ("campaign_metrics", "campaign_asset_metrics")
 
 KEYS_OF_CAMPAIGNS = """
 INSERT INTO source_keys (campaign_space_id, tenant_key, platform, campaign_id)
@@ -43,7 +42,7 @@ WHERE c.external_campaign_id IS NOT NULL AND a.external_asset_id IS NOT NULL
 
 NOTE_REMOVED_ROWS = """
 CREATE FUNCTION note_removed_rows() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schemas}, pg_temp
 AS $$
 BEGIN
     IF current_setting('engarde.is_sync', true) = 'on' THEN
@@ -64,12 +63,13 @@ $$
 """
 
 FOLLOW_TENANT = """
-CREATE FUNCTION {name}() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp
+CREATE FUNCTION metrics_follow_tenant() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schemas}, pg_temp
 AS $$
 BEGIN
-    UPDATE {metrics} SET tenant_id = NEW.tenant_id
-    WHERE {target_id} = NEW.id AND tenant_id <> NEW.tenant_id;
+    UPDATE campaign_metrics SET tenant_id = NEW.tenant_id WHERE campaign_space_id = NEW.id;
+    UPDATE campaign_asset_metrics SET tenant_id = NEW.tenant_id
+    WHERE campaign_asset_id IN (SELECT id FROM campaign_assets WHERE campaign_space_id = NEW.id);
     RETURN NULL;
 END
 $$
@@ -77,7 +77,10 @@ $$
 
 
 def upgrade() -> None:
-    schema = op.get_bind().scalar(sa.text("SELECT quote_ident(current_schema())"))
+    # The application's tables may lie in another schema than ours.
+    schemas = op.get_bind().scalar(
+        sa.text("SELECT string_agg(quote_ident(name), ', ') FROM unnest(current_schemas(false)) AS name")
+    )
     op.create_table(
         "source_keys",
         sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
@@ -118,21 +121,20 @@ def upgrade() -> None:
         sa.Column("removed_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("now()")),
         comment="Dates that lost rows without a sync, and are due because of it.",
     )
-    op.execute(NOTE_REMOVED_ROWS.format(schema=schema))
+    op.execute(NOTE_REMOVED_ROWS.format(schemas=schemas))
     op.execute("REVOKE ALL ON FUNCTION note_removed_rows() FROM PUBLIC")
-    for table, target_id in METRICS.items():
+    for table in METRICS:
         for event, transition in {"DELETE": "REFERENCING OLD TABLE AS removed", "TRUNCATE": ""}.items():
             op.execute(
                 f"CREATE TRIGGER note_removed_rows_{event.lower()} AFTER {event} ON {table} {transition}"
                 " FOR EACH STATEMENT EXECUTE FUNCTION note_removed_rows()"
             )
-        name = f"{table}_follow_tenant"
-        op.execute(FOLLOW_TENANT.format(name=name, schema=schema, metrics=table, target_id=target_id))
-        op.execute(f"REVOKE ALL ON FUNCTION {name}() FROM PUBLIC")
-        op.execute(
-            f"CREATE TRIGGER {name} AFTER UPDATE OF tenant_id ON {SUBJECTS[table]} FOR EACH ROW"
-            f" WHEN (NEW.tenant_id <> OLD.tenant_id) EXECUTE FUNCTION {name}()"
-        )
+    op.execute(FOLLOW_TENANT.format(schemas=schemas))
+    op.execute("REVOKE ALL ON FUNCTION metrics_follow_tenant() FROM PUBLIC")
+    op.execute(
+        "CREATE TRIGGER metrics_follow_tenant AFTER UPDATE OF tenant_id ON campaign_spaces FOR EACH ROW"
+        " WHEN (NEW.tenant_id <> OLD.tenant_id) EXECUTE FUNCTION metrics_follow_tenant()"
+    )
     # The triggers came first: their creation holds back every writer until the keys are there.
     op.execute(KEYS_OF_CAMPAIGNS)
     op.execute(KEYS_OF_ASSETS)
@@ -140,9 +142,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("DROP TRIGGER metrics_follow_tenant ON campaign_spaces")
+    op.execute("DROP FUNCTION metrics_follow_tenant()")
     for table in METRICS:
-        op.execute(f"DROP TRIGGER {table}_follow_tenant ON {SUBJECTS[table]}")
-        op.execute(f"DROP FUNCTION {table}_follow_tenant()")
         for event in ("delete", "truncate"):
             op.execute(f"DROP TRIGGER note_removed_rows_{event} ON {table}")
     op.execute("DROP FUNCTION note_removed_rows()")
