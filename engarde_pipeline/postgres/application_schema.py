@@ -67,7 +67,8 @@ class Table:
     """One of the application's tables, as the search_path finds it; `schema` is None where it finds none.
 
     `kind` is that of `pg_class`. `has_key`: a foreign key may refer to `id`. `is_redirected`: a rule stands in for
-    updates. `elsewhere` are other schemas that have a table of the name, and whether the role may use them.
+    updates. `others`: columns that refer to another table than the one they should. `elsewhere`: other schemas
+    that have a table of the name, and whether the role may use them.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Table:
     columns: dict[str, Column]
     has_key: bool
     is_redirected: bool
+    others: dict[str, str]
     elsewhere: dict[str, bool]
     search_path: str
 
@@ -98,6 +100,13 @@ SELECT wanted.name, n.nspname AS schema, coalesce(c.relkind::text, '') AS kind,
                  AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum) AS has_key,
        EXISTS (SELECT FROM pg_rewrite r
                WHERE r.ev_class = c.oid AND r.ev_type = '2' AND r.is_instead) AS is_redirected,
+       (SELECT coalesce(jsonb_object_agg(a.attname, f.confrelid::regclass::text), '{}')
+        FROM pg_constraint f
+        JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = f.conkey[1]
+        JOIN (VALUES ('tenant_id', 'tenants'), ('campaign_space_id', 'campaign_spaces')) AS meant (name, target)
+            ON meant.name = a.attname AND f.confrelid IS DISTINCT FROM to_regclass(meant.target)
+        WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conparentid = 0 AND cardinality(f.conkey) = 1
+       ) AS others,
        (SELECT coalesce(jsonb_object_agg(s.nspname, has_schema_privilege(s.oid, 'USAGE')), '{}')
         FROM pg_class o JOIN pg_namespace s ON s.oid = o.relnamespace
         WHERE o.relname = wanted.name AND o.relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -107,6 +116,8 @@ FROM unnest(%s::text[]) AS wanted (name)
 LEFT JOIN pg_class c ON c.oid = to_regclass(wanted.name)
 LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
 """
+
+_REFERENCES = {"tenant_id": "tenants", "campaign_space_id": "campaign_spaces"}
 
 _KINDS = {
     "v": "a view",
@@ -182,6 +193,11 @@ def _problems(table: Table, may_be_missing: bool) -> Iterator[str]:
                 f" ALTER TABLE {table.name} ALTER COLUMN {column} TYPE uuid USING {column}::text::uuid;"
                 " (with the keys that refer to it)."
             )
+    for column, other in ((name, table.others[name]) for name in UUIDS[table.name] if name in table.others):
+        yield (
+            f"{table.name}.{column} refers to {other}, and must refer to {_REFERENCES[column]}:"
+            f" ALTER TABLE {other} RENAME TO {_REFERENCES[column]}; (a view can keep the other name)."
+        )
     for column in TEXTS[table.name]:
         if column not in table.columns:
             yield _no_column(table.name, column, "text")

@@ -5,6 +5,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.engine import make_url
 
+from engarde_pipeline.assets.resources import Postgres
 from engarde_pipeline.postgres import migrate
 from engarde_pipeline.postgres.application_schema import ApplicationUnfit, check, left_to_the_application
 from engarde_pipeline.postgres.connection import connect
@@ -53,6 +54,10 @@ _IN_THE_WAY = {
     "a table that a crash empties": (
         "ALTER TABLE campaign_assets SET UNLOGGED",
         r"campaign_assets is unlogged.*ALTER TABLE campaign_assets SET LOGGED;",
+    ),
+    "a table of another name": (
+        "ALTER TABLE tenants RENAME TO organizations",
+        r"campaign_spaces\.tenant_id refers to organizations.*ALTER TABLE organizations RENAME TO tenants;",
     ),
     "totals that nobody can write": (
         "ALTER TABLE campaign_spaces ADD total_impressions text, ADD total_clicks text, ADD total_spend text,"
@@ -174,6 +179,18 @@ def test_what_depends_on_our_tables_is_named_by_a_downgrade(database_url: str) -
         migrate.downgrade(database_url, "base")
 
     assert migrate.current(database_url) == migrate.head()
+
+
+def test_what_the_application_changes_later_is_said_at_the_next_connection(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("BIGQUERY_PROJECT_ID", "any")
+    Postgres().connect().close()
+    run(database_url, "ALTER TABLE campaign_spaces RENAME external_campaign_id TO platform_campaign_id")
+
+    with pytest.raises(ApplicationUnfit, match="campaign_spaces has no column external_campaign_id"):
+        Postgres().connect()
 
 
 # What the pipeline adapts to

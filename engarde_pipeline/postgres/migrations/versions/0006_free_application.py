@@ -32,6 +32,8 @@ AS 'SELECT ($1).platform::text'
 
 def upgrade() -> None:
     op.execute(PLATFORM_OF)
+    # Where the right of everyone to execute new functions was taken away by default.
+    op.execute("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA engarde_api TO engarde_api")
     for name, query in VIEWS.items():
         op.execute(f"DROP VIEW engarde_api.{name}")
         op.execute(f"CREATE VIEW engarde_api.{name} WITH (security_barrier) AS {query}")
