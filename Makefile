@@ -16,6 +16,7 @@ dev: $(INSTALLED)  ## Start the Dagster UI and daemon (sample data where nothing
 	@$(VENV)/bin/engarde dev
 
 test: $(INSTALLED)  ## Run the tests on every Postgres there is, and say what they cover
+	@.ci/test-programs $(VENV)
 	$(VENV)/bin/pytest -n auto --dist loadgroup --cov --cov-report=term
 
 lint: $(INSTALLED)  ## Check style and types

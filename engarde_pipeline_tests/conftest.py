@@ -33,7 +33,7 @@ def pytest_configure() -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "postgres_server" in metafunc.fixturenames:
         names = [servers.EMBEDDED]
-        if metafunc.definition.path.parent.name in _ON_EVERY_SERVER and servers.installed_postgres():
+        if metafunc.definition.path.parent.name in _ON_EVERY_SERVER:
             names.append(servers.INSTALLED)
         metafunc.parametrize("postgres_server", names, indirect=True, scope="session")
 

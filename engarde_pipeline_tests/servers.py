@@ -7,6 +7,9 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 from engarde_pipeline.local import bigquery, postgres
 
@@ -16,9 +19,25 @@ INSTALLED = "postgres-15"
 _DEBIAN_BINARIES = Path("/usr/lib/postgresql/15/bin")
 
 
-def installed_postgres() -> Path | None:
-    """Return the directory with PostgreSQL 15's server binaries, if they are installed."""
-    return _DEBIAN_BINARIES if (_DEBIAN_BINARIES / "initdb").exists() else None
+def skip_without(program: str) -> NoReturn:
+    """Skip the test, since a program is not installed; in CI, where each of them must be, fail it."""
+    reason = f"{program} is not installed; as root on Debian, `make test` installs it"
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def installed_program(name: str) -> Path:
+    """Return the path of an installed program, such as pgbouncer, or skip the test without it."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin")
+    return Path(found) if found else skip_without(name)
+
+
+def installed_postgres() -> Path:
+    """Return the directory with PostgreSQL 15's server binaries, or skip the test without them."""
+    if not (_DEBIAN_BINARIES / "initdb").exists():
+        skip_without("PostgreSQL 15")
+    return _DEBIAN_BINARIES
 
 
 @contextmanager
@@ -37,7 +56,6 @@ def installed_server(directory: Path, options: str = "") -> Iterator[str]:
     `options` are more of the server's own.
     """
     binaries = installed_postgres()
-    assert binaries is not None
     data = directory / "data"
     data.mkdir(parents=True)
     as_user: dict[str, object] = {}

@@ -4,16 +4,18 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
+from engarde_pipeline.cli.dagster_files import WORKSPACE, missing_features, shipped
 from engarde_pipeline.cli.servers import first_sample_date, sample_servers, set_dagster_home
-from engarde_pipeline.cli.terminal import console, hear_interrupts
-from engarde_pipeline.settings import is_embedded, load_settings
+from engarde_pipeline.cli.terminal import console, errors, hear_interrupts, visible
+from engarde_pipeline.settings import is_embedded, load_api_settings, load_settings
 
 
 def dev(
@@ -32,36 +34,47 @@ def dev(
             os.environ.setdefault("ENGARDE_FIRST_DATE", str(first_sample_date()))
         else:
             load_settings()
+        with_api = is_embedded() or bool(os.environ.get("JWT_SECRET_KEY"))
+        if with_api:
+            load_api_settings()  # a secret that is refused ends the command before anything starts
         set_dagster_home()
+        if missing := missing_features():
+            errors.print(f"[bold yellow]Warning:[/] {escape(visible(missing))}")
         console.print(
             f"The Dagster UI opens at [bold]http://127.0.0.1:{port}[/]: choose Assets, campaign_metrics,"
             " Materialize, and a range of dates. Ctrl-C ends it."
         )
         hear_interrupts()
-        command = ["dagster", "dev", *_workspace(), "--host", "127.0.0.1", "--port", str(port)]
-        process = subprocess.Popen([sys.executable, "-m", *command])  # noqa: S603  fixed arguments
-        if is_embedded() or os.environ.get("JWT_SECRET_KEY"):
-            stack.enter_context(_api(api_port))
+        # The location name in workspace.yaml is the one that the API queues its runs for.
+        dagster = ["dagster", "dev", "-w", str(shipped(WORKSPACE)), "--host", "127.0.0.1", "--port", str(port)]
+        running = {"Dagster": stack.enter_context(_running(dagster))}
+        if with_api:
+            api = ["engarde_pipeline.cli", "api", "--port", str(api_port)]
+            running["The REST API"] = stack.enter_context(_running(api))
         try:
-            code = process.wait()
+            name, code = _first_to_end(running)
         except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)  # it shuts down the UI, the daemon and the code server
-            code = process.wait()
-    raise typer.Exit(code)
+            name, code = "", 0
+    if name:
+        errors.print(f"[bold red]Error:[/] {name} has ended with exit code {code}, so `engarde dev` ends, too.")
+        raise typer.Exit(code or 1)
 
 
 @contextmanager
-def _api(port: int) -> Iterator[None]:
-    command = ["engarde_pipeline.cli", "api", "--port", str(port)]
-    process = subprocess.Popen([sys.executable, "-m", *command])  # noqa: S603  fixed arguments
+def _running(module: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a Python module with its arguments for as long as the block lasts."""
+    process = subprocess.Popen([sys.executable, "-m", *module])  # noqa: S603  fixed arguments
     try:
-        yield
+        yield process
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)  # `dagster dev` shuts down the UI, the daemon and the code server
         process.wait()
 
 
-def _workspace() -> list[str]:
-    if Path("workspace.yaml").exists():
-        return ["-w", "workspace.yaml"]
-    return ["-m", "engarde_pipeline.definitions"]
+def _first_to_end(running: dict[str, subprocess.Popen[bytes]]) -> tuple[str, int]:
+    """Wait until one of the processes has ended, and return its name and exit code."""
+    while True:
+        for name, process in running.items():
+            if (code := process.poll()) is not None:
+                return name, code
+        time.sleep(0.2)

@@ -1,10 +1,12 @@
 """`engarde doctor`: is everything in place? One line each, with the cure."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import typer
 from rich.text import Text
 
+from engarde_pipeline.cli.dagster_files import missing_features
 from engarde_pipeline.cli.servers import servers
 from engarde_pipeline.cli.terminal import console, visible
 from engarde_pipeline.errors import EngardeError
@@ -20,6 +22,7 @@ def doctor() -> None:
         with servers() as settings:
             console.print("[green]✓[/] settings: every variable that is needed is set and well-formed")
             failures = sum(not all(_passes(*check) for check in checks) for checks in _checks(settings))
+            failures += not _dagster_instance_opens()
     except EngardeError as error:
         _print_failure("settings", error)
         failures = 1
@@ -37,6 +40,23 @@ def _passes(name: str, check: Callable[[], str]) -> bool:
         return False
     console.print(Text.assemble(("✓", "green"), f" {name}: {visible(found)}"))
     return True
+
+
+def _dagster_instance_opens() -> bool:
+    """Check the Dagster instance. A feature that it lacks is a warning: a sync works without it."""
+    name = "Dagster instance"
+    if not os.environ.get("DAGSTER_HOME"):
+        home = "DAGSTER_HOME is not set: <ENGARDE_HOME>/dagster is used, with the pipeline's dagster.yaml"
+        return _passes(name, lambda: home)
+    try:
+        missing = missing_features()
+    except EngardeError as error:
+        _print_failure(name, error)
+        return False
+    if missing:
+        console.print(Text.assemble(("!", "yellow"), f" {name}: {visible(missing)}"))
+        return True
+    return _passes(name, lambda: "run retries, run monitoring, the run queue and tick retention are on")
 
 
 def _print_failure(name: str, error: EngardeError) -> None:

@@ -5,10 +5,9 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import engarde_pipeline
+from engarde_pipeline.cli.dagster_files import INSTANCE, shipped
 from engarde_pipeline.cli.terminal import console
 from engarde_pipeline.settings import (
     CONNECTION_VARIABLES,
@@ -91,7 +90,5 @@ def set_dagster_home() -> None:
     if not os.environ.get("DAGSTER_HOME"):
         home = load_pipeline_settings().engarde_home.absolute() / "dagster"
         home.mkdir(parents=True, exist_ok=True)
-        configuration = Path(engarde_pipeline.__file__).parents[1] / "dagster.yaml"
-        if configuration.exists():
-            shutil.copy(configuration, home)
+        shutil.copy(shipped(INSTANCE), home)
         os.environ["DAGSTER_HOME"] = str(home)

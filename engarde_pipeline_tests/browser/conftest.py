@@ -16,6 +16,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from engarde_pipeline.local.sample_data import fill_bigquery, seed_postgres
 from engarde_pipeline.partitions import today
+from engarde_pipeline_tests.servers import skip_without
 from engarde_pipeline_tests.world import World
 
 DATES = 10
@@ -55,11 +56,12 @@ def ui(sample_world: World) -> Iterator[str]:
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    """A tab of Debian's Chromium, or of the one that Playwright installed."""
+    """A tab of Debian's Chromium, or of the one that Playwright downloaded."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
+        installed = shutil.which("chromium")
+        if not installed and not Path(playwright.chromium.executable_path).exists():
+            skip_without("Chromium")
+        browser = playwright.chromium.launch(executable_path=installed, args=["--no-sandbox", "--disable-gpu"])
         tab = browser.new_page(viewport={"width": 1400, "height": 900})
         tab.set_default_timeout(60_000)
         yield tab

@@ -18,10 +18,6 @@ from cryptography.x509.oid import NameOID
 from engarde_pipeline.postgres.connection import DatabaseUnavailable, connect
 from engarde_pipeline_tests.servers import installed_postgres, installed_server
 
-pytestmark = pytest.mark.skipif(
-    installed_postgres() is None, reason="needs an installed PostgreSQL 15: the embedded one is built without TLS"
-)
-
 
 @dataclass
 class Secured:
@@ -38,6 +34,7 @@ class Secured:
 
 @pytest.fixture(scope="module")
 def secured() -> Iterator[Secured]:
+    installed_postgres()  # the embedded one is built without TLS
     with TemporaryDirectory(prefix="engarde-tls-") as name:
         directory, port = Path(name), _free_port()
         authority, key = _certificate("An authority")
