@@ -19,7 +19,7 @@ from engarde_pipeline.automation.requests import described, not_under_way, run_r
 from engarde_pipeline.bigquery.schema import SourceTable
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.metrics import MetricTable
-from engarde_pipeline.partitions import today
+from engarde_pipeline.partitions import latest_date, today
 from engarde_pipeline.sync.plan import PlannedDate
 
 _Identity = tuple[str, date, str, str]
@@ -97,10 +97,11 @@ def _identity(planned: PlannedDate) -> _Identity:
 
 
 def _state(table: SourceTable | None) -> str:
-    """A table's state on this date: at midnight a new date is missing though nothing has changed."""
+    """A table's state on these dates: when a new one begins it may be due though nothing has changed."""
+    dates = f"{today()} {latest_date()}"
     if table is None:
-        return f"{today()} missing"
-    return f"{today()} {table.state}" if table.state else ""
+        return f"{dates} missing"
+    return f"{dates} {table.state}" if table.state else ""
 
 
 def _nothing_to_do(moved: dict[MetricTable, SourceTable | None], open_dates: list[PlannedDate]) -> str:
