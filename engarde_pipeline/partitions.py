@@ -1,14 +1,19 @@
 """The daily partitions, defined once for every asset."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 
 from dagster import BackfillPolicy, DailyPartitionsDefinition
 
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.settings import load_pipeline_settings
 
-# `end_offset=1`: today is a partition too, provisional while the day is still filling.
-daily = DailyPartitionsDefinition(start_date=load_pipeline_settings().engarde_first_date.isoformat(), end_offset=1)
+# A metric's date is a label in its ad account's own time zone, so the partitions end with the latest date anywhere
+# on Earth, that of UTC+14. The tz database's sign is the reverse of the usual one: Etc/GMT-14 is ahead of UTC.
+# `end_offset=1`: a date is a partition from its first moment on, provisional while the day is still filling.
+_FURTHEST_AHEAD = timezone(timedelta(hours=14))
+daily = DailyPartitionsDefinition(
+    start_date=load_pipeline_settings().engarde_first_date.isoformat(), timezone="Etc/GMT-14", end_offset=1
+)
 
 
 def backfill_policy() -> BackfillPolicy:
@@ -21,16 +26,30 @@ class InvalidDates(EngardeError):
     """The dates asked for cannot be synced; the message says which limit they break."""
 
 
-def today() -> date:
-    """Return the last partition's date (UTC)."""
-    return datetime.now(UTC).date()
+def today(now: datetime | None = None) -> date:
+    """Return the date in UTC, at this moment unless `now` says another."""
+    return (now or datetime.now(UTC)).astimezone(UTC).date()
 
 
-def dates_between(start: date, end: date) -> list[date]:
+def latest_date(now: datetime | None = None) -> date:
+    """Return the last partition: the latest calendar date anywhere on Earth."""
+    return (now or datetime.now(UTC)).astimezone(_FURTHEST_AHEAD).date()
+
+
+def dates_ahead(now: datetime | None = None) -> list[date]:
+    """Return the date that has begun east of Greenwich but not in UTC: one from 10:00 UTC to midnight, else none.
+
+    Most accounts have not reached it, so that it is no fault when BigQuery has nothing for it.
+    """
+    latest = latest_date(now)
+    return [latest] if latest > today(now) else []
+
+
+def dates_between(start: date, end: date, now: datetime | None = None) -> list[date]:
     """Return every date from `start` to `end`, both included.
 
     Raises:
-        InvalidDates: `end` lies before `start`, `start` before the first partition, or `end` in the future.
+        InvalidDates: `end` lies before `start`, `start` before the first partition, or `end` after the last.
     """
     first = daily.start.date()
     if end < start:
@@ -40,6 +59,8 @@ def dates_between(start: date, end: date) -> list[date]:
             f"{start} lies before the first partition, {first}; start there, or set ENGARDE_FIRST_DATE"
             " to an earlier date."
         )
-    if end > today():
-        raise InvalidDates(f"{end} lies in the future; the last date that can be synced is today, {today()}.")
+    if end > (last := latest_date(now)):
+        raise InvalidDates(
+            f"{end} lies in the future; the last date that can be synced is {last}, the latest date anywhere on Earth."
+        )
     return [start + timedelta(days=n) for n in range((end - start).days + 1)]

@@ -30,12 +30,14 @@ Platform = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]
 
 
 class SyncRequest(BaseModel):
-    """What to sync. Nothing given: this tenant's dates since the last sync, today included."""
+    """What to sync. Nothing given: this tenant's dates since the last sync, today included, up to the latest date on Earth."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [examples.SYNC_REQUEST]})
 
     start_date: IsoDate | None = Field(default=None, description="Default: the last date that was synced.")
-    end_date: IsoDate | None = Field(default=None, description="Included. Default: today.")
+    end_date: IsoDate | None = Field(
+        default=None, description="Included. Default: the latest date anywhere on Earth."
+    )
     campaign_space_ids: list[UUID] = Field(
         default_factory=list, max_length=1000, description="Only these campaigns."
     )

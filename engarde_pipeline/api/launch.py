@@ -33,7 +33,7 @@ from engarde_pipeline.api.problems import Problem, invalid
 from engarde_pipeline.assets.landing import PROVISIONAL_DAYS
 from engarde_pipeline.assets.run_tags import TENANT
 from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
-from engarde_pipeline.partitions import InvalidDates, dates_between, today
+from engarde_pipeline.partitions import InvalidDates, dates_between, latest_date, today
 from engarde_pipeline.sync_jobs import (
     JOB_TYPE,
     SLICE_JOB,
@@ -173,18 +173,21 @@ def _started_before(instance: DagsterInstance, asked: Asked) -> SyncJob | None:
 
 
 def _dates(instance: DagsterInstance, asked: Asked) -> tuple[date, date]:
-    end = asked.end_date or today()
+    end = asked.end_date or latest_date()
     start = asked.start_date
     if start is None:
-        # The date of the last sync was not over yet, so it is synced again.
-        oldest = date.fromordinal(max(1, end.toordinal() - PROVISIONAL_DAYS + 1))
+        oldest = date.fromordinal(max(1, min(end, today()).toordinal() - PROVISIONAL_DAYS + 1))
         tenant_id = str(asked.tenant_id) if asked.tenant_id else None
         last = last_completed(instance, tenant_id, of_all_campaigns=True)
-        start = min(end, max(oldest, last.end_date)) if last and last.end_date else oldest
+        if last and last.end_date:
+            # Dates that were not over when they were synced are synced again.
+            start = min(end, max(oldest, min(last.end_date, today(last.started_at))))
+        else:
+            start = oldest
     try:
         dates_between(start, end)
     except InvalidDates as error:
-        is_about_the_end = asked.end_date is not None and (end < start or end > today())
+        is_about_the_end = asked.end_date is not None and (end < start or end > latest_date())
         field = "end_date" if is_about_the_end else "start_date"
         raise invalid(field, str(error)) from None
     return start, end

@@ -23,7 +23,7 @@ from engarde_pipeline.api.parts import Answers, Postgres
 from engarde_pipeline.api.problems import Problem, invalid, responses
 from engarde_pipeline.api.routes import AuthenticatedRoute
 from engarde_pipeline.api.tokens import Authenticated
-from engarde_pipeline.partitions import today
+from engarde_pipeline.partitions import latest_date, today
 from engarde_pipeline.postgres.metrics_queries import GroupBy, Wanted, groups, one_campaign, reads_rows
 
 MOST_GROUPS = 10_000
@@ -53,8 +53,13 @@ async def metrics(
     postgres: Postgres,
     answers: Answers,
     campaign_space_ids: CampaignIds = None,
-    start_date: Annotated[IsoDate | None, Query(description="Default: 29 days before the end.")] = None,
-    end_date: Annotated[IsoDate | None, Query(description="Included. Default: today.")] = None,
+    start_date: Annotated[
+        IsoDate | None,
+        Query(description="Default: 29 days before the end, or before UTC's today where that is earlier."),
+    ] = None,
+    end_date: Annotated[
+        IsoDate | None, Query(description="Included. Default: the latest date anywhere on Earth.")
+    ] = None,
     platform: Annotated[Platform | None, Query()] = None,
     group_by: Annotated[GroupBy, Query()] = "date",
     limit: Annotated[int, Query(ge=1, le=MOST_GROUPS)] = MOST_GROUPS,
@@ -84,8 +89,13 @@ async def campaign_metrics(
     caller: Authenticated,
     postgres: Postgres,
     campaign_space_id: UUID,
-    start_date: Annotated[IsoDate | None, Query(description="Default: 89 days before the end.")] = None,
-    end_date: Annotated[IsoDate | None, Query(description="Included. Default: today.")] = None,
+    start_date: Annotated[
+        IsoDate | None,
+        Query(description="Default: 89 days before the end, or before UTC's today where that is earlier."),
+    ] = None,
+    end_date: Annotated[
+        IsoDate | None, Query(description="Included. Default: the latest date anywhere on Earth.")
+    ] = None,
 ) -> Response:
     """One campaign's numbers per date, and their summary."""
     start, end = _dates(start_date, end_date, 90)
@@ -108,8 +118,9 @@ def _answer(groups_as_json: str, **others: object) -> Response:
 
 
 def _dates(start: date | None, end: date | None, default_days: int) -> tuple[date, date]:
-    end = end or today()
-    start = start or date.fromordinal(max(1, end.toordinal() - default_days + 1))
+    end = end or latest_date()
+    # Counted from UTC's today, so that no date is given up for one that most accounts have not reached.
+    start = start or date.fromordinal(max(1, min(end, today()).toordinal() - default_days + 1))
     if start > end:
         raise invalid("start_date", f"{start} lies after end_date, {end}")
     return start, end

@@ -33,7 +33,7 @@ from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.bigquery.sums import sums_by_date as bigquery_sums
 from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
-from engarde_pipeline.partitions import today
+from engarde_pipeline.partitions import dates_ahead, today
 from engarde_pipeline.postgres.platform_days import dates_with_other_sums
 from engarde_pipeline.postgres.quality import rejected_and_processed, rows_with_more_clicks_than_impressions
 from engarde_pipeline.postgres.sums import sums_by_date as postgres_sums
@@ -108,7 +108,7 @@ def _dates(context: AssetCheckExecutionContext) -> list[date]:
     run = context.op_execution_context
     if run.has_partition_key or run.has_partition_key_range:
         return [date.fromisoformat(key) for key in run.partition_keys]
-    return [today() - timedelta(days=n) for n in reversed(range(PROVISIONAL_DAYS))]
+    return [*(today() - timedelta(days=n) for n in reversed(range(PROVISIONAL_DAYS))), *dates_ahead()]
 
 
 def _records_accounted_for(instance: DagsterInstance, asset: AssetKey, dates: Sequence[date]) -> AssetCheckResult:

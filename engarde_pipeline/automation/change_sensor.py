@@ -21,7 +21,7 @@ from engarde_pipeline.automation.requests import described, not_under_way, run_r
 from engarde_pipeline.bigquery.schema import SourceTable
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.metrics import MetricTable
-from engarde_pipeline.partitions import today
+from engarde_pipeline.partitions import latest_date, today
 from engarde_pipeline.postgres.removed_rows import removed_dates
 from engarde_pipeline.sync.plan import PlannedDate
 
@@ -101,14 +101,15 @@ def _identity(planned: PlannedDate) -> _Identity:
 
 
 def _state(table: SourceTable | None, removed: Mapping[date, str]) -> str:
-    """Return a table's state on this date: at midnight a new date is missing though nothing has changed.
+    """Return a table's state on these dates: when a new one begins it may be due though nothing has changed.
 
     `removed` are the dates that lost rows in Postgres: they are due though nothing has changed in BigQuery.
     """
+    dates = f"{today()} {latest_date()}"
     if table is None:
-        return f"{today()} missing"
+        return f"{dates} missing"
     digest = sha256(repr(sorted(removed.items())).encode()).hexdigest()[:16] if removed else ""
-    return f"{today()} {table.state} {digest}".rstrip() if table.state else ""
+    return f"{dates} {table.state} {digest}".rstrip() if table.state else ""
 
 
 def _nothing_to_do(moved: dict[MetricTable, SourceTable | None], open_dates: list[PlannedDate]) -> str:

@@ -12,6 +12,7 @@ from engarde_pipeline.automation.planning import TABLES, current_plan, inspect_t
 from engarde_pipeline.automation.requests import not_under_way, run_requests
 from engarde_pipeline.bigquery.sums import sums_by_date as bigquery_sums
 from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.partitions import dates_ahead
 from engarde_pipeline.postgres.sums import sums_by_date as postgres_sums
 from engarde_pipeline.sync.plan import DIFFERS, PlannedDate
 
@@ -60,8 +61,8 @@ def nightly_reconciliation(
 
 
 def differing_dates(bigquery: BigQuery, postgres: Postgres) -> list[PlannedDate]:
-    """Return the dates of the window on which Postgres' sums are not BigQuery's."""
-    days = window()
+    """Return the dates of the window, or ahead of UTC, on which Postgres' sums are not BigQuery's."""
+    days = [*window(), *dates_ahead()]
     source = bigquery.open_source()
     due: list[PlannedDate] = []
     with postgres.connect() as connection:

@@ -16,6 +16,7 @@ from engarde_pipeline.bigquery.client import CALL_SECONDS, RETRY, source_errors
 from engarde_pipeline.bigquery.errors import SourceError, SourceUnavailable
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.bigquery.schema import SourceTable
+from engarde_pipeline.partitions import dates_ahead, today
 
 logger = logging.getLogger(__name__)
 
@@ -126,9 +127,8 @@ def _buffered(table: SourceTable, versions: Mapping[date, str]) -> dict[date, st
     return {day: f"{version}+{table.buffered_rows}" for day, version in versions.items()}
 
 
-def _recent() -> tuple[date, date]:
-    today = datetime.now(UTC).date()
-    return today - timedelta(days=1), today
+def _recent() -> list[date]:
+    return [today() - timedelta(days=1), today(), *dates_ahead()]
 
 
 def _version(modified: datetime | None, rows: int | None, size: int | None) -> str:

@@ -108,12 +108,13 @@ class Source:
         storage = self._storage
         if storage is None:
             return None
+        metric_date = table.spelled[METRIC_DATE]
         request = storage_types.ReadSession(
             table=table.reference.path.lstrip("/"),
             data_format=storage_types.DataFormat.ARROW,
             read_options=storage_types.ReadSession.TableReadOptions(
-                selected_fields=list(table.columns),
-                row_restriction=f"{METRIC_DATE} BETWEEN '{start.isoformat()}' AND '{end.isoformat()}'",
+                selected_fields=list(table.spelled.values()),
+                row_restriction=f"{metric_date} BETWEEN '{start.isoformat()}' AND '{end.isoformat()}'",
             ),
         )
         try:
@@ -138,7 +139,7 @@ class Source:
                     # The reader resumes a broken stream at the row it had reached.
                     for message in storage.read_rows(stream.name, timeout=READ_SECONDS):
                         batch = pa.py_buffer(message.arrow_record_batch.serialized_record_batch)
-                        yield pa.ipc.read_record_batch(batch, schema).select(list(table.columns))
+                        yield _as_ours(pa.ipc.read_record_batch(batch, schema), table)
 
         extraction.batches = batches()
         return extraction
@@ -153,7 +154,7 @@ class Source:
                 extraction.bytes_read = job.total_bytes_processed or 0
                 self._count_bytes(job.total_bytes_billed or extraction.bytes_read)
                 for batch in rows.to_arrow_iterable():
-                    yield batch.select(list(table.columns))
+                    yield _as_ours(batch, table)
 
         extraction.batches = batches()
         return extraction
@@ -185,22 +186,29 @@ def _result(job: bigquery.QueryJob) -> RowIterator:
     return job.result(retry=RETRY, job_retry=JOB_RETRY, timeout=READ_SECONDS)
 
 
+def _as_ours(batch: pa.RecordBatch, table: SourceTable) -> pa.RecordBatch:
+    """Return a batch with the columns of `table.columns`, in that order and under these names."""
+    found = {name.lower(): name for name in batch.schema.names}
+    return batch.select([found[column] for column in table.columns]).rename_columns(list(table.columns))
+
+
 def _select(table: SourceTable, start: date, end: date, selection: Selection) -> tuple[str, Parameters]:
-    conditions = [f"{METRIC_DATE} BETWEEN @start AND @end"]
+    name = {column: f"`{spelling}`" for column, spelling in table.spelled.items()}
+    conditions = [f"{name[METRIC_DATE]} BETWEEN @start AND @end"]
     parameters: Parameters = [
         bigquery.ScalarQueryParameter("start", "DATE", start),
         bigquery.ScalarQueryParameter("end", "DATE", end),
     ]
     # Rows without a tenant or platform stay in: the merge finds whose they could be, and filters again.
     if selection.tenant_id and "tenant_id" in table.columns:
-        conditions.append("(tenant_id IS NULL OR LOWER(tenant_id) = @tenant)")
+        conditions.append(f"({name['tenant_id']} IS NULL OR LOWER({name['tenant_id']}) = @tenant)")
         parameters.append(bigquery.ScalarQueryParameter("tenant", "STRING", str(selection.tenant_id)))
     if selection.platforms:
-        conditions.append("(platform IS NULL OR platform IN UNNEST(@platforms))")
+        conditions.append(f"({name['platform']} IS NULL OR {name['platform']} IN UNNEST(@platforms))")
         parameters.append(bigquery.ArrayQueryParameter("platforms", "STRING", selection.platforms))
     if selection.campaign_ids:
-        conditions.append("campaign_id IN UNNEST(@campaigns)")
+        conditions.append(f"{name['campaign_id']} IN UNNEST(@campaigns)")
         parameters.append(bigquery.ArrayQueryParameter("campaigns", "STRING", selection.campaign_ids))
-    columns = ", ".join(f"`{column}`" for column in table.columns)
+    columns = ", ".join(name.values())
     # Identifiers come from the checked schema, values are bound.
     return f"SELECT {columns} FROM `{table}` WHERE {' AND '.join(conditions)}", parameters  # noqa: S608

@@ -19,6 +19,9 @@ class SourceTable:
     """A checked source table: its full name, the columns to read with their types, and whether it is a
     base table (which the Storage Read API can read) rather than a view.
 
+    BigQuery does not tell the case of column names apart, but keeps it: `spelled` has each column's name as the
+    table spells it.
+
     `state` changes whenever a base table's rows do, and is empty where BigQuery tells nothing: of a view, and of
     a table without rows (an emulator says that of every table). `is_partitioned` says whether each date is a
     partition, and `buffered_rows` how many rows (an estimate) are still in the streaming buffer.
@@ -27,6 +30,7 @@ class SourceTable:
     metric_table: MetricTable
     reference: bigquery.TableReference
     columns: Mapping[str, str]
+    spelled: Mapping[str, str]
     is_base_table: bool
     is_partitioned: bool = False
     state: str = ""
@@ -71,6 +75,7 @@ def inspect_table(
         metric_table=metric_table,
         reference=reference,
         columns={column: _type(fields[column]) for column in expected if column in fields},
+        spelled={column: fields[column].name for column in expected if column in fields},
         is_base_table=table.table_type == "TABLE",
         is_partitioned=_has_daily_partitions(table),
         state=_state(table),

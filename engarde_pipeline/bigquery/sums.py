@@ -9,12 +9,13 @@ from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.bigquery.schema import SourceTable
 from engarde_pipeline.metrics import AMOUNT_DECIMALS, AMOUNT_DIGITS, METRIC_DATE, Measure
 
+# BigQuery resolves a column's name in any case; the name of the result's column is as it is written here.
 # Per record first, since an amount is rounded once per record; then per date. Records with a NaN, an
 # infinity or an absurd amount have no sum and are left out, here as in Postgres' rejected rows.
 _SUMS = """
-SELECT {date}, {outer_sums}
+SELECT {date} AS {date}, {outer_sums}
 FROM (
-    SELECT {date}, {inner_sums}, LOGICAL_OR({unsummable}) AS unsummable
+    SELECT {date} AS {date}, {inner_sums}, LOGICAL_OR({unsummable}) AS unsummable
     FROM `{table}`
     WHERE {date} BETWEEN @start AND @end
     GROUP BY {group_by}

@@ -23,7 +23,7 @@ _DAYS_OF_BYTES = 7
 
 
 def status(
-    days: Annotated[int, typer.Option(min=1, max=3660, help="How many dates to show, up to today.")] = 30,
+    days: Annotated[int, typer.Option(min=1, max=3660, help="How many dates to show, up to today (UTC).")] = 30,
 ) -> None:
     """Show which dates are synced, when, with how many rows and rejected records, and how the last run ended.
 
@@ -34,18 +34,20 @@ def status(
     from engarde_pipeline.assets.history import latest_materializations
     from engarde_pipeline.cli.report import print_rejected
     from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
-    from engarde_pipeline.partitions import today
+    from engarde_pipeline.partitions import dates_ahead, today
     from engarde_pipeline.postgres import migrate
 
     last = today()
-    dates = [last - timedelta(days=n) for n in range(days)]
+    dates = [*dates_ahead(), *(last - timedelta(days=n) for n in range(days))]
     with servers() as settings, dagster_instance() as instance:
         migrate.check(settings.database_url.get_secret_value())
         campaigns = latest_materializations(instance, AssetKey(CAMPAIGN_METRICS.target), dates)
         assets = latest_materializations(instance, AssetKey(ASSET_METRICS.target), dates)
+        # A date that most accounts have not reached is not missing.
+        dates = [day for day in dates if day <= last or day in campaigns]
         console.print(_dates_table(dates, campaigns, assets))
         missing = len([day for day in dates if day not in campaigns])
-        console.print(f"{days - missing} of {days} dates are synced, {missing} are missing.")
+        console.print(f"{len(dates) - missing} of {len(dates)} dates are synced, {missing} are missing.")
         _print_last_run(instance)
         _print_bytes(settings)
         print_rejected(settings, dates[::-1])

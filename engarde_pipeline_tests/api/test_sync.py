@@ -12,7 +12,7 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._core.run_coordinator import QueuedRunCoordinator
 from sqlalchemy.exc import OperationalError
 
-from engarde_pipeline.partitions import today
+from engarde_pipeline.partitions import latest_date, today
 from engarde_pipeline_tests.api.service import Service
 from engarde_pipeline_tests.runs import execute, run_range, run_slice
 from engarde_pipeline_tests.shop import Shop
@@ -62,14 +62,25 @@ def test_without_dates_it_goes_on_from_the_last_sync(api: Service, instance: Dag
 
     job = api.sync(shop.tenant).json()["sync_job"]
 
-    assert (job["start_date"], job["end_date"]) == (str(last), str(today()))
+    assert (job["start_date"], job["end_date"]) == (str(last), str(latest_date()))
     assert job["job_type"] == "incremental_sync"
+
+
+def test_a_date_that_had_not_begun_everywhere_is_no_reason_to_leave_out_todays(
+    api: Service, instance: DagsterInstance, shop: Shop
+) -> None:
+    shop.load(today())
+    run_range(instance, today(), latest_date())
+
+    job = api.sync(shop.tenant).json()["sync_job"]
+
+    assert (job["start_date"], job["end_date"]) == (str(today()), str(latest_date()))
 
 
 def test_without_dates_a_first_sync_takes_thirty_days(api: Service, shop: Shop) -> None:
     job = api.sync(shop.tenant, {}).json()["sync_job"]
 
-    assert (job["start_date"], job["end_date"]) == (str(today() - timedelta(days=29)), str(today()))
+    assert (job["start_date"], job["end_date"]) == (str(today() - timedelta(days=29)), str(latest_date()))
 
 
 def test_a_second_sync_over_the_same_dates_is_refused_with_the_running_jobs_id(api: Service, shop: Shop) -> None:

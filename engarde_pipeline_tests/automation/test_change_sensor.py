@@ -10,7 +10,7 @@ from engarde_pipeline.assets.history import metadata_of
 from engarde_pipeline.assets.resources import BigQuery, Postgres
 from engarde_pipeline.automation.change_sensor import changed_dates
 from engarde_pipeline.definitions import defs
-from engarde_pipeline.partitions import today
+from engarde_pipeline.partitions import dates_ahead, latest_date, today
 from engarde_pipeline_tests.automation.bigquery_times import Times
 from engarde_pipeline_tests.bigquery.faulty import Answer, Fault, Request, refusal
 from engarde_pipeline_tests.runs import materializations
@@ -172,7 +172,7 @@ def test_rows_in_the_streaming_buffer_are_synced_with_the_recent_dates_and_again
 ) -> None:
     times.buffered["campaign_metrics"] = 5
     streaming = tick()
-    assert asked(streaming) == [(str(YESTERDAY), str(TODAY), {"campaign_metrics"})]
+    assert asked(streaming) == [(str(YESTERDAY), str(latest_date()), {"campaign_metrics"})]
     execute(instance, *(streaming.run_requests or ()))
 
     times.buffered["campaign_metrics"] = 0
@@ -212,7 +212,8 @@ def test_without_a_right_to_partition_metadata_partitions_are_looked_up_one_by_o
     assert asked(tick()) == [(str(YESTERDAY), str(TODAY), {"campaign_metrics"})]
 
     looked_up = {request.call.rpartition("$")[2] for request in times.proxy.seen("campaign_metrics$")}
-    assert looked_up == {f"{TODAY - timedelta(days=n):%Y%m%d}" for n in range(30)}
+    looked_at = [*(TODAY - timedelta(days=n) for n in range(30)), *dates_ahead()]
+    assert looked_up == {f"{day:%Y%m%d}" for day in looked_at}
 
 
 def test_an_unreachable_bigquery_is_a_skipped_tick_with_the_reason(

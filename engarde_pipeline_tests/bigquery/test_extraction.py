@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engarde_pipeline.bigquery.extraction import Selection, Source
+from engarde_pipeline.bigquery.sums import sums_by_date
 from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
-from engarde_pipeline_tests.world import World
+from engarde_pipeline_tests.world import ASSET_COLUMNS, CAMPAIGN_COLUMNS, World
 
 DAY = date(2026, 3, 1)
 ACME = UUID("aaaaaaaa-0000-4000-8000-00000000000a")
@@ -269,3 +270,44 @@ def test_a_large_date_arrives_whole_and_never_all_in_memory(world: World) -> Non
         tracemalloc.stop()
     assert sum(size for size, _ in sizes) == rows
     assert peak < sum(size for _, size in sizes) / 2
+
+
+# Column names in any case
+
+
+def _mixed_case_source(world: World, table: MetricTable) -> None:
+    """Create a source table with one row, whose columns are spelled in three ways."""
+    types = CAMPAIGN_COLUMNS if table is CAMPAIGN_METRICS else {"tenant_id": "STRING", **ASSET_COLUMNS}
+    spellings = [str.title, str.upper, str.lower]
+    definition = ", ".join(f"{spellings[n % 3](name)} {kind}" for n, (name, kind) in enumerate(types.items()))
+    name = f"{world.dataset}.{table.source}"
+    world.execute(f"CREATE TABLE {name} ({definition}) PARTITION BY metric_date")
+    values = {"tenant_id": f"'{ACME}'", "campaign_id": "'c1'", "asset_id": "'a1'", "platform": "'meta'"}
+    row = {column: values.get(column, "7") for column in types} | {"metric_date": f"DATE '{DAY}'"}
+    world.execute(f"INSERT INTO {name} ({', '.join(row)}) VALUES ({', '.join(row.values())})")
+
+
+@pytest.mark.parametrize("selection", [EVERYTHING, Selection(ACME, ("meta",), ("c1",))], ids=["all", "a slice"])
+@pytest.mark.parametrize("table", [CAMPAIGN_METRICS, ASSET_METRICS], ids=lambda table: table.source)
+@pytest.mark.parametrize("way", ["storage_read_api", "query"])
+def test_columns_in_any_case_are_read_under_our_names(
+    world: World, query_source: Source, way: str, table: MetricTable, selection: Selection
+) -> None:
+    _mixed_case_source(world, table)
+    source = world.source if way == "storage_read_api" else query_source
+
+    _, (row,) = _read(source, selection=selection, table=table)
+
+    assert list(row) == list(source.inspect(table).columns)
+    expected = {"tenant_id": str(ACME), "campaign_id": "c1", "asset_id": "a1", "platform": "meta"}
+    assert row == {"metric_date": DAY, **dict.fromkeys(table.measure_names, 7)} | {
+        name: expected[name] for name in row if name in expected
+    }
+
+
+@pytest.mark.parametrize("table", [CAMPAIGN_METRICS, ASSET_METRICS], ids=lambda table: table.source)
+def test_columns_in_any_case_are_summed_and_tell_their_partitions(world: World, table: MetricTable) -> None:
+    _mixed_case_source(world, table)
+    found = world.source.inspect(table)
+    assert found.is_partitioned
+    assert sums_by_date(world.source, found, DAY, DAY) == {DAY: dict.fromkeys(table.measure_names, Decimal(7))}

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy.engine import make_url
 
-from engarde_pipeline.partitions import today
+from engarde_pipeline.partitions import latest_date, today
 from engarde_pipeline.postgres import migrate
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline_tests.cli.conftest import Engarde
@@ -183,7 +183,7 @@ def test_a_sync_into_a_database_that_is_not_migrated_names_the_command(
     ("dates", "explained"),
     [
         (_range(NEXT, DAY), f"The end, {DAY}, lies before the start, {NEXT}; swap them."),
-        (_range(DAY, today() + timedelta(days=1)), "lies in the future"),
+        (_range(DAY, latest_date() + timedelta(days=1)), "lies in the future"),
         (_range(date(2019, 12, 31), DAY), "or set ENGARDE_FIRST_DATE to an earlier date"),
         (("--start", "01.02.2026", "--end", "2026-02-03"), "does not match the formats '%Y-%m-%d'"),
         (("--start", "2026-02-30", "--end", "2026-03-03"), "does not match the formats"),
