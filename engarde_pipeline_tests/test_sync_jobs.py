@@ -297,8 +297,13 @@ def test_a_sync_whose_retry_was_deleted_failed(instance: DagsterInstance) -> Non
 
 def test_a_run_of_checks_alone_is_no_sync_whatever_its_job(instance: DagsterInstance) -> None:
     check = AssetCheckKey(AssetKey("campaign_metrics"), "sums_equal_bigquery")
-    run = instance.create_run_for_job(
-        defs.resolve_job_def("performance_sync"), asset_check_selection=frozenset({check})
+    run = instance.run_storage.add_run(
+        DagsterRun(
+            "performance_sync",
+            str(uuid4()),
+            asset_check_selection=frozenset({check}),
+            status=DagsterRunStatus.QUEUED,
+        )
     )
 
     assert get_job(instance, run.run_id) is None

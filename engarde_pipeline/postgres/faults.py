@@ -44,7 +44,8 @@ _CURES = {
 _WILL_BE_REFUSED_AGAIN = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects|(role|database) .*"
     r" does not exist|no such (user|database)|is not permitted to log in|permission denied"
-    r"|is not currently accepting connections|(configuration|startup) parameter|wrong password type|SSL was required|certificate|GSSAPI"
+    r"|is not currently accepting connections|(configuration|startup) parameter"
+    r"|wrong password type|SSL was required|certificate|GSSAPI"
     r"|authentication method|authentication request|connection is bad: |invalid ",
     re.IGNORECASE,
 )

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from dagster import (
@@ -11,6 +12,7 @@ from dagster import (
     DagsterEvent,
     DagsterEventType,
     DagsterInstance,
+    DagsterRun,
     DagsterRunStatus,
     SensorResult,
     build_sensor_context,
@@ -80,13 +82,15 @@ def test_a_failure_that_will_be_retried_does_not_count(instance: DagsterInstance
 
 def _failed_selection(instance: DagsterInstance, assets: set[str], checks: set[str]) -> None:
     """A failed run of some assets or checks, as the UI starts one."""
-    run = instance.create_run_for_job(
-        defs.resolve_implicit_global_asset_job_def(),
+    run = DagsterRun(
+        "__ASSET_JOB",
+        str(uuid4()),
         tags={"dagster/max_retries": "0"},
         status=DagsterRunStatus.STARTED,
         asset_selection=frozenset(AssetKey(name) for name in assets),
         asset_check_selection=frozenset(AssetCheckKey(AssetKey("campaign_metrics"), name) for name in checks),
     )
+    instance.run_storage.add_run(run)
     instance.report_run_failed(run)
 
 
