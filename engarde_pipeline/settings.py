@@ -1,7 +1,7 @@
 """Every environment variable: typed, validated, and named in one error.
 
-Where nothing about BigQuery or Postgres is set at all, the embedded default is chosen here: the
-local servers that `engarde dev` and `engarde demo` start and announce in `<home>/services.json`.
+Where nothing about BigQuery or Postgres is set at all, and `engarde dev` or `engarde demo` have left their home,
+the embedded default is chosen here: the local servers that these start and announce in `<home>/services.json`.
 """
 
 import json
@@ -154,7 +154,15 @@ class PipelineSettings(BaseSettings):
     )
 
 
-class Settings(PipelineSettings):
+class DatabaseSettings(PipelineSettings):
+    """The pipeline's settings and how to reach Postgres."""
+
+    database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = Field(
+        description="Postgres, as postgresql://user:password@host:5432/database."
+    )
+
+
+class Settings(DatabaseSettings):
     """The pipeline's settings and how to reach BigQuery and Postgres."""
 
     bigquery_project_id: str = Field(
@@ -174,21 +182,23 @@ class Settings(PipelineSettings):
     bigquery_storage_emulator_host: Annotated[str, AfterValidator(_host_and_port)] | None = Field(
         default=None, description="The emulator's Storage API, host:port; without it queries are used."
     )
-    database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = Field(
-        description="Postgres, as postgresql://user:password@host:5432/database."
+
+
+class TokenSettings(PipelineSettings):
+    """What signing a token needs."""
+
+    jwt_secret_key: Annotated[SecretStr, AfterValidator(_hard_to_guess)] = Field(
+        description="The secret with which tokens are signed (HS256), at least 32 bytes."
     )
 
 
-class ApiSettings(Settings):
+class ApiSettings(Settings, TokenSettings):
     """What the REST API needs."""
 
     api_database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] | None = Field(
         default=None,
         description="The API's own login to the database, of the role engarde_api:"
         " postgresql://engarde_api:password@host:5432/database; absent: DATABASE_URL's, taking that role.",
-    )
-    jwt_secret_key: Annotated[SecretStr, AfterValidator(_hard_to_guess)] = Field(
-        description="The secret with which tokens are signed (HS256), at least 32 bytes."
     )
     api_cors_origins: str = Field(
         default="", description="Web origins that may call the API, with commas between; * for all."
@@ -207,17 +217,29 @@ class ApiSettings(Settings):
         return url.update_query_dict({"options": options}).render_as_string(hide_password=False)
 
 
-CONNECTION_VARIABLES = tuple(
-    name.upper() for name in Settings.model_fields if name not in PipelineSettings.model_fields
+CONNECTION_VARIABLES = (
+    *(name.upper() for name in Settings.model_fields if name not in PipelineSettings.model_fields),
+    "API_DATABASE_URL",
 )
 
 
 _S = TypeVar("_S", bound=PipelineSettings)
 
 
-def is_embedded() -> bool:
-    """Whether nothing about BigQuery or Postgres is set, so that the embedded default is meant."""
+def is_unconfigured() -> bool:
+    """Whether nothing about BigQuery or Postgres is set: `engarde dev` and `demo` then use their own servers."""
     return not any(os.environ.get(name) for name in CONNECTION_VARIABLES)
+
+
+def is_embedded() -> bool:
+    """Whether the embedded default is meant: nothing is set, and `engarde dev` or `demo` have left their home.
+
+    Without that home nobody asked for sample data: a production that lost its variables must say so.
+    """
+    if not is_unconfigured():
+        return False
+    home = load_pipeline_settings().engarde_home
+    return embedded_data(home).is_dir() or services_file(home).is_file()
 
 
 def load_pipeline_settings() -> PipelineSettings:
@@ -241,6 +263,25 @@ def load_settings() -> Settings:
     return _load(Settings, **_announced_services())
 
 
+def load_database_settings() -> DatabaseSettings:
+    """Return the settings of what uses Postgres alone; see `load_settings`."""
+    if not is_embedded():
+        return _load(DatabaseSettings)
+    return _load(DatabaseSettings, **_announced_services())
+
+
+def load_token_settings() -> TokenSettings:
+    """Return the settings of what signs tokens, where the embedded default is meant with its own secret.
+
+    Raises:
+        InvalidSettings: the secret is missing or malformed.
+    """
+    if os.environ.get("JWT_SECRET_KEY") or not is_embedded():
+        return _load(TokenSettings)
+    secret = _embedded_secret(load_pipeline_settings().engarde_home)
+    return _load(TokenSettings, jwt_secret_key=secret)
+
+
 def load_api_settings() -> ApiSettings:
     """Return the API's settings; those that are missing come from the embedded default, where that is meant.
 
@@ -262,9 +303,9 @@ def _announced_services() -> dict[str, str]:
         services: dict[str, str] = json.loads(announced.read_text())
     except FileNotFoundError:
         raise EmbeddedDefaultNotRunning(
-            "Nothing about BigQuery or Postgres is set, so the embedded default is meant, but it is not"
-            " running. Start it with `engarde dev` (or `make dev`), or set BIGQUERY_PROJECT_ID and"
-            " DATABASE_URL to use real servers."
+            f"Nothing about BigQuery or Postgres is set and {announced.parent} holds sample data, so the embedded"
+            " default is meant, but it is not running. Start it with `engarde dev` (or `make dev`), or set"
+            " BIGQUERY_PROJECT_ID and DATABASE_URL to use real servers."
         ) from None
     return {name.lower(): value for name, value in services.items()}
 
@@ -281,6 +322,11 @@ def _embedded_secret(home: Path) -> str:
     return kept.read_text()
 
 
+def embedded_data(home: Path) -> Path:
+    """Return the directory with the data of the embedded Postgres, which `engarde dev` and `demo` leave behind."""
+    return home / "postgres"
+
+
 def services_file(home: Path) -> Path:
     """Return the file in which running local servers announce themselves, as environment variables."""
     return home / "services.json"
@@ -292,6 +338,7 @@ def check_environment() -> None:
     Raises:
         InvalidSettings: variables are missing or malformed; one message names them all.
     """
+    # Where the embedded default is meant, its servers may start later.
     load_pipeline_settings() if is_embedded() else load_settings()
 
 
@@ -308,4 +355,8 @@ def _message(settings: type[PipelineSettings], error: ValidationError) -> str:
         name = str(fault["loc"][0])
         problem = "is missing" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
         lines.append(f"  {name.upper()}: {problem}. {settings.model_fields[name].description}")
+    if is_unconfigured() and issubclass(settings, DatabaseSettings):
+        lines.append(
+            "Nothing about the servers is set. To try it on sample data instead: `engarde demo` or `engarde dev`."
+        )
     return "\n".join(lines)

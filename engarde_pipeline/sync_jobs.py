@@ -22,6 +22,7 @@ from dagster import (
     RunRecord,
     RunsFilter,
 )
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -62,13 +63,15 @@ IN_PROGRESS = (
 )
 LANDED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
 
+_SUCCEEDED_OR_FAILED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE)
 _RUNNING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 _ASSETS = frozenset(AssetKey(table.target) for table in (CAMPAIGN_METRICS, ASSET_METRICS))
 _TRIGGERS = {SCHEDULE_NAME_TAG: "schedule", SENSOR_NAME_TAG: "sensor", BACKFILL_ID_TAG: "backfill"}
 _PAGE = 50
 _FAR_BACK = 1000
 _RETRIED_WITHIN = timedelta(hours=1)
-"""A failed run that Dagster's daemon did not retry by then, it will not: the daemon is down."""
+"""A failed run that Dagster's daemon has not retried by then counts as failed: the daemon is down, or cannot find
+the run's code."""
 _TAGGED_WITHIN = timedelta(minutes=1)
 """Dagster says whether it retries a run a moment after it says that the run failed."""
 
@@ -135,7 +138,7 @@ def get_job(instance: DagsterInstance, run_id: str) -> SyncJob | None:
     records = [
         record
         for record in instance.get_run_records(RunsFilter(run_ids=[run_id]), limit=1)
-        if _is_sync(record.dagster_run)
+        if is_sync(record.dagster_run)
     ]
     return next(iter(_jobs(instance, records)), None)
 
@@ -154,19 +157,37 @@ def last_completed(
 
 def in_progress(instance: DagsterInstance, tenant_id: str | None = None) -> list[SyncJob]:
     """Return the jobs that are queued, running or about to be retried, newest first."""
-    to_be_retried = RunsFilter(
-        statuses=[DagsterRunStatus.FAILURE],
-        tags={WILL_RETRY_TAG: "true"},
-        updated_after=datetime.now(UTC) - _RETRIED_WITHIN,
+    just_failed = RunsFilter(
+        statuses=[DagsterRunStatus.FAILURE], updated_after=datetime.now(UTC) - _RETRIED_WITHIN
     )
     records = [
         *instance.get_run_records(RunsFilter(statuses=list(IN_PROGRESS))),
-        *instance.get_run_records(to_be_retried),
+        *(record for record in instance.get_run_records(just_failed) if _will_be_retried(instance, record)),
     ]
-    jobs = _jobs(instance, [record for record in records if _is_sync(record.dagster_run)])
+    jobs = _jobs(instance, [record for record in records if is_sync(record.dagster_run)])
     # A job is found by each of its attempts.
     going_on = {job.id: job for job in jobs if not job.has_ended}
     return [job for job in going_on.values() if tenant_id is None or job.tenant_id in (None, tenant_id)]
+
+
+def last_ended(instance: DagsterInstance, count: int) -> list[DagsterRun]:
+    """Return the last attempts of the newest `count` jobs that succeeded or failed for good, newest first.
+
+    Jobs that were cancelled or have not ended are left out.
+    """
+    first_runs = (record for record in _newest_first(instance, count, None, None) if not _is_retry(record))
+    looked_at = islice(first_runs, _FAR_BACK)
+    found: list[DagsterRun] = []
+    while len(found) < count and (page := list(islice(looked_at, count))):
+        attempts = _attempts(instance, page)
+        last = [attempts[record.dagster_run.run_id][-1] for record in page]
+        found += [
+            record.dagster_run
+            for record in last
+            if record.dagster_run.status in _SUCCEEDED_OR_FAILED
+            and _status(instance, record) in ("completed", "failed")
+        ]
+    return found[:count]
 
 
 def count_jobs(instance: DagsterInstance, tenant_id: str | None = None) -> int:
@@ -218,7 +239,7 @@ def _newest_first(
         for job, tags in _sources(tenant_id)
     ]
     for record in heapq.merge(*pages, key=lambda record: -record.storage_id):
-        if _is_sync(record.dagster_run):
+        if is_sync(record.dagster_run):
             yield record
 
 
@@ -230,20 +251,22 @@ def _paged(instance: DagsterInstance, only: RunsFilter, expected: int, cursor: s
         limit = _PAGE  # there are others among them
 
 
-def _is_sync(run: DagsterRun) -> bool:
-    return run.job_name in (*WHOLE_DATES_JOBS, SLICE_JOB) and bool(_assets(run))
+def is_sync(run: DagsterRun) -> bool:
+    """Whether a run syncs anything: not so one of totals or of checks alone."""
+    return run.job_name in (*WHOLE_DATES_JOBS, SLICE_JOB) and bool(synced_assets(run))
 
 
 def _is_of_all_campaigns(run: DagsterRun) -> bool:
     config = _slice_config(run)
-    return AssetKey(CAMPAIGN_METRICS.target) in _assets(run) and not (
+    return AssetKey(CAMPAIGN_METRICS.target) in synced_assets(run) and not (
         config.get("platforms") or config.get("campaigns")
     )
 
 
-def _assets(run: DagsterRun) -> Collection[AssetKey]:
+def synced_assets(run: DagsterRun) -> Collection[AssetKey]:
     """Return which of the two metric tables a run syncs."""
-    if run.asset_selection or run.job_name == "__ASSET_JOB":
+    # Empty where a job runs in full; a selection of checks alone has no assets.
+    if run.asset_selection or run.asset_check_selection or run.job_name == "__ASSET_JOB":
         return _ASSETS & (run.asset_selection or frozenset())
     return _ASSETS
 
@@ -322,12 +345,31 @@ def _status(instance: DagsterInstance, record: RunRecord) -> str:
         return "running"
     if last.status in IN_PROGRESS:
         return "retrying" if RETRY_NUMBER_TAG in last.tags else "pending"
-    if last.status is not DagsterRunStatus.FAILURE or AUTO_RETRY_RUN_ID_TAG in last.tags:
-        return "failed"
-    if WILL_RETRY_TAG in last.tags:
-        return "retrying" if last.tags[WILL_RETRY_TAG] == "true" else "failed"
-    has_just_ended = record.end_time and datetime.now(UTC) - _utc(record.end_time) < _TAGGED_WITHIN
-    return "retrying" if has_just_ended and instance.run_retries_enabled else "failed"
+    return "retrying" if _will_be_retried(instance, record) else "failed"
+
+
+def _will_be_retried(instance: DagsterInstance, record: RunRecord) -> bool:
+    """Whether Dagster's daemon is about to start another attempt of a failed run.
+
+    Dagster tags every failed run for which it has retries left, also those that its daemon does not start again: a
+    run that was executed without the daemon (the command line, a notebook) has no origin, and a backfill that has
+    ended starts nothing.
+    """
+    run = record.dagster_run
+    if run.status is not DagsterRunStatus.FAILURE or not record.end_time or not instance.run_retries_enabled:
+        return False
+    if run.remote_job_origin is None or AUTO_RETRY_RUN_ID_TAG in run.tags:
+        return False
+    since = datetime.now(UTC) - _utc(record.end_time)
+    is_meant = run.tags[WILL_RETRY_TAG] == "true" if WILL_RETRY_TAG in run.tags else since < _TAGGED_WITHIN
+    return is_meant and since < _RETRIED_WITHIN and not _is_of_ended_backfill(instance, run)
+
+
+def _is_of_ended_backfill(instance: DagsterInstance, run: DagsterRun) -> bool:
+    if BACKFILL_ID_TAG not in run.tags:
+        return False
+    backfill = instance.get_backfill(run.tags[BACKFILL_ID_TAG])
+    return backfill is None or backfill.status in BULK_ACTION_TERMINAL_STATUSES
 
 
 def _job_type(run: DagsterRun) -> str:
@@ -335,7 +377,7 @@ def _job_type(run: DagsterRun) -> str:
         return run.tags[JOB_TYPE]
     if run.tags.keys() & {SCHEDULE_NAME_TAG, SENSOR_NAME_TAG}:
         return "incremental_sync"  # automation asks for the dates that changed (rule 6)
-    assets = _assets(run)
+    assets = synced_assets(run)
     if len(assets) > 1:
         return "full_sync"
     return CAMPAIGN_METRICS.source if AssetKey(CAMPAIGN_METRICS.target) in assets else ASSET_METRICS.source
@@ -348,6 +390,12 @@ def _triggered_by(run: DagsterRun) -> str:
         if tag in run.tags:
             return trigger
     return run.tags.get(TRIGGER, "manual")
+
+
+def dates_of(run: DagsterRun) -> tuple[date, date] | None:
+    """Return the first and last date that a run was asked for, of a slice too; None where there is none."""
+    first, last = _dates(run)
+    return (first, last) if first and last else None
 
 
 def _dates(run: DagsterRun) -> tuple[date | None, date | None]:
@@ -381,7 +429,11 @@ def _counts(instance: DagsterInstance, attempts: Sequence[RunRecord]) -> dict[st
         run = record.dagster_run
         told = told_counts(run.run_id, run.tags)
         # Nothing is told before an asset has ended, nor ever by a run that was killed.
-        if len(told) < len(_assets(run)) and run.status is not DagsterRunStatus.SUCCESS and record.start_time:
+        if (
+            len(told) < len(synced_assets(run))
+            and run.status is not DagsterRunStatus.SUCCESS
+            and record.start_time
+        ):
             told = _counts_so_far(instance, run.run_id) | told
         by_asset |= told
     return {name: sum(counts[name] for counts in by_asset.values()) for name in COUNTS}

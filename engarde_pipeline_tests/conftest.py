@@ -1,5 +1,6 @@
 """Fixtures: servers once per test process, a database and a dataset of its own for every test."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,11 +24,17 @@ from engarde_pipeline_tests.world import World
 # What touches SQL runs on every server there is; the layers above only on the embedded one.
 _ON_EVERY_SERVER = ("postgres", "sync")
 
+NAMED_SERVERS = {"BIGQUERY_PROJECT_ID": "nowhere", "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/nothing"}
+"""Servers that nobody connects to."""
+
 
 def pytest_configure() -> None:
     # Tests started in the background would ignore Ctrl-C, Dagster's runs in them then SIGTERM as well, and the
     # processes that these start could no longer be ended.
     hear_interrupts()
+    # The definitions, which tests import as they are collected, do not load without; no test sees these.
+    for name, value in NAMED_SERVERS.items():
+        os.environ.setdefault(name, value)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,5 +1,6 @@
 """What people find in Dagster: assets with their lineage, checks and jobs, described in their words."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import engarde_pipeline
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.partitions import daily
+from engarde_pipeline_tests.conftest import NAMED_SERVERS
 
 ROOT = Path(engarde_pipeline.__file__).parents[1]
 SPECS = {
@@ -113,12 +115,25 @@ def test_every_sensor_and_schedule_is_on_after_a_fresh_install_and_described() -
 
 @pytest.mark.parametrize("command", ["dagster definitions validate", "dg check defs"])
 def test_dagsters_own_tools_are_content(command: str) -> None:
+    done = _dagsters_own_tool(command, **NAMED_SERVERS)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_code_location_without_a_configuration_fails_and_names_what_is_missing(tmp_path: Path) -> None:
+    done = _dagsters_own_tool("dagster definitions validate", ENGARDE_HOME=str(tmp_path / "none"))
+    assert done.returncode != 0
+    for name in ("BIGQUERY_PROJECT_ID", "DATABASE_URL"):
+        assert f"{name}: is missing" in done.stdout + done.stderr
+
+
+def _dagsters_own_tool(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     program, *arguments = command.split()
-    done = subprocess.run(
+    return subprocess.run(
         [Path(sys.executable).with_name(program), *arguments],
         cwd=ROOT,
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         timeout=120,
+        check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,6 +1,7 @@
 """The house: a room imports only from the floors below it, and what must start fast does."""
 
 import ast
+import os
 import subprocess
 import sys
 import tomllib
@@ -11,6 +12,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 import engarde_pipeline
+from engarde_pipeline_tests.conftest import NAMED_SERVERS
 
 PACKAGE = Path(engarde_pipeline.__file__).parent
 ROOT = PACKAGE.parent
@@ -79,7 +81,14 @@ def test_googles_clients_are_used_in_few_places(module: Path) -> None:
 
 def _loaded_by(statement: str) -> set[str]:
     code = f"{statement}\nimport sys\nprint(*sys.modules)"
-    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
+    printed = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **NAMED_SERVERS},
+    )
     return {name.split(".")[0] for name in printed.stdout.split()}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -18,14 +19,19 @@ from engarde_pipeline.settings import (
     InvalidSettings,
     Settings,
     check_environment,
+    embedded_data,
     is_embedded,
+    is_unconfigured,
     load_api_settings,
+    load_database_settings,
     load_pipeline_settings,
     load_settings,
+    load_token_settings,
     services_file,
 )
 
 PASSWORD = "hunter2-the-password"  # noqa: S105  the secret that must never be shown
+SECRET = "a secret of 32 bytes, and no less"  # noqa: S105
 PRIVATE_KEY = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC"
 KEY = {
     "type": "service_account",
@@ -171,28 +177,69 @@ def test_a_private_key_that_cannot_be_read_is_an_error_with_the_cure_and_without
 # The embedded default
 
 
-def test_with_nothing_set_the_embedded_default_is_meant() -> None:
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home that `engarde dev` or `demo` have left."""
+    monkeypatch.setenv("ENGARDE_HOME", str(tmp_path))
+    embedded_data(tmp_path).mkdir()
+    return tmp_path
+
+
+def test_with_nothing_set_the_embedded_default_is_meant_where_it_has_left_its_home(home: Path) -> None:
+    assert is_unconfigured()
     assert is_embedded()
+
+
+@pytest.mark.parametrize("load", [load_settings, load_database_settings, load_api_settings, check_environment])
+def test_with_nothing_set_and_no_home_what_is_missing_is_named(
+    load: Callable[[], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENGARDE_HOME", str(tmp_path))
+    (tmp_path / "dagster").mkdir()  # Dagster's history is no sample data
+    with pytest.raises(InvalidSettings, match=r"DATABASE_URL: is missing(.|\n)*`engarde demo`"):
+        load()
+
+
+def test_an_api_with_its_own_two_variables_names_what_is_missing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _set(monkeypatch, JWT_SECRET_KEY=SECRET, API_DATABASE_URL="postgresql://engarde_api@db/app")
+    with pytest.raises(InvalidSettings) as raised:
+        load_api_settings()
+    assert "BIGQUERY_PROJECT_ID: is missing" in str(raised.value)
+    assert "DATABASE_URL: is missing" in str(raised.value)
+
+
+def test_what_uses_postgres_alone_asks_for_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", VALID["DATABASE_URL"])
+    assert load_database_settings().database_url.get_secret_value() == VALID["DATABASE_URL"]
+
+
+def test_a_token_takes_the_secret_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ENGARDE_HOME", str(tmp_path))
+    with pytest.raises(InvalidSettings, match="JWT_SECRET_KEY: is missing"):
+        load_token_settings()
+    monkeypatch.setenv("JWT_SECRET_KEY", SECRET)
+    assert load_token_settings().jwt_secret_key.get_secret_value() == SECRET
 
 
 @pytest.mark.parametrize("name", CONNECTION_VARIABLES)
 def test_one_variable_about_the_servers_rules_the_embedded_default_out(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "x")
     assert not is_embedded()
 
 
-def test_what_the_pipeline_does_can_be_set_beside_the_embedded_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_pipeline_does_can_be_set_beside_the_embedded_default(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ENGARDE_SHRINK_THRESHOLD", "0.1")
     assert is_embedded()
     assert load_pipeline_settings().engarde_shrink_threshold == 0.1
 
 
-def test_an_embedded_default_that_does_not_run_says_how_to_start_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ENGARDE_HOME", str(tmp_path))
+def test_an_embedded_default_that_does_not_run_says_how_to_start_it(home: Path) -> None:
     with pytest.raises(EmbeddedDefaultNotRunning, match=r"`engarde dev`.*BIGQUERY_PROJECT_ID and\s+DATABASE_URL"):
         load_settings()
 
@@ -217,8 +264,7 @@ def test_an_announcement_is_ignored_when_servers_are_named(
 # What is checked when the code location loads
 
 
-def test_definitions_load_with_nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ENGARDE_HOME", str(tmp_path))
+def test_definitions_load_with_nothing_set_where_the_embedded_default_has_left_its_home(home: Path) -> None:
     check_environment()
 
 

@@ -1,18 +1,26 @@
 """The job log: any run as a sync job, however it was started and however it ended."""
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from dagster import DagsterEvent, DagsterInstance, DagsterRunStatus
+from dagster import AssetCheckKey, AssetKey, DagsterEvent, DagsterInstance, DagsterRunStatus
 from dagster._core.events import JobFailureData
 from dagster._core.storage.dagster_run import DagsterRun
 
 from engarde_pipeline.api.launch import job_origin
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.metrics import ASSET_METRICS
-from engarde_pipeline.sync_jobs import SyncJob, count_jobs, get_job, in_progress, last_completed, list_jobs
+from engarde_pipeline.sync_jobs import (
+    SyncJob,
+    count_jobs,
+    get_job,
+    in_progress,
+    last_completed,
+    last_ended,
+    list_jobs,
+)
 from engarde_pipeline_tests.runs import run_range, run_slice
 from engarde_pipeline_tests.shop import Shop
 
@@ -135,8 +143,6 @@ def test_a_slice_that_fails_at_once_is_a_job_too(instance: DagsterInstance, shop
 def test_one_asset_materialized_on_its_own_is_a_job_of_its_type(
     instance: DagsterInstance, shop: Shop, asset: str, job_type: str
 ) -> None:
-    from dagster import AssetKey
-
     shop.load(FIRST)
     job_def = defs.resolve_implicit_global_asset_job_def()
 
@@ -149,8 +155,6 @@ def test_one_asset_materialized_on_its_own_is_a_job_of_its_type(
 
 
 def test_totals_alone_are_no_sync(instance: DagsterInstance, shop: Shop) -> None:
-    from dagster import AssetKey
-
     job_def = defs.resolve_implicit_global_asset_job_def()
     run = job_def.execute_in_process(instance=instance, asset_selection=[AssetKey("campaign_space_aggregates")])
 
@@ -243,6 +247,67 @@ def test_a_sync_whose_failure_is_permanent_is_not_retried(instance: DagsterInsta
     run = _recorded(instance, DagsterRunStatus.FAILURE, tags={"dagster/max_retries": "0"})
 
     assert _job(instance, run.run_id).status == "failed"
+
+
+def test_a_sync_that_no_daemon_queued_is_not_retried(instance: DagsterInstance) -> None:
+    run = instance.create_run_for_job(
+        defs.resolve_job_def("performance_sync"), tags=RANGE, status=DagsterRunStatus.STARTED
+    )
+    instance.report_run_failed(run)
+
+    tags = (instance.get_run_by_id(run.run_id) or run).tags
+    assert tags["dagster/will_retry"] == "true"  # so says Dagster
+    assert _job(instance, run.run_id).status == "failed"
+    assert in_progress(instance) == []
+    assert [ended.run_id for ended in last_ended(instance, 3)] == [run.run_id]
+
+
+@pytest.mark.parametrize("age", [timedelta(minutes=59), timedelta(minutes=61)])
+def test_a_retry_that_has_not_come_within_an_hour_will_not(instance: DagsterInstance, age: timedelta) -> None:
+    run = _recorded(instance)
+    instance.run_storage.handle_run_event(
+        run.run_id,
+        DagsterEvent("PIPELINE_FAILURE", run.job_name, event_specific_data=JobFailureData(None)),
+        datetime.now(UTC) - age,
+    )
+    instance.add_run_tags(run.run_id, {"dagster/will_retry": "true"})
+
+    is_retrying = age < timedelta(hours=1)
+    assert _job(instance, run.run_id).status == ("retrying" if is_retrying else "failed")
+    assert [job.id for job in in_progress(instance)] == ([run.run_id] if is_retrying else [])
+    assert [ended.run_id for ended in last_ended(instance, 1)] == ([] if is_retrying else [run.run_id])
+
+
+def test_a_sync_of_a_backfill_that_is_gone_is_not_retried(instance: DagsterInstance) -> None:
+    run = _recorded(instance, DagsterRunStatus.FAILURE, tags={"dagster/backfill": "abcdefgh"})
+
+    assert _job(instance, run.run_id).status == "failed"
+    assert in_progress(instance) == []
+
+
+def test_a_sync_whose_retry_was_deleted_failed(instance: DagsterInstance) -> None:
+    first = _recorded(instance, DagsterRunStatus.FAILURE)
+    second = _recorded(instance, retry_of=first)
+    instance.add_run_tags(first.run_id, {"dagster/auto_retry_run_id": second.run_id})
+    instance.delete_run(second.run_id)
+
+    assert _job(instance, first.run_id).status == "failed"
+    assert in_progress(instance) == []
+
+
+def test_a_run_of_checks_alone_is_no_sync_whatever_its_job(instance: DagsterInstance) -> None:
+    check = AssetCheckKey(AssetKey("campaign_metrics"), "sums_equal_bigquery")
+    run = instance.run_storage.add_run(
+        DagsterRun(
+            "performance_sync",
+            str(uuid4()),
+            asset_check_selection=frozenset({check}),
+            status=DagsterRunStatus.QUEUED,
+        )
+    )
+
+    assert get_job(instance, run.run_id) is None
+    assert list_jobs(instance, 10) == []
 
 
 def test_retries_are_attempts_of_one_job(instance: DagsterInstance) -> None:

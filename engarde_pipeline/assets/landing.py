@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from functools import partial
 from uuid import UUID
 
+import psycopg
 from dagster import (
     AssetExecutionContext,
     AssetMaterialization,
@@ -21,7 +22,7 @@ from pydantic import Field
 from engarde_pipeline.assets.history import DATA_VERSION, landed_before
 from engarde_pipeline.assets.metadata import counts_metadata, date_metadata
 from engarde_pipeline.assets.resources import BigQuery, Postgres
-from engarde_pipeline.assets.run_tags import FORCED, REASON, tell_counts
+from engarde_pipeline.assets.run_tags import FORCED, NO_RETRIES, REASON, tell_counts
 from engarde_pipeline.bigquery.changes import MISSING_TABLE, read_versions
 from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.extraction import Source
@@ -29,6 +30,7 @@ from engarde_pipeline.bigquery.schema import SourceTable
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.metrics import MetricTable
 from engarde_pipeline.partitions import today
+from engarde_pipeline.postgres.faults import explanation
 from engarde_pipeline.postgres.merge import Counts
 from engarde_pipeline.postgres.rejected import RejectedRow, open_rejections
 from engarde_pipeline.postgres.synced import note_synced
@@ -45,9 +47,6 @@ REJECTED_SHOWN = 20
 
 RETRY_NUMBER = "dagster/retry_number"
 """The tag of a run that the daemon started again after a failure."""
-
-NO_RETRIES = {"dagster/max_retries": "0"}
-"""On a run whose failure would come back: `allow_retries=False` binds only an op's own retries."""
 
 # Dagster materializes every partition of a range when a step ends, or none: an asset cannot say which dates
 # landed (dagster issue 17836). We log each date's materialization ourselves, so the event that would be
@@ -155,10 +154,14 @@ def explained() -> Iterator[None]:
     """
     try:
         yield
-    except EngardeError as error:
+    except (EngardeError, psycopg.Error) as error:
         if not is_transient(error):
             _give_up()
-        raise Failure(description=str(error), allow_retries=False) from error
+        raise Failure(description=_told(error), allow_retries=False) from error
+
+
+def _told(error: Exception) -> str:
+    return explanation(error) if isinstance(error, psycopg.Error) else str(error)
 
 
 def _give_up() -> None:
@@ -225,7 +228,7 @@ def failure(failed: list[FailedDate], asked: int) -> Failure:
     if not any(is_transient(outcome.error) for outcome in failed):
         _give_up()
     days = ", ".join(outcome.day.isoformat() for outcome in failed)
-    reasons = "\n".join(f"* {outcome.day}: {outcome.error}" for outcome in failed)
+    reasons = "\n".join(f"* {outcome.day}: {_told(outcome.error)}" for outcome in failed)
     return Failure(
         description=f"{len(failed)} of {asked} dates did not land: {days}. The others are synced.\n{reasons}",
         metadata={"failed_dates": MetadataValue.text(reasons)},

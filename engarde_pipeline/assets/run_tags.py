@@ -20,6 +20,9 @@ ALL_TENANTS = "all"
 NO_DATES = {"engarde/dates": "none"}
 """On a run that syncs no date, only totals, as each backfill starts one: it is no sync job."""
 
+NO_RETRIES = {"dagster/max_retries": "0"}
+"""On a run that is not to be started again: `allow_retries=False` binds only an op's own retries."""
+
 REASON = "engarde/reason"
 """Why a run's dates were due."""
 

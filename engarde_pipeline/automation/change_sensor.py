@@ -6,12 +6,14 @@ well is used: versions stand on the materializations as Dagster's data versions.
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from hashlib import sha256
 
 from dagster import DefaultSensorStatus, SensorEvaluationContext, SensorResult, sensor
+from pydantic import TypeAdapter
 
 from engarde_pipeline.assets.resources import BigQuery, Postgres
 from engarde_pipeline.automation.budget import estimated_bytes, why_not
@@ -25,7 +27,20 @@ from engarde_pipeline.partitions import latest_date, today
 from engarde_pipeline.postgres.removed_rows import removed_dates
 from engarde_pipeline.sync.plan import PlannedDate
 
+logger = logging.getLogger(__name__)
+
 _Identity = tuple[str, date, str, str]
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A cursor as it is stored; a row of `due` is a `PlannedDate`, and whether it was asked for."""
+
+    states: dict[str, str]
+    due: list[tuple[str, date, str, str, int, bool]]
+
+
+_WRITTEN = TypeAdapter(_Written)
 
 
 @dataclass(frozen=True)
@@ -41,13 +56,21 @@ class _Cursor:
         if not text:
             return cls()
         tables = {table.source: table for table in TABLES}
-        found = json.loads(text)
-        due = tuple(
-            PlannedDate(tables[source], date.fromisoformat(day), reason, version, size)
-            for source, day, reason, version, size, _ in found["due"]
-        )
-        asked = (_identity(planned) for planned, row in zip(due, found["due"], strict=True) if row[-1])
-        return cls(found["states"], due, frozenset(asked))
+        try:
+            found = _WRITTEN.validate_json(text)
+            due = tuple(
+                PlannedDate(tables[source], day, reason, version, size)
+                for source, day, reason, version, size, _ in found.due
+            )
+        except (ValueError, KeyError) as error:  # of another version of the code, or edited by hand
+            logger.warning(
+                "The cursor of changed_dates cannot be read (%s). Every table is looked at anew; nothing that was"
+                " asked for is asked for twice.",
+                type(error).__name__,
+            )
+            return cls()
+        asked = (_identity(planned) for planned, row in zip(due, found.due, strict=True) if row[-1])
+        return cls(found.states, due, frozenset(asked))
 
     def write(self) -> str:
         rows = [

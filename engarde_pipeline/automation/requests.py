@@ -1,7 +1,6 @@
 """From planned dates to runs: few of them, none for a date that an unfinished run already has."""
 
 from collections.abc import Iterable, Sequence
-from datetime import date
 from hashlib import sha256
 
 from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, RunRequest, RunsFilter
@@ -9,10 +8,10 @@ from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, Run
 from engarde_pipeline.assets.campaign_space_aggregates import campaign_space_aggregates
 from engarde_pipeline.assets.run_tags import REASON
 from engarde_pipeline.sync.plan import PlannedDate, PlannedRange, merged_ranges
+from engarde_pipeline.sync_jobs import SLICE_JOB, dates_of, is_sync, synced_assets
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
-PARTITION = "dagster/partition"
 
 UNFINISHED = [
     DagsterRunStatus.QUEUED,
@@ -58,18 +57,12 @@ def described(due: Iterable[PlannedDate]) -> str:
     )
 
 
-def dates_of(run: DagsterRun) -> tuple[date, date] | None:
-    """Return the first and last date of a run over partitions."""
-    partition = run.tags.get(PARTITION)
-    first, last = run.tags.get(RANGE_START, partition), run.tags.get(RANGE_END, partition)
-    return (date.fromisoformat(first), date.fromisoformat(last)) if first and last else None
-
-
 def _has(run: DagsterRun, planned: PlannedDate) -> bool:
-    dates = dates_of(run)
-    if dates is None or not dates[0] <= planned.day <= dates[1]:
+    # A slice of a date is not the date.
+    if not is_sync(run) or run.job_name == SLICE_JOB or AssetKey(planned.table.target) not in synced_assets(run):
         return False
-    return run.asset_selection is None or AssetKey(planned.table.target) in run.asset_selection
+    dates = dates_of(run)
+    return dates is not None and dates[0] <= planned.day <= dates[1]
 
 
 def _digest(planned: PlannedRange) -> str:

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import typer
 
-from engarde_pipeline.cli.servers import servers, set_dagster_home
+from engarde_pipeline.cli.servers import dagster_instance, embedded_default
 from engarde_pipeline.cli.terminal import console
-from engarde_pipeline.settings import is_embedded, load_api_settings
+from engarde_pipeline.settings import is_embedded, load_api_settings, load_token_settings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -29,8 +29,9 @@ def api(
 ) -> None:
     """Serve the REST API: trigger a sync, watch it, read metrics. Its documentation is at /docs.
 
-    Needs JWT_SECRET_KEY beside the pipeline's own variables, or nothing at all for the embedded default. A sync
-    that it queues is run by Dagster's daemon, which `engarde dev` starts.
+    Needs JWT_SECRET_KEY beside the pipeline's own variables, or nothing at all for the embedded default that
+    `engarde dev` or `demo` has left here. A sync that it queues is run by Dagster's daemon, which `engarde dev`
+    starts.
 
     Example: `engarde api --port 8000`
     """
@@ -38,10 +39,10 @@ def api(
         return
     from engarde_pipeline.postgres import migrate
 
-    with servers() as settings:
+    with embedded_default():
+        settings = load_api_settings()
         if is_embedded():
             migrate.upgrade(settings.database_url.get_secret_value())
-        set_dagster_home()
         _serve(host, port)
 
 
@@ -58,19 +59,16 @@ def token(
     """
     from engarde_pipeline.api.tokens import mint
 
-    with servers():
-        secret = load_api_settings().jwt_secret_key.get_secret_value()
+    secret = load_token_settings().jwt_secret_key.get_secret_value()
     # Bare, for a script.
     print(mint(secret, tenant, user, timedelta(hours=hours), scope))  # noqa: T201
 
 
 @contextmanager
 def _application() -> Iterator["FastAPI"]:
-    from dagster import DagsterInstance
-
     from engarde_pipeline.api.app import create_app
 
-    with DagsterInstance.get() as instance:
+    with dagster_instance() as instance:
         yield create_app(load_api_settings(), instance)
 
 

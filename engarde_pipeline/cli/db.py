@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from engarde_pipeline.cli.servers import servers
+from engarde_pipeline.cli.servers import database
 from engarde_pipeline.cli.terminal import console
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ def upgrade(revision: Revision = "head") -> None:
     """Bring the schema up to a revision (default: the newest)."""
     from engarde_pipeline.postgres import migrate
 
-    with servers() as settings:
+    with database() as settings:
         migrate.upgrade(settings.database_url.get_secret_value(), revision)
     current()
 
@@ -31,7 +31,7 @@ def downgrade(revision: Revision) -> None:
     """Bring the schema down to a revision; `base` removes all the pipeline created, synced numbers included."""
     from engarde_pipeline.postgres import migrate
 
-    with servers() as settings:
+    with database() as settings:
         migrate.downgrade(settings.database_url.get_secret_value(), revision)
     current()
 
@@ -41,7 +41,7 @@ def current() -> None:
     """Show which revision the database has, and which is the newest."""
     from engarde_pipeline.postgres import migrate
 
-    with servers() as settings:
+    with database() as settings:
         found = migrate.current(settings.database_url.get_secret_value())
     newest = migrate.head()
     advice = "up to date" if found == newest else "run `engarde db upgrade`"

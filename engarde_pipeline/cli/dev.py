@@ -15,7 +15,7 @@ from rich.markup import escape
 from engarde_pipeline.cli.dagster_files import WORKSPACE, missing_features, shipped
 from engarde_pipeline.cli.servers import first_sample_date, sample_servers, set_dagster_home
 from engarde_pipeline.cli.terminal import console, errors, hear_interrupts, visible
-from engarde_pipeline.settings import is_embedded, load_api_settings, load_settings
+from engarde_pipeline.settings import is_embedded, is_unconfigured, load_api_settings, load_settings
 
 
 def dev(
@@ -28,7 +28,7 @@ def dev(
     Where Postgres and BigQuery are configured, the API starts if JWT_SECRET_KEY is, too.
     """
     with ExitStack() as stack:
-        if is_embedded():
+        if is_unconfigured():
             stack.enter_context(sample_servers())
             # Partitions begin where the sample data does, so that the UI is not full of missing years.
             os.environ.setdefault("ENGARDE_FIRST_DATE", str(first_sample_date()))

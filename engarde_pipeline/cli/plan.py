@@ -23,11 +23,11 @@ def plan(
     from engarde_pipeline.postgres import migrate
     from engarde_pipeline.postgres.connection import connect
 
-    with servers() as settings, dagster_instance() as instance:
+    with servers() as settings:
         database_url = settings.database_url.get_secret_value()
         migrate.check(database_url)
         source = Source(settings)
-        with connect(database_url) as connection:
+        with connect(database_url) as connection, dagster_instance() as instance:
             due = current_plan(instance, source, connection, inspect_tables(source))
             due += mapped_dates(connection)
     due.sort(key=lambda planned: (planned.day, planned.table.source))

@@ -14,7 +14,7 @@ from engarde_pipeline.cli.terminal import console, visible
 from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.rejected import open_reasons
-from engarde_pipeline.settings import Settings
+from engarde_pipeline.settings import DatabaseSettings
 
 _ENDS = {
     DagsterRunStatus.SUCCESS: "succeeded",
@@ -23,7 +23,7 @@ _ENDS = {
 }
 
 
-def print_sync(run: FinishedRun, settings: Settings, dates: Sequence[date]) -> None:
+def print_sync(run: FinishedRun, settings: DatabaseSettings, dates: Sequence[date]) -> None:
     """Print a finished run's counts per asset, what is rejected on its dates, and how it ended."""
     print_counts(run)
     print_rejected(settings, dates)
@@ -52,7 +52,7 @@ def print_counts(run: FinishedRun) -> None:
     console.print(table)
 
 
-def print_rejected(settings: Settings, dates: Sequence[date]) -> None:
+def print_rejected(settings: DatabaseSettings, dates: Sequence[date]) -> None:
     """Print why records of `dates` are not loaded, and what to do."""
     with connect(settings.database_url.get_secret_value()) as connection:
         reasons = open_reasons(connection, dates[0], dates[-1])

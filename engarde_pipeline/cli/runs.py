@@ -19,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from engarde_pipeline.assets.run_tags import NO_RETRIES
 from engarde_pipeline.cli.terminal import console, hear_interrupts
 from engarde_pipeline.sync_jobs import failure_reasons
 
@@ -100,7 +101,8 @@ def _execute(
     defs.resolve_job_def(job_name).execute_in_process(
         instance=instance,
         run_id=run_id,
-        tags=tags,
+        # Nobody can start it again but the person at the terminal: Dagster's daemon knows no code for it.
+        tags={**NO_RETRIES, **(tags or {})},
         run_config={**(run_config or {}), **quiet},
         raise_on_error=False,
     )

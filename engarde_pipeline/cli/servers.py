@@ -8,11 +8,14 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from engarde_pipeline.cli.dagster_files import INSTANCE, shipped
+from engarde_pipeline.cli.dagster_home import check_dagster_home, open_instance
 from engarde_pipeline.cli.terminal import console
 from engarde_pipeline.settings import (
     CONNECTION_VARIABLES,
+    DatabaseSettings,
     Settings,
     is_embedded,
+    load_database_settings,
     load_pipeline_settings,
     load_settings,
 )
@@ -23,19 +26,33 @@ if TYPE_CHECKING:
 
 @contextmanager
 def servers() -> Iterator[Settings]:
-    """Yield the settings, with the embedded default running for as long as the block if nothing is set.
+    """Yield the settings; where the embedded default is meant, it runs for as long as the block.
 
     Raises:
         InvalidSettings: variables are missing or malformed.
         LocalServicesError: the embedded default does not start.
     """
-    if not is_embedded():
+    with embedded_default():
         yield load_settings()
+
+
+@contextmanager
+def database() -> Iterator[DatabaseSettings]:
+    """Yield the settings of what uses Postgres alone; the rest is as in `servers`."""
+    with embedded_default():
+        yield load_database_settings()
+
+
+@contextmanager
+def embedded_default() -> Iterator[None]:
+    """Run the embedded default for as long as the block, if it is meant; see `is_embedded`."""
+    if not is_embedded():
+        yield
         return
     from engarde_pipeline.local.services import running
 
     with running(load_pipeline_settings().engarde_home):
-        yield load_settings()
+        yield
 
 
 @contextmanager
@@ -77,18 +94,27 @@ def first_sample_date() -> date:
     return datetime.now(UTC).date() - timedelta(days=DAYS - 1)
 
 
-def dagster_instance() -> "DagsterInstance":
-    """Return the Dagster instance of DAGSTER_HOME, or of `<ENGARDE_HOME>/dagster` where that is not set."""
-    from dagster import DagsterInstance
+@contextmanager
+def dagster_instance() -> Iterator["DagsterInstance"]:
+    """Yield the Dagster instance of DAGSTER_HOME, or of `<ENGARDE_HOME>/dagster` where that is not set.
 
+    Raises:
+        DagsterHomeUnusable, DagsterUnavailable: there is no such instance, or its storage does not answer.
+    """
     set_dagster_home()
-    return DagsterInstance.get()
+    with open_instance() as instance:
+        yield instance
 
 
 def set_dagster_home() -> None:
-    """Make sure that DAGSTER_HOME is set and there, for this process and those it starts."""
+    """Make sure that DAGSTER_HOME is set and there, for this process and those it starts.
+
+    Raises:
+        DagsterHomeUnusable: it is set, and names no directory.
+    """
     if not os.environ.get("DAGSTER_HOME"):
         home = load_pipeline_settings().engarde_home.absolute() / "dagster"
         home.mkdir(parents=True, exist_ok=True)
         shutil.copy(shipped(INSTANCE), home)
         os.environ["DAGSTER_HOME"] = str(home)
+    check_dagster_home()

@@ -1,5 +1,6 @@
 """`engarde status`: which dates are synced, how the last run ended, what is not loaded."""
 
+import os
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,13 +8,13 @@ import typer
 from rich import box
 from rich.table import Table
 
-from engarde_pipeline.cli.servers import dagster_instance, servers
+from engarde_pipeline.cli.servers import dagster_instance, database
 from engarde_pipeline.cli.terminal import console
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, EventLogRecord
 
-    from engarde_pipeline.settings import Settings
+    from engarde_pipeline.settings import DatabaseSettings
 
 _WIDE = 100
 """From this width on there is room for everything: revenue, years, cents."""
@@ -36,25 +37,36 @@ def status(
     from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
     from engarde_pipeline.partitions import dates_ahead, today
     from engarde_pipeline.postgres import migrate
+    from engarde_pipeline.postgres.connection import connect
+    from engarde_pipeline.postgres.synced import synced_moments
 
     last = today()
     dates = [*dates_ahead(), *(last - timedelta(days=n) for n in range(days))]
-    with servers() as settings, dagster_instance() as instance:
-        migrate.check(settings.database_url.get_secret_value())
-        campaigns = latest_materializations(instance, AssetKey(CAMPAIGN_METRICS.target), dates)
-        assets = latest_materializations(instance, AssetKey(ASSET_METRICS.target), dates)
-        # A date that most accounts have not reached is not missing.
-        dates = [day for day in dates if day <= last or day in campaigns]
-        console.print(_dates_table(dates, campaigns, assets))
-        missing = len([day for day in dates if day not in campaigns])
-        console.print(f"{len(dates) - missing} of {len(dates)} dates are synced, {missing} are missing.")
-        _print_last_run(instance)
+    with database() as settings:
+        database_url = settings.database_url.get_secret_value()
+        migrate.check(database_url)
+        with connect(database_url) as connection:
+            noted = synced_moments(connection, CAMPAIGN_METRICS)
+        with dagster_instance() as instance:
+            campaigns = latest_materializations(instance, AssetKey(CAMPAIGN_METRICS.target), dates)
+            assets = latest_materializations(instance, AssetKey(ASSET_METRICS.target), dates)
+            synced = campaigns.keys() | noted.keys()
+            # A date that most accounts have not reached is not missing.
+            dates = [day for day in dates if day <= last or day in synced]
+            console.print(_dates_table(dates, campaigns, assets, noted))
+            missing = len([day for day in dates if day not in synced])
+            console.print(f"{len(dates) - missing} of {len(dates)} dates are synced, {missing} are missing.")
+            _print_unrecorded([day for day in dates if day in noted and day not in campaigns])
+            _print_last_run(instance)
         _print_bytes(settings)
         print_rejected(settings, dates[::-1])
 
 
 def _dates_table(
-    dates: list[date], campaigns: dict[date, "EventLogRecord"], assets: dict[date, "EventLogRecord"]
+    dates: list[date],
+    campaigns: dict[date, "EventLogRecord"],
+    assets: dict[date, "EventLogRecord"],
+    noted: dict[date, datetime],
 ) -> Table:
     from engarde_pipeline.assets.history import metadata_of
     from engarde_pipeline.assets.landing import is_provisional
@@ -66,16 +78,21 @@ def _dates_table(
     for column in ("campaigns", "assets", "rejected", "spend", *(["revenue"] if is_wide else [])):
         table.add_column(column, justify="right", no_wrap=True)
     for day in dates:
-        if day not in campaigns:
+        if day not in campaigns and day not in noted:
             table.add_row(str(day), "[yellow]missing[/]")
+            continue
+        state = "[cyan]provisional[/]" if is_provisional(day) else "[green]synced[/]"
+        moment = "%Y-%m-%d %H:%M" if is_wide else "%m-%d %H:%M"
+        if day not in campaigns:  # its counts stand in Dagster's history alone
+            table.add_row(str(day), state, f"{noted[day].astimezone(UTC):{moment}}")
             continue
         campaign = metadata_of(campaigns[day])
         asset = metadata_of(assets[day]) if day in assets else {}
         rejected = sum(int(str(found.get("records_rejected", 0))) for found in (campaign, asset))
         table.add_row(
             str(day),
-            "[cyan]provisional[/]" if is_provisional(day) else "[green]synced[/]",
-            f"{datetime.fromtimestamp(campaigns[day].timestamp, UTC):{'%Y-' if is_wide else ''}%m-%d %H:%M}",
+            state,
+            f"{datetime.fromtimestamp(campaigns[day].timestamp, UTC):{moment}}",
             _rows(campaign),
             _rows(asset),
             str(rejected or ""),
@@ -88,6 +105,16 @@ def _dates_table(
 def _rows(metadata: dict[str, object]) -> str:
     rows = metadata.get("dagster/partition_row_count")
     return f"{rows:,}" if isinstance(rows, int) else ""
+
+
+def _print_unrecorded(days: list[date]) -> None:
+    if days:
+        console.print(
+            f"Dagster's history in {os.environ['DAGSTER_HOME']} lacks {len(days)} dates that Postgres has: is"
+            " DAGSTER_HOME the one that the syncs use? Where the history was lost, see docs/recovery.md.",
+            style="yellow",
+            highlight=False,
+        )
 
 
 def _print_last_run(instance: "DagsterInstance") -> None:
@@ -103,7 +130,7 @@ def _print_last_run(instance: "DagsterInstance") -> None:
     )
 
 
-def _print_bytes(settings: "Settings") -> None:
+def _print_bytes(settings: "DatabaseSettings") -> None:
     from engarde_pipeline.postgres.connection import connect
     from engarde_pipeline.postgres.usage import bytes_by_day
 

@@ -1,5 +1,6 @@
 """`engarde sync`: sync dates, or a slice of them, now."""
 
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
@@ -42,8 +43,10 @@ def sync(
         dates = dates_between(start.date(), end.date())
     except InvalidDates as error:
         raise typer.BadParameter(str(error)) from None
-    with servers() as settings, dagster_instance() as instance:
+    with ExitStack() as stack:
+        settings = stack.enter_context(servers())
         migrate.check(settings.database_url.get_secret_value())
+        instance = stack.enter_context(dagster_instance())
         if tenant or platform or campaign:
             slice_config = {
                 "start": dates[0].isoformat(),

@@ -21,6 +21,7 @@ import psycopg
 
 from engarde_pipeline.local import processes
 from engarde_pipeline.local.errors import LocalServicesError, end_of, extra_missing
+from engarde_pipeline.settings import embedded_data
 
 _DATABASE = "engarde"
 _SYSTEM_USER = "embedded_postgres"
@@ -90,7 +91,7 @@ def is_running(home: Path) -> bool:
 
 
 def _data_directory(home: Path) -> Path:
-    return home.resolve() / "postgres"
+    return embedded_data(home.resolve())
 
 
 def _log(data: Path) -> Path:

@@ -8,6 +8,7 @@ from sqlalchemy import create_engine as sqlalchemy_engine
 from sqlalchemy.engine import make_url
 
 from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.postgres.faults import is_refused
 
 CONNECT_TIMEOUT_SECONDS = 10
 
@@ -21,6 +22,10 @@ class DatabaseUnavailable(EngardeError):
     """Postgres cannot be reached, or refuses the login; the message says which and what to check."""
 
 
+class LoginRefused(DatabaseUnavailable):
+    """Postgres answers, and refuses the login, the database or the TLS settings: it will do so again."""
+
+
 def connect(database_url: str, run_id: str | None = None) -> psycopg.Connection:
     """Return a new autocommit connection; `with` closes it.
 
@@ -30,7 +35,8 @@ def connect(database_url: str, run_id: str | None = None) -> psycopg.Connection:
     `postgresql+psycopg://`, ...); libpq's own variables and options in the query part are honoured.
 
     Raises:
-        DatabaseUnavailable: no server answers there, or it refuses the user, password or database.
+        DatabaseUnavailable: no server answers there.
+        LoginRefused: it refuses the user, password, database or TLS settings.
     """
     url = make_url(database_url)
     try:
@@ -39,7 +45,8 @@ def connect(database_url: str, run_id: str | None = None) -> psycopg.Connection:
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         # libpq's message names host, port, user and database, never the password.
         shown = url.difference_update_query(_SECRETS).render_as_string(hide_password=True)
-        raise DatabaseUnavailable(
+        unavailable = LoginRefused if is_refused(error) else DatabaseUnavailable
+        raise unavailable(
             f"Cannot connect to Postgres at {shown}: {' '.join(str(error).split())}. Check DATABASE_URL and that"
             " the server accepts this login."
         ) from None

@@ -4,7 +4,7 @@ Noted in the transaction that writes a date: it holds whatever becomes of Dagste
 with the numbers where an earlier state of the database is restored.
 """
 
-from datetime import date
+from datetime import date, datetime
 from uuid import UUID
 
 import psycopg
@@ -31,5 +31,14 @@ def synced_versions(connection: psycopg.Connection, table: MetricTable) -> dict[
     return dict(
         connection.execute(
             "SELECT metric_date, version FROM synced_dates WHERE table_name = %s", [table.target]
+        ).fetchall()
+    )
+
+
+def synced_moments(connection: psycopg.Connection, table: MetricTable) -> dict[date, datetime]:
+    """Return when each synced date was brought to the version that it has."""
+    return dict(
+        connection.execute(
+            "SELECT metric_date, synced_at FROM synced_dates WHERE table_name = %s", [table.target]
         ).fetchall()
     )

@@ -16,22 +16,14 @@ from tenacity import (
 )
 
 from engarde_pipeline.postgres.connection import DatabaseUnavailable
+from engarde_pipeline.sync.faults import is_transient
 
 logger = logging.getLogger(__name__)
 
-_RESTARTED = {"57P01", "57P02", "57P03"}
-"""admin_shutdown, crash_shutdown, cannot_connect_now."""
 
-_CONNECTION_EXCEPTIONS = "08"
-"""The class of SQLSTATEs."""
-
-
-def _is_lost(error: BaseException) -> bool:
-    if not isinstance(error, psycopg.OperationalError):
-        return isinstance(error, DatabaseUnavailable)
-    # libpq's own errors, such as a connection that the network dropped, have no SQLSTATE.
-    state = error.sqlstate or _CONNECTION_EXCEPTIONS
-    return state in _RESTARTED or state.startswith(_CONNECTION_EXCEPTIONS)
+def _passes(error: BaseException) -> bool:
+    """Whether it is Postgres' fault, and transient; BigQuery's calls and the locks of dates wait by themselves."""
+    return isinstance(error, psycopg.Error | DatabaseUnavailable) and is_transient(error)
 
 
 after_conflict = retry(
@@ -44,7 +36,7 @@ after_conflict = retry(
 """Tries a transaction again that Postgres ended in favour of another one."""
 
 after_lost_connection = retry(
-    retry=retry_if_exception(_is_lost),
+    retry=retry_if_exception(_passes),
     wait=wait_exponential_jitter(multiplier=0.5, max=10),
     stop=stop_after_delay(90),
     before_sleep=before_sleep_log(logger, logging.WARNING),
@@ -52,5 +44,5 @@ after_lost_connection = retry(
 )
 """Tries again what opens a connection of its own, after a restart of Postgres or a fault of the network.
 
-A wrong address or password looks alike: connect once before, so that it fails at once.
+A wrong address looks alike: connect once before, so that it fails at once.
 """

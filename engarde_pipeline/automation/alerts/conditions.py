@@ -10,28 +10,17 @@ from engarde_pipeline.assets.checks import REJECTED_SHARE_LIMIT
 from engarde_pipeline.assets.history import counts_of, latest_materializations
 from engarde_pipeline.automation.alerts.incidents import Incident
 from engarde_pipeline.automation.planning import TABLES, window
-from engarde_pipeline.automation.requests import dates_of
 from engarde_pipeline.postgres.usage import bytes_today
+from engarde_pipeline.sync_jobs import dates_of, is_sync, last_ended
 
 FAILURES_IN_A_ROW = 3
 LONGEST_SYNC = timedelta(minutes=10)
 BUDGET_SHARE = 0.8
 
-WILL_RETRY = "dagster/will_retry"
-
-_ASSET_JOB = "__ASSET_JOB"
-"""Dagster's name for what the UI's Materialize starts."""
-_SYNCS = {"performance_sync", "slice_sync", _ASSET_JOB}
-_RECENT_RUNS = 50
-
 
 def failed_in_a_row(instance: DagsterInstance) -> Iterator[Incident]:
-    """The last three syncs failed; a run that Dagster will retry does not count."""
-    ended = instance.get_runs(
-        RunsFilter(statuses=[DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE]), limit=_RECENT_RUNS
-    )
-    last = [run for run in ended if run.job_name in _SYNCS and run.tags.get(WILL_RETRY) != "true"]
-    last = last[:FAILURES_IN_A_ROW]
+    """The last three syncs failed, each after its retries; one that was cancelled does not count."""
+    last = last_ended(instance, FAILURES_IN_A_ROW)
     if len(last) == FAILURES_IN_A_ROW and all(run.status is DagsterRunStatus.FAILURE for run in last):
         yield Incident(
             key="failed in a row",
@@ -49,11 +38,7 @@ def running_long(instance: DagsterInstance, now: datetime) -> Iterator[Incident]
     for record in instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
         run = record.dagster_run
         started = record.start_time
-        if (
-            run.job_name not in _SYNCS
-            or started is None
-            or now.timestamp() - started < LONGEST_SYNC.total_seconds()
-        ):
+        if not is_sync(run) or started is None or now.timestamp() - started < LONGEST_SYNC.total_seconds():
             continue
         yield Incident(
             key=f"long {run.run_id}",

@@ -1,10 +1,12 @@
 """alerts: every minute, what is wrong now beside what was wrong before; an incident is told once, and its end."""
 
 import json
+import logging
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from dagster import DagsterInstance, DefaultSensorStatus, SensorEvaluationContext, SensorResult, sensor
+from pydantic import TypeAdapter, ValidationError
 
 from engarde_pipeline.assets.resources import BigQuery, Postgres
 from engarde_pipeline.automation.alerts.channels import configured_channels
@@ -20,6 +22,8 @@ from engarde_pipeline.automation.alerts.incidents import Incident
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.settings import load_pipeline_settings
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass
 class Known:
@@ -33,13 +37,18 @@ class Known:
 
     @classmethod
     def read(cls, text: str | None) -> "Known":
-        """Return what `write` gave."""
+        """Return what `write` gave; nothing is known where that cannot be read."""
         if not text:
             return cls()
-        found = json.loads(text)
-        incidents = {key: Incident(**values) for key, values in found["incidents"].items()}
-        waiting = [Message(**{**row, "incident": Incident(**row["incident"])}) for row in found.get("waiting", [])]
-        return cls(incidents, found["due_since"], found["looked_at"], waiting)
+        try:
+            return TypeAdapter(cls).validate_json(text)
+        except ValidationError as error:  # of another version of the code, or edited by hand
+            logger.warning(
+                "The cursor of alerts cannot be read (%d faults): open incidents are told once more, and how long"
+                " dates have been due counts from now.",
+                error.error_count(),
+            )
+            return cls()
 
     def write(self) -> str:
         """Return it as a cursor."""

@@ -3,24 +3,29 @@
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from dagster import (
+    AssetCheckKey,
+    AssetKey,
     DagsterEvent,
     DagsterEventType,
     DagsterInstance,
+    DagsterRun,
     DagsterRunStatus,
     SensorResult,
     build_sensor_context,
 )
 
+from engarde_pipeline.api.launch import job_origin
 from engarde_pipeline.assets.resources import BigQuery, Postgres
-from engarde_pipeline.automation.alerts.conditions import running_long
+from engarde_pipeline.automation.alerts.conditions import failed_in_a_row, running_long
 from engarde_pipeline.automation.alerts.freshness import due_since, freshness_lost
 from engarde_pipeline.automation.alerts.sensor import alerts
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.partitions import today
-from engarde_pipeline_tests.runs import run_range
+from engarde_pipeline_tests.runs import run_range, run_slice
 from engarde_pipeline_tests.shop import Shop
 
 Tick = Callable[[], str]
@@ -44,10 +49,13 @@ def tick(instance: DagsterInstance) -> Tick:
 
 def fail(instance: DagsterInstance, will_retry: bool = False) -> None:
     job = defs.resolve_job_def("performance_sync")
-    run = instance.create_run_for_job(job, tags={"dagster/max_retries": "0"}, status=DagsterRunStatus.STARTED)
+    run = instance.create_run_for_job(
+        job,
+        tags={} if will_retry else {"dagster/max_retries": "0"},
+        status=DagsterRunStatus.STARTED,
+        remote_job_origin=job_origin(job.name),
+    )
     instance.report_run_failed(run)
-    if will_retry:
-        instance.add_run_tags(run.run_id, {"dagster/will_retry": "true"})
 
 
 def test_three_failed_syncs_in_a_row_are_told_once_and_their_end_too(
@@ -70,6 +78,53 @@ def test_a_failure_that_will_be_retried_does_not_count(instance: DagsterInstance
     for will_retry in (False, False, True):
         fail(instance, will_retry)
     assert "syncs failed" not in tick()
+
+
+def _failed_selection(instance: DagsterInstance, assets: set[str], checks: set[str]) -> None:
+    """A failed run of some assets or checks, as the UI starts one."""
+    run = DagsterRun(
+        "__ASSET_JOB",
+        str(uuid4()),
+        tags={"dagster/max_retries": "0"},
+        status=DagsterRunStatus.STARTED,
+        asset_selection=frozenset(AssetKey(name) for name in assets),
+        asset_check_selection=frozenset(AssetCheckKey(AssetKey("campaign_metrics"), name) for name in checks),
+    )
+    instance.run_storage.add_run(run)
+    instance.report_run_failed(run)
+
+
+@pytest.mark.parametrize(
+    ("assets", "checks"), [(set(), {"sums_equal_bigquery"}), ({"campaign_space_aggregates"}, set())]
+)
+def test_failed_checks_or_totals_alone_are_no_failed_syncs(
+    instance: DagsterInstance, assets: set[str], checks: set[str]
+) -> None:
+    for _ in range(3):
+        _failed_selection(instance, assets, checks)
+    assert list(failed_in_a_row(instance)) == []
+
+    for _ in range(3):
+        _failed_selection(instance, {"campaign_metrics"}, set())
+        _failed_selection(instance, assets, checks)
+    assert [incident.key for incident in failed_in_a_row(instance)] == ["failed in a row"]
+
+
+def test_a_cancelled_sync_is_no_failed_one(instance: DagsterInstance) -> None:
+    fail(instance)
+    fail(instance)
+    run = instance.create_run_for_job(defs.resolve_job_def("performance_sync"), status=DagsterRunStatus.STARTED)
+    instance.report_run_canceled(run)
+    assert list(failed_in_a_row(instance)) == []
+
+
+def test_an_alert_on_slices_names_their_dates(instance: DagsterInstance, shop: Shop) -> None:
+    for _ in range(3):
+        run_slice(instance, {"start": "2026-03-01", "end": "2026-03-07", "tenant": "nobody"})
+
+    (incident,) = failed_in_a_row(instance)
+
+    assert (incident.job, incident.dates) == ("slice_sync", "2026-03-01 .. 2026-03-07")
 
 
 def test_a_sync_of_more_than_ten_minutes_is_told_while_it_runs(instance: DagsterInstance, shop: Shop) -> None:
