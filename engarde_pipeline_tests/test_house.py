@@ -15,7 +15,7 @@ import engarde_pipeline
 PACKAGE = Path(engarde_pipeline.__file__).parent
 ROOT = PACKAGE.parent
 FLOORS = (
-    {"errors", "metrics", "settings", "partitions"},
+    {"addresses", "errors", "metrics", "settings", "partitions"},
     {"bigquery", "postgres"},
     {"sync"},
     {"assets", "automation", "sync_jobs"},

@@ -7,7 +7,7 @@ from dagster import ConfigurableResource
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.postgres import migrate
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.diagnosis import DatabaseUnfit, check_sees_every_tenant
+from engarde_pipeline.postgres.diagnosis import check_usable
 from engarde_pipeline.postgres.usage import add_bytes
 from engarde_pipeline.settings import load_settings
 
@@ -39,14 +39,14 @@ class Postgres(ConfigurableResource[None]):
         Raises:
             DatabaseUnavailable: there is no such server, or it refuses the login.
             SchemaNotCurrent: `engarde db upgrade` has not been run.
-            DatabaseUnfit: the role sees one tenant at a time.
+            DatabaseUnfit: over this connection a sync would fail or write wrong numbers.
         """
         database_url = load_settings().database_url.get_secret_value()
         migrate.check(database_url)
         connection = connect(database_url, run_id)
         try:
-            check_sees_every_tenant(connection)
-        except DatabaseUnfit:
+            check_usable(connection)
+        except BaseException:
             connection.close()
             raise
         return connection

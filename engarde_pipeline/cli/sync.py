@@ -36,7 +36,7 @@ def sync(
     from engarde_pipeline.cli.report import print_sync
     from engarde_pipeline.cli.runs import run_job, sync_range
     from engarde_pipeline.partitions import InvalidDates, dates_between
-    from engarde_pipeline.postgres import migrate
+    from engarde_pipeline.postgres import diagnosis, migrate
 
     try:
         dates = dates_between(start.date(), end.date())
@@ -44,6 +44,7 @@ def sync(
         raise typer.BadParameter(str(error)) from None
     with servers() as settings, dagster_instance() as instance:
         migrate.check(settings.database_url.get_secret_value())
+        diagnosis.check_session(settings.database_url.get_secret_value())
         if tenant or platform or campaign:
             slice_config = {
                 "start": dates[0].isoformat(),
