@@ -5,7 +5,8 @@ import psycopg
 from dagster import ConfigurableResource
 
 from engarde_pipeline.bigquery.extraction import Source
-from engarde_pipeline.postgres import migrate
+from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.postgres import application_schema, migrate
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.diagnosis import check_usable
 from engarde_pipeline.postgres.usage import add_bytes
@@ -39,6 +40,7 @@ class Postgres(ConfigurableResource[None]):
         Raises:
             DatabaseUnavailable: there is no such server, or it refuses the login.
             SchemaNotCurrent: `engarde db upgrade` has not been run.
+            ApplicationUnfit: the application's tables are not as the pipeline needs them.
             DatabaseUnfit: over this connection a sync would fail or write wrong numbers.
         """
         database_url = load_settings().database_url.get_secret_value()
@@ -46,7 +48,8 @@ class Postgres(ConfigurableResource[None]):
         connection = connect(database_url, run_id)
         try:
             check_usable(connection)
-        except BaseException:
+            application_schema.check(connection)
+        except EngardeError:
             connection.close()
             raise
         return connection

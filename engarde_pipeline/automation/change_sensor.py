@@ -6,8 +6,10 @@ well is used: versions stand on the materializations as Dagster's data versions.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from hashlib import sha256
 
 from dagster import DefaultSensorStatus, SensorEvaluationContext, SensorResult, sensor
 
@@ -20,6 +22,7 @@ from engarde_pipeline.bigquery.schema import SourceTable
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.metrics import MetricTable
 from engarde_pipeline.partitions import today
+from engarde_pipeline.postgres.removed_rows import removed_dates
 from engarde_pipeline.sync.plan import PlannedDate
 
 _Identity = tuple[str, date, str, str]
@@ -58,7 +61,8 @@ class _Cursor:
     job=performance_sync,
     minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Sync the dates whose BigQuery partitions changed, and those never synced. Looks at free table"
+    description="Sync the dates whose BigQuery partitions changed, those never synced, and those that lost rows in"
+    " Postgres without a sync. Looks at free table"
     " metadata, at partition metadata only when a table changed, and never at the metrics themselves.",
 )
 def changed_dates(context: SensorEvaluationContext, bigquery: BigQuery, postgres: Postgres) -> SensorResult:
@@ -68,14 +72,14 @@ def changed_dates(context: SensorEvaluationContext, bigquery: BigQuery, postgres
         source = bigquery.open_source()
         # Where BigQuery tells no dates, nothing cheap can be known each minute: the hourly schedule's business.
         tables = {t: found for t, found in inspect_tables(source).items() if not found or found.is_partitioned}
-        states = {table.source: _state(found) for table, found in tables.items()}
-        moved = {
-            table: found
-            for table, found in tables.items()
-            if not states[table.source] or before.states.get(table.source) != states[table.source]
-        }
-        kept = [p for p in before.due if p.table in tables and p.table not in moved]
         with postgres.connect() as connection:
+            states = {t.source: _state(found, removed_dates(connection, t)) for t, found in tables.items()}
+            moved = {
+                table: found
+                for table, found in tables.items()
+                if not states[table.source] or before.states.get(table.source) != states[table.source]
+            }
+            kept = [p for p in before.due if p.table in tables and p.table not in moved]
             due = still_due(context.instance, connection, kept)
             due += current_plan(context.instance, source, connection, moved)
         now = _Cursor(states, tuple(due), before.asked & {_identity(planned) for planned in due})
@@ -96,11 +100,15 @@ def _identity(planned: PlannedDate) -> _Identity:
     return planned.table.source, planned.day, planned.version, planned.reason
 
 
-def _state(table: SourceTable | None) -> str:
-    """A table's state on this date: at midnight a new date is missing though nothing has changed."""
+def _state(table: SourceTable | None, removed: Mapping[date, str]) -> str:
+    """Return a table's state on this date: at midnight a new date is missing though nothing has changed.
+
+    `removed` are the dates that lost rows in Postgres: they are due though nothing has changed in BigQuery.
+    """
     if table is None:
         return f"{today()} missing"
-    return f"{today()} {table.state}" if table.state else ""
+    digest = sha256(repr(sorted(removed.items())).encode()).hexdigest()[:16] if removed else ""
+    return f"{today()} {table.state} {digest}".rstrip() if table.state else ""
 
 
 def _nothing_to_do(moved: dict[MetricTable, SourceTable | None], open_dates: list[PlannedDate]) -> str:

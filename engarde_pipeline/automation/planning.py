@@ -16,9 +16,10 @@ from engarde_pipeline.bigquery.schema import SourceTable
 from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.partitions import daily, today
 from engarde_pipeline.postgres.mapped import mapped_rejections
+from engarde_pipeline.postgres.removed_rows import removed_dates
 from engarde_pipeline.postgres.synced import synced_versions
 from engarde_pipeline.settings import load_pipeline_settings
-from engarde_pipeline.sync.plan import MAPPED, PlannedDate, plan_dates
+from engarde_pipeline.sync.plan import MAPPED, REMOVED, PlannedDate, plan_dates
 
 TABLES = (CAMPAIGN_METRICS, ASSET_METRICS)
 
@@ -64,7 +65,9 @@ def current_plan(
     for table, found in tables.items():
         versions = read_versions(source, found, window()) if found else NO_TABLE
         recorded = recorded_versions(instance, AssetKey(table.target))
-        due += plan_dates(table, window(), versions, recorded, synced_versions(connection, table))
+        held = synced_versions(connection, table)
+        removed = removed_dates(connection, table) if found else {}
+        due += plan_dates(table, window(), versions, recorded, held, removed)
     return [planned for planned in due if daily.start.date() <= planned.day <= today()]
 
 
@@ -75,7 +78,16 @@ def still_due(
     left: list[PlannedDate] = []
     for table, dates in groupby(planned, key=attrgetter("table")):
         recorded, held = recorded_versions(instance, AssetKey(table.target)), synced_versions(connection, table)
-        left += [date for date in dates if not recorded.get(date.day) == held.get(date.day) == date.version]
+        removed = removed_dates(connection, table)
+        left += [
+            date
+            for date in dates
+            if (
+                date.day in removed
+                if date.reason == REMOVED
+                else not recorded.get(date.day) == held.get(date.day) == date.version
+            )
+        ]
     return left
 
 

@@ -8,7 +8,7 @@ from engarde_pipeline.assets.history import bytes_last_read
 from engarde_pipeline.assets.resources import BigQuery, Postgres
 from engarde_pipeline.automation.budget import estimated_bytes, why_not
 from engarde_pipeline.automation.performance_sync import performance_sync
-from engarde_pipeline.automation.planning import TABLES, current_plan, inspect_tables, window
+from engarde_pipeline.automation.planning import TABLES, current_plan, inspect_tables, mapped_dates, window
 from engarde_pipeline.automation.requests import not_under_way, run_requests
 from engarde_pipeline.bigquery.sums import sums_by_date as bigquery_sums
 from engarde_pipeline.errors import EngardeError
@@ -20,7 +20,7 @@ from engarde_pipeline.sync.plan import DIFFERS, PlannedDate
     job=performance_sync,
     cron_schedule="7 * * * *",
     default_status=DefaultScheduleStatus.RUNNING,
-    description="Every hour: sync what is missing or changed, failed dates once more, and, where BigQuery does not"
+    description="Every hour: sync what is due for any reason, failed dates once more, and, where BigQuery does not"
     " tell which dates changed (views, tables without daily partitions), the whole window.",
 )
 def hourly_sync(
@@ -31,6 +31,7 @@ def hourly_sync(
         source = bigquery.open_source()
         with postgres.connect() as connection:
             due = current_plan(context.instance, source, connection, inspect_tables(source))
+            due += mapped_dates(connection)
         return _requests(context, postgres, due, "Every date is as BigQuery's metadata says.")
     except EngardeError as error:
         return SkipReason(f"There is no plan: {error}")

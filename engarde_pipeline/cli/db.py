@@ -49,4 +49,6 @@ def current() -> None:
         found = migrate.current(settings.database_url.get_secret_value())
     newest = migrate.head()
     advice = "up to date" if found == newest else "run `engarde db upgrade`"
+    if found is not None and migrate.is_newer(found):
+        advice = "a newer version of the pipeline made it, deploy that"
     console.print(f"The schema is at revision {found or 'none'}; the newest is {newest}: {advice}.")

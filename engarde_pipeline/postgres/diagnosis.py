@@ -1,10 +1,13 @@
 """Can Postgres be written? Each function returns what it found, or raises an error with the cure."""
 
+from collections.abc import Iterator, Sequence
+
 import psycopg
 from psycopg import sql
 
-from engarde_pipeline.postgres import migrate
+from engarde_pipeline.postgres import application_schema, migrate
 from engarde_pipeline.postgres.connection import SETTINGS, DatabaseUnfit, connect, open_connection
+from engarde_pipeline.postgres.tables import metadata
 from engarde_pipeline.postgres.visibility import check_sees_every_row
 
 OLDEST_VERSION = 15
@@ -21,6 +24,8 @@ _NEEDED = {
     "bigquery_usage": ("SELECT", "INSERT", "UPDATE"),
     "platform_days": ("SELECT", "INSERT", "DELETE"),
     "synced_dates": ("SELECT", "INSERT", "UPDATE"),
+    "source_keys": ("SELECT", "INSERT"),
+    "removed_rows": ("SELECT", "DELETE"),
     "changed_dates": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }
 
@@ -58,9 +63,23 @@ def _check_version(connection: psycopg.Connection) -> int:
 
 
 def check_schema(database_url: str) -> str:
-    """Check that every migration has run."""
-    migrate.check(database_url)
-    return f"at revision {migrate.head()}, the newest"
+    """Check the application's tables, and that every migration has run, or newer ones that only added to them."""
+    adapted = _check_application(database_url)
+    found = migrate.check(database_url)
+    newest = (
+        "the newest" if found == migrate.head() else f"newer than this version's {migrate.head()} by additions"
+    )
+    return "; ".join([f"at revision {found}, {newest}", *adapted])
+
+
+def _check_application(database_url: str) -> list[str]:
+    """Check the application's tables; return how the pipeline adapts to them."""
+    with connect(database_url) as connection:
+        # Not its revision, which a role may lack the right to read.
+        row = connection.execute("SELECT to_regclass('campaign_metrics') IS NOT NULL").fetchone()
+        is_migrated = row == (True,)
+        tables = application_schema.check(connection, may_be_missing=not is_migrated)
+    return application_schema.left_to_the_application(tables) if is_migrated else []
 
 
 def check_before_upgrade(database_url: str) -> None:
@@ -87,9 +106,8 @@ def check_session(database_url: str) -> str:
         over_a_pooler = connection.execute("SELECT pg_backend_pid()").fetchone() != (connection.info.backend_pid,)
     way = "through a pooler in session mode" if over_a_pooler else "directly"
     changed = f"; instead of the role's own: {settings}" if settings else ""
-    return (
-        f"{way}, writable, {_ENCODINGS.get(encoding, f'encoding {encoding}, which cannot hold every id')}{changed}"
-    )
+    text = _ENCODINGS.get(encoding, f"encoding {encoding}: ids with other characters are rejected")
+    return f"{way}, can write, sees every row, {text}{changed}"
 
 
 def _session() -> sql.Composed:
@@ -151,6 +169,32 @@ def check_permissions(database_url: str) -> str:
     if lacking:
         raise DatabaseUnfit("The role lacks permissions. Run:\n  " + "\n  ".join(lacking))
     return "the role may do all that a sync does"
+
+
+def _check_writing(connection: psycopg.Connection) -> None:
+    """Check that nothing else in the database keeps the tables from being written, such as a publication."""
+    refused = []
+    totals = application_schema.writable_totals(application_schema.read(connection)["campaign_spaces"])
+    for table, privileges in _NEEDED.items():
+        column = next(iter(totals)) if table == "campaign_spaces" else None
+        for statement in _trials(table, privileges, column):
+            try:
+                connection.execute(statement)  # planned, not executed
+            except psycopg.errors.ObjectNotInPrerequisiteState as error:
+                refused.append(f"{error.diag.message_primary}: ALTER TABLE {table} REPLICA IDENTITY FULL;")
+            except psycopg.Error as error:
+                refused.append(f"{table}: {error.diag.message_primary}")
+    if refused:
+        raise DatabaseUnfit("Postgres would refuse what a sync writes:\n  " + "\n  ".join(refused))
+
+
+def _trials(table: str, privileges: Sequence[str], column: str | None) -> Iterator[sql.Composed]:
+    name = sql.Identifier(table)
+    if "DELETE" in privileges:
+        yield sql.SQL("EXPLAIN DELETE FROM {}").format(name)
+    if "UPDATE" in privileges:
+        updated = sql.Identifier(column or metadata.tables[table].columns.keys()[0])
+        yield sql.SQL("EXPLAIN UPDATE {0} SET {1} = {1}").format(name, updated)
 
 
 def _may(connection: psycopg.Connection, table: str, privilege: str) -> bool:

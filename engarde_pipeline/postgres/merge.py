@@ -4,7 +4,7 @@ Reads the temporary tables `records` and `kept` of the same connection; see `rec
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -19,6 +19,7 @@ from engarde_pipeline.metrics import CAMPAIGN_METRICS, METRIC_HOUR, MetricTable
 from engarde_pipeline.postgres.platform_days import compact
 from engarde_pipeline.postgres.records import Records, has_no_good_record, matches
 from engarde_pipeline.postgres.rejected import keep_rejected, resolve_rejected
+from engarde_pipeline.postgres.removed_rows import delete_removals
 from engarde_pipeline.postgres.scope import EVERYTHING, Scope
 from engarde_pipeline.postgres.synced import note_synced
 from engarde_pipeline.postgres.totals import note_changed
@@ -75,7 +76,8 @@ class MergedDate:
 # The whole merge as one statement: a full join of the date's good records with its rows says what differs, and
 # each difference is acted on. IS DISTINCT FROM keeps an unchanged row untouched: no new row version, no WAL, no
 # trigger. What a bad record keeps is not deleted. The date stands in each part, or the planner would read the
-# whole table. Inserted in this order, a tenant's rows lie together.
+# whole table. Inserted in this order, a tenant's rows lie together. The setting ends with the transaction; it
+# tells the triggers on deleted rows, which fire at the end of the statement, that a sync deletes these.
 _MERGE = """
 WITH difference AS MATERIALIZED (
     SELECT t.id AS row_id, r.*
@@ -111,7 +113,8 @@ WITH difference AS MATERIALIZED (
     ORDER BY d.tenant_id, d.target_id
     RETURNING 1
 )
-SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM updated), (SELECT count(*) FROM inserted)
+SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM updated), (SELECT count(*) FROM inserted),
+       set_config('engarde.is_sync', 'on', true)
 """
 
 # Rows that stay although no good record is about them; added up here, since Decimal rounds to 28 digits.
@@ -140,12 +143,14 @@ def merge_date(
     run_id: UUID,
     shrink_threshold: float | None,
     version: str | None = None,
+    removals: Sequence[int] = (),
 ) -> MergedDate:
     """Make `day` in Postgres what its records say, within `scope`, in one transaction.
 
     A reader sees the date before or after, never between. `shrink_threshold` is the smallest share of the
     rows Postgres has that may be left; None where the caller says that shrinking is intended. `version` is that
-    of BigQuery's partition, for a whole date where it is known.
+    of BigQuery's partition, for a whole date where it is known. `removals` are the transactions that removed rows
+    of the date, as `open_removals` returned them before the date was read.
 
     Raises:
         DateWouldShrink: fewer would be left; nothing was changed.
@@ -154,7 +159,7 @@ def merge_date(
     values = {"date": day, "run_id": run_id, "first_id": _first_id(), **scope.parameters}
     kept, spend, revenue = 0, records.spend, records.revenue
     with connection.transaction():
-        deleted, updated, inserted = _row(connection, _compose(_MERGE, table, scope), values)
+        deleted, updated, inserted, _ = _row(connection, _compose(_MERGE, table, scope), values)
         # A slice leaves rows alone for bad records beyond it, too.
         if records.rejected or scope != EVERYTHING:
             sums = {"spend": spend, "revenue": revenue}
@@ -173,7 +178,9 @@ def merge_date(
         if records.rejected:
             keep_rejected(connection, table, day, run_id)
         resolve_rejected(connection, table, day, scope)
-        if table is CAMPAIGN_METRICS and (inserted or updated or deleted):
+        if removals:
+            delete_removals(connection, table, day, removals)
+        if table is CAMPAIGN_METRICS and (inserted or updated or deleted or removals):
             note_changed(connection, day)
             compact(connection, day)
         if version is not None:

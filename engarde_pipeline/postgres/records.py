@@ -25,20 +25,23 @@ from engarde_pipeline.metrics import (
     MetricTable,
     RejectReason,
 )
+from engarde_pipeline.postgres.application_tables import CAMPAIGN_ASSETS, CAMPAIGN_SPACES, MATCH, MATCHES
 from engarde_pipeline.postgres.scope import EVERYTHING, Scope
+from engarde_pipeline.postgres.source_keys import create_kept, note_source_keys
 
 # Rows that name no tenant get the one tenant that has their campaign; NULL where it is none or several.
 _NAMED = """
 WITH owner AS MATERIALIZED (
     SELECT platform, external_campaign_id AS campaign_id,
-           count(DISTINCT tenant_id) AS tenants,
-           CASE WHEN count(DISTINCT tenant_id) = 1 THEN min(tenant_id::text) END AS tenant_key
-    FROM campaign_spaces
+           coalesce(nullif(count(DISTINCT tenant_id) FILTER (WHERE NOT is_deleted), 0),
+                    count(DISTINCT tenant_id)) AS tenants,
+           coalesce(min(tenant_id::text) FILTER (WHERE NOT is_deleted), min(tenant_id::text)) AS tenant_key
+    FROM {campaign_spaces} c
     WHERE {tenant_is_optional}
     GROUP BY 1, 2
 ), spelled AS (
     SELECT s.key_number,
-           coalesce(lower(s.tenant_id), owner.tenant_key) AS tenant_key,
+           coalesce(lower(s.tenant_id), CASE WHEN owner.tenants = 1 THEN owner.tenant_key END) AS tenant_key,
            {keys},
            s.has_nul,
            coalesce(owner.tenants > 1, false) AS is_ambiguous
@@ -53,18 +56,19 @@ WITH owner AS MATERIALIZED (
 )
 """
 
-# The application's tables have no unique key on external ids, so several matches are seen, not joined twice.
+# The application's tables have no unique key on external ids, so several matches are seen, not joined twice. Of
+# several, one that the application keeps as deleted is not meant.
 _RESOLVED = """
 , campaign AS MATERIALIZED (
     SELECT tenant_id, platform, external_campaign_id AS campaign_id,
-           count(*) AS matches, (array_agg(id))[1] AS id
-    FROM campaign_spaces
+           {matches} AS matches, {match} AS id
+    FROM {campaign_spaces} c
     WHERE external_campaign_id IN (SELECT campaign_id FROM named)
     GROUP BY 1, 2, 3
 ), asset AS MATERIALIZED (
     SELECT campaign_space_id, external_asset_id AS asset_id,
-           count(*) AS matches, (array_agg(id))[1] AS id
-    FROM campaign_assets
+           {matches} AS matches, {match} AS id
+    FROM {campaign_assets} a
     WHERE {has_assets} AND external_asset_id IN (SELECT {asset_id} FROM named r)
     GROUP BY 1, 2
 ), resolved AS (
@@ -144,28 +148,6 @@ FROM staged s
 ORDER BY 1, 2
 """
 
-# What earlier, good records left for a record that is now bad (rule 3). Where a bad record's tenant or platform
-# cannot be told, every tenant's or platform's row for that campaign is kept: a bad record must not delete a good
-# number. An hour that does not exist never left a row.
-_KEPT = """
-CREATE TEMPORARY TABLE kept AS
-SELECT r.record_key, r.metric_date, {target}.id AS target_id, {hour} AS metric_hour
-FROM records r
-JOIN subjects k ON k.key_number = r.record_key
-JOIN campaign_spaces
-    ON campaign_spaces.external_campaign_id = k.campaign_id
-    AND (k.platform IS NULL OR campaign_spaces.platform = k.platform)
-    AND (k.tenant_id IS NULL OR campaign_spaces.tenant_id = k.tenant_id)
-{join_assets}
-WHERE r.reason IS NOT NULL AND coalesce({hour}, 0) BETWEEN 0 AND 23
-"""
-
-_JOIN_ASSETS = """
-JOIN campaign_assets
-    ON campaign_assets.campaign_space_id = campaign_spaces.id
-    AND campaign_assets.external_asset_id = k.asset_id
-"""
-
 _UUID = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _REASONS = {reason.name: sql.Literal(str(reason)) for reason in RejectReason}
 
@@ -199,15 +181,15 @@ def create_records(connection: psycopg.Connection, table: MetricTable, scope: Sc
     """Replace the temporary tables `subjects` and `records` by what is staged, within `scope`; return what each
     date has, where it has anything.
 
-    Beside them stands `kept` (`record_key`, `metric_date`, `target_id`, `metric_hour`): the rows that must
-    keep their last good value because a record is bad now.
+    Beside them stands `kept`; see `source_keys.create_kept`.
     """
     connection.execute("DROP TABLE IF EXISTS subjects, records, kept")
     connection.execute(sql.SQL("CREATE TEMPORARY TABLE subjects AS {}").format(_subjects(table)))
     connection.execute("ANALYZE subjects")
     row = connection.execute(_IS_SUMMED).fetchone()
     connection.execute(_records(table, _SINGLE_ROWS if row == (True,) else _SUMS))
-    connection.execute(_kept(table))
+    note_source_keys(connection, table)
+    create_kept(connection, table)
     if scope != EVERYTHING:
         out_of_scope = sql.SQL("SELECT key_number FROM subjects r WHERE ({}) IS NOT TRUE").format(
             scope.of_records()
@@ -235,19 +217,14 @@ def has_no_good_record(table: MetricTable) -> sql.Composed:
     ).format(matches(table, "g"))
 
 
-def _kept(table: MetricTable) -> sql.Composed:
-    has_assets = ASSET_ID in table.keys
-    return sql.SQL(_KEPT).format(
-        target=sql.Identifier("campaign_assets" if has_assets else "campaign_spaces"),
-        hour=_hour(table),
-        join_assets=sql.SQL(_JOIN_ASSETS if has_assets else ""),
-    )
-
-
 def _subjects(table: MetricTable) -> sql.Composed:
     keys = [key for key in table.key_names if key != "tenant_id"]
     has_assets = ASSET_ID in table.keys
     return sql.SQL(_NAMED + _RESOLVED + _SUBJECTS).format(
+        campaign_spaces=sql.SQL(CAMPAIGN_SPACES),
+        campaign_assets=sql.SQL(CAMPAIGN_ASSETS),
+        matches=sql.SQL(MATCHES),
+        match=sql.SQL(MATCH),
         tenant_is_optional=sql.Literal(TENANT_ID not in table.keys),
         keys=_list("s.{}", keys),
         names=_list("{}", keys),

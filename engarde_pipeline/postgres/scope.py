@@ -10,6 +10,7 @@ from psycopg.rows import dict_row
 
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.metrics import CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.postgres.application_tables import CAMPAIGN_SPACES
 
 
 class UnknownSlice(EngardeError):
@@ -42,14 +43,25 @@ class Scope:
         return self._of_keys(sql.SQL("r.tenant_key"), sql.SQL("r.platform"), sql.SQL("r.campaign_id"))
 
     def of_target(self, table: MetricTable) -> sql.Composable:
-        """The condition on a row of the target table (alias t)."""
+        """The condition on a row of the target table (alias t): that what BigQuery has for it is read."""
         campaign = sql.SQL("t.campaign_space_id = ANY(%(campaigns)s::uuid[])")
         if table.target_id != CAMPAIGN_METRICS.target_id:
             campaign = sql.SQL(
                 "t.campaign_asset_id IN (SELECT id FROM campaign_assets"
                 " WHERE campaign_space_id = ANY(%(campaigns)s::uuid[]))"
             )
-        return self._all(sql.SQL("t.tenant_id = %(tenant)s"), sql.SQL("t.platform = ANY(%(platforms)s)"), campaign)
+        named = self._all(
+            sql.SQL("t.tenant_id = %(tenant)s"), sql.SQL("t.platform = ANY(%(platforms)s)"), campaign
+        )
+        if self == EVERYTHING:
+            return named
+        # Before the application changed a tenant, platform or external id, the row was loaded under other keys.
+        # What BigQuery has under those is not read, so the row cannot be said to be gone.
+        loaded_as = self._of_keys(sql.SQL("k.tenant_key"), sql.SQL("k.platform"), sql.SQL("k.campaign_id"))
+        return sql.SQL(
+            "{named} AND NOT EXISTS ("
+            "SELECT FROM source_keys k WHERE k.{target_id} = t.{target_id} AND ({loaded_as}) IS NOT TRUE)"
+        ).format(named=named, target_id=sql.Identifier(table.target_id), loaded_as=loaded_as)
 
     def of_rejected(self) -> sql.Composable:
         """The condition on an open rejected row (alias j): the same, so that none is resolved unseen."""
@@ -62,9 +74,9 @@ class Scope:
     def _of_keys(self, tenant: sql.SQL, platform: sql.SQL, campaign: sql.SQL) -> sql.Composable:
         # By the campaign's keys, not its id: a record that several campaign spaces claim belongs to each of them.
         of_campaigns = sql.SQL(
-            "EXISTS (SELECT FROM campaign_spaces c WHERE c.id = ANY(%(campaigns)s::uuid[])"
+            "EXISTS (SELECT FROM {} c WHERE c.id = ANY(%(campaigns)s::uuid[])"
             " AND c.tenant_id::text = {} AND c.platform = {} AND c.external_campaign_id = {})"
-        ).format(tenant, platform, campaign)
+        ).format(sql.SQL(CAMPAIGN_SPACES), tenant, platform, campaign)
         return self._all(
             sql.SQL("{} = %(tenant)s::uuid::text").format(tenant),
             sql.SQL("{} = ANY(%(platforms)s)").format(platform),
@@ -108,13 +120,13 @@ def resolve_scope(
     spaces = (
         connection.cursor(row_factory=dict_row)
         .execute(
-            """
+            sql.SQL("""
         SELECT id, external_campaign_id
-        FROM campaign_spaces
+        FROM {campaign_spaces} c
         WHERE (id::text = ANY(%(wanted)s) OR external_campaign_id = ANY(%(wanted)s))
           AND (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
           AND (%(platforms)s::text[] IS NULL OR platform = ANY(%(platforms)s))
-        """,
+        """).format(campaign_spaces=sql.SQL(CAMPAIGN_SPACES)),
             {
                 "wanted": [campaign for campaign in campaigns if _is_storable(campaign)],
                 "tenant": tenant_id,
@@ -142,7 +154,10 @@ def _tenant(connection: psycopg.Connection, tenant: str) -> UUID:
         row = connection.execute("SELECT id FROM tenants WHERE id::text = lower(%s)", [tenant]).fetchone()
         if row:
             return UUID(str(row[0]))
-    known = connection.execute("SELECT name, id FROM tenants ORDER BY name LIMIT 5").fetchall()
+    # The application may have dropped the name.
+    known = connection.execute(
+        "SELECT to_jsonb(t) ->> 'name' AS name, id FROM tenants t ORDER BY name, id LIMIT 5"
+    ).fetchall()
     examples = ", ".join(f"{name} ({tenant_id})" for name, tenant_id in known) or "none at all"
     raise UnknownSlice(f"There is no tenant {tenant!r} in Postgres; give a tenant's uuid. There are: {examples}.")
 
@@ -157,7 +172,8 @@ def _is_storable(text: str) -> bool:
 
 
 def _check_platforms(connection: psycopg.Connection, platforms: Sequence[str]) -> None:
-    rows = connection.execute("SELECT DISTINCT platform FROM campaign_spaces ORDER BY 1").fetchall()
+    statement = sql.SQL("SELECT DISTINCT platform FROM {} c ORDER BY 1").format(sql.SQL(CAMPAIGN_SPACES))
+    rows = connection.execute(statement).fetchall()
     known = [row[0] for row in rows]
     if unknown := [platform for platform in platforms if platform not in known]:
         raise UnknownSlice(

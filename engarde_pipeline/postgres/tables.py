@@ -15,6 +15,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     ForeignKey,
+    Identity,
     Index,
     MetaData,
     Numeric,
@@ -215,4 +216,47 @@ synced_dates = Table(
     Column("version", Text, nullable=False, comment="Of BigQuery's partition, as it was read."),
     Column("run_id", Uuid, nullable=False, comment="The Dagster run that brought this version."),
     Column("synced_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+)
+
+# The keys under which records were loaded; see `source_keys`.
+source_keys = Table(
+    "source_keys",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column(
+        "campaign_space_id",
+        ForeignKey("campaign_spaces.id", ondelete="CASCADE"),
+        comment="What records of campaign_metrics were loaded into.",
+    ),
+    Column(
+        "campaign_asset_id",
+        ForeignKey("campaign_assets.id", ondelete="CASCADE"),
+        comment="What records of asset_metrics were loaded into.",
+    ),
+    Column("tenant_key", Text, nullable=False, comment="The tenant as BigQuery named it."),
+    Column("platform", Text, nullable=False),
+    Column("campaign_id", Text, nullable=False, comment="External."),
+    Column("asset_id", Text, comment="External; of assets only."),
+    Index("source_keys_space", "campaign_space_id"),
+    Index("source_keys_asset", "campaign_asset_id"),
+    Index("source_keys_external", "campaign_id", postgresql_using="hash"),
+    comment="The keys under which records were loaded.",
+)
+
+# Filled by triggers on the metric tables (migration 0007); see `removed_rows`.
+removed_rows = Table(
+    "removed_rows",
+    metadata,
+    Column("table_name", Text, primary_key=True, comment="The target table."),
+    Column("metric_date", Date, primary_key=True, comment="The partition."),
+    Column(
+        "transaction_id",
+        BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        server_default=text("(pg_current_xact_id()::text)::bigint"),
+        comment="The transaction that removed rows.",
+    ),
+    Column("removed_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    comment="Dates that lost rows without a sync, and are due because of it.",
 )

@@ -6,7 +6,7 @@ over months. When no date was noted, every campaign's totals are compared with i
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import LiteralString
@@ -14,7 +14,10 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.metrics import CAMPAIGN_METRICS, CTR, ROAS
+from engarde_pipeline.postgres import application_schema
+from engarde_pipeline.postgres.application_schema import LAST_UPDATED, Column, Table, writable_totals
 from engarde_pipeline.postgres.tables import ratio_sql
 
 _MEASURES = CAMPAIGN_METRICS.measure_names
@@ -53,7 +56,8 @@ INSERT INTO changed_campaigns SELECT * FROM gone UNION ALL SELECT * FROM kept
 """
 
 # Campaigns without rows have totals of zero. Each number is what its column, which may be the application's own
-# and narrower, makes of it; NULL where it does not fit, which only absurd input brings about.
+# and narrower, makes of it; NULL where it does not fit, which only absurd input brings about. A column that cannot
+# be written is left to the application; a ratio that must not be NULL is 0.
 _TOTALS = """
 WITH sums AS (
     SELECT c.id, {sums_or_zero}
@@ -80,11 +84,10 @@ _EVERY_CAMPAIGN = "INSERT INTO changed_campaigns SELECT id FROM campaign_spaces"
 # Campaigns whose totals stand are left untouched; so is one whose sums do not fit, which must not stop the others.
 _UPDATE = """
 UPDATE campaign_spaces c
-SET {set_totals},
-    performance_last_updated = now()
+SET {set_totals}
 FROM totals s
 WHERE s.id = c.id
-  AND ({s_measures}) IS NOT NULL
+  AND {fits}
   AND ({columns}) IS DISTINCT FROM ({s_columns})
 """
 
@@ -94,11 +97,11 @@ FROM campaign_spaces c
 JOIN totals s USING (id)
 """
 
-_COLUMNS = {**{f"total_{name}": name for name in _MEASURES}, "avg_ctr": CTR.name, "avg_roas": ROAS.name}
-"""The columns of `campaign_spaces` and what stands in them."""
-
-
 _WHOLE_NUMBERS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
+
+
+class TotalsRefused(EngardeError):
+    """A constraint or trigger of the application does not accept the totals."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,13 @@ def note_changed(connection: psycopg.Connection, day: date) -> None:
 
 
 def update_totals(connection: psycopg.Connection) -> Totals:
-    """Bring the totals of every campaign space up to date in one transaction; `affected` were changed."""
+    """Bring the totals of every campaign space up to date in one transaction; `affected` were changed.
+
+    Raises:
+        ApplicationUnfit: `campaign_spaces` has no column that a total could be written to.
+        TotalsRefused: the application's constraints or triggers do not accept the totals.
+    """
+    campaign_spaces = _campaign_spaces(connection)
     with connection.transaction():
         # Two updates of many rows in different orders would deadlock; the second one waits instead.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('campaign_spaces totals'))")
@@ -124,10 +133,11 @@ def update_totals(connection: psycopg.Connection) -> Totals:
         months = {month for (month,) in connection.execute(_COLLECT)}
         for month in sorted(months):
             _update_month(connection, month)
-        connection.execute(_without_totals() if months else _EVERY_CAMPAIGN)
+        connection.execute(_without_totals(campaign_spaces) if months else _EVERY_CAMPAIGN)
         connection.execute("ANALYZE changed_campaigns")  # one campaign is found by an index, all of them are not
-        statement = _totals_statement(connection, _TOTALS + _UPDATE, "campaign_space_months", _CHANGED)
-        updated = connection.execute(statement).rowcount
+        updated = _update(
+            connection, _totals_statement(campaign_spaces, _TOTALS + _UPDATE, "campaign_space_months", _CHANGED)
+        )
         connection.execute("DROP TABLE changed_campaigns")
         row = connection.execute("SELECT count(*) FROM campaign_spaces").fetchone()
         assert row is not None  # noqa: S101  an aggregate has one row
@@ -136,7 +146,8 @@ def update_totals(connection: psycopg.Connection) -> Totals:
 
 def wrong_totals(connection: psycopg.Connection) -> Totals:
     """Compare the totals with the sums of all rows; `affected` campaign spaces differ."""
-    statement = _totals_statement(connection, _TOTALS + _WRONG, CAMPAIGN_METRICS.target, "true")
+    campaign_spaces = _campaign_spaces(connection)
+    statement = _totals_statement(campaign_spaces, _TOTALS + _WRONG, CAMPAIGN_METRICS.target, "true")
     row = connection.execute(statement).fetchone()
     assert row is not None  # noqa: S101  an aggregate has one row
     return Totals(*row)
@@ -155,43 +166,59 @@ def _update_month(connection: psycopg.Connection, month: date) -> None:
         connection.execute(statement)
 
 
-def _without_totals() -> sql.Composed:
-    return sql.SQL(_WITHOUT_TOTALS).format(total_columns=_each("{0}", (f"total_{name}" for name in _MEASURES)))
+def _campaign_spaces(connection: psycopg.Connection) -> Table:
+    return application_schema.check(connection)["campaign_spaces"]
+
+
+def _update(connection: psycopg.Connection, statement: sql.Composed) -> int:
+    try:
+        return connection.execute(statement).rowcount
+    except psycopg.DatabaseError as error:
+        if isinstance(error, psycopg.OperationalError):
+            raise  # passes, or is Postgres' own
+        raise TotalsRefused(
+            f"campaign_spaces does not accept its totals: {error.diag.message_primary}. Let the application's"
+            " constraint, domain or trigger accept them, or drop it; they follow at the next sync."
+        ) from None
+
+
+def _without_totals(campaign_spaces: Table) -> sql.Composed:
+    sums = [name for name, total in writable_totals(campaign_spaces).items() if total in _MEASURES]
+    return sql.SQL(_WITHOUT_TOTALS).format(total_columns=_each("{0}", sums) if sums else sql.SQL("1"))
 
 
 def _totals_statement(
-    connection: psycopg.Connection, text: LiteralString, table: str, chosen: LiteralString
+    campaign_spaces: Table, text: LiteralString, table: str, chosen: LiteralString
 ) -> sql.Composed:
+    columns, written = campaign_spaces.columns, writable_totals(campaign_spaces)
+    sums = [total for total in written.values() if total in _MEASURES]
+    assignments = [
+        sql.SQL("{} = s.{}").format(sql.Identifier(column), sql.Identifier(total))
+        for column, total in written.items()
+    ]
+    if LAST_UPDATED in columns and columns[LAST_UPDATED].holds_moments:
+        assignments.append(sql.SQL("{} = now()").format(sql.Identifier(LAST_UPDATED)))
     return sql.SQL(text).format(
         table=sql.Identifier(table),
         chosen=sql.SQL(chosen),
         sums_or_zero=_each("coalesce(sum(m.{0}), 0) AS {0}", _MEASURES),
         ctr=sql.SQL(ratio_sql(CTR)),
         roas=sql.SQL(ratio_sql(ROAS)),
-        fitted=sql.SQL(", ").join(_fitted(connection)),
-        set_totals=sql.SQL(", ").join(
-            sql.SQL("{} = s.{}").format(sql.Identifier(column), sql.Identifier(name))
-            for column, name in _COLUMNS.items()
-        ),
-        columns=_each("c.{0}", _COLUMNS.keys()),
-        s_columns=_each("s.{0}", _COLUMNS.values()),
-        s_measures=_each("s.{0}", _MEASURES),
+        fitted=sql.SQL(", ").join(_fitted(total, columns[column]) for column, total in written.items()),
+        set_totals=sql.SQL(", ").join(assignments),
+        columns=_each("c.{0}", written.keys()),
+        s_columns=_each("s.{0}", written.values()),
+        fits=sql.SQL("({}) IS NOT NULL").format(_each("s.{0}", sums)) if sums else sql.SQL("true"),
     )
 
 
-def _fitted(connection: psycopg.Connection) -> Iterator[sql.Composed]:
-    rows = connection.execute(
-        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
-        " WHERE attrelid = 'campaign_spaces'::regclass AND attnum > 0"
-    ).fetchall()
-    types: dict[str, str] = dict(rows)
-    for column, name in _COLUMNS.items():
-        column_type = types[column]
-        yield sql.SQL("CASE WHEN {name} < {limit} THEN {name}::{type} END AS {name}").format(
-            name=sql.Identifier(name),
-            limit=sql.Literal(_limit(column_type)),
-            type=sql.SQL(column_type),
-        )
+def _fitted(total: str, column: Column) -> sql.Composed:
+    fitted = sql.SQL("CASE WHEN {name} < {limit} THEN {name}::{type} END").format(
+        name=sql.Identifier(total), limit=sql.Literal(_limit(column.type)), type=sql.SQL(column.type)
+    )
+    if column.is_not_null and total not in _MEASURES:
+        fitted = sql.SQL("coalesce({}, 0::{})").format(fitted, sql.SQL(column.type))
+    return sql.SQL("{} AS {}").format(fitted, sql.Identifier(total))
 
 
 def _limit(column_type: str) -> int:

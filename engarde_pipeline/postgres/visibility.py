@@ -20,6 +20,8 @@ _COMMANDS = {
     "bigquery_usage": "rw",
     "synced_dates": "rw",
     "changed_dates": "rwd",
+    "source_keys": "r",
+    "removed_rows": "rd",
 }
 
 # A row is visible where a permissive policy says so and no restrictive one forbids it. Only a plain true is known

@@ -17,6 +17,7 @@ from engarde_pipeline.metrics import MetricTable
 from engarde_pipeline.postgres.locks import dates_locked
 from engarde_pipeline.postgres.merge import DateWouldShrink, MergedDate, merge_date
 from engarde_pipeline.postgres.records import NO_RECORDS, create_records
+from engarde_pipeline.postgres.removed_rows import open_removals
 from engarde_pipeline.postgres.scope import EVERYTHING, Scope
 from engarde_pipeline.postgres.staging import stage
 from engarde_pipeline.sync.retries import after_conflict
@@ -75,6 +76,8 @@ def sync_dates(
     selection = Selection(scope.tenant_id, scope.platforms or (), scope.external_campaign_ids)
     for span in _spans(sorted(set(dates))):
         with dates_locked(connection, table, span):
+            # A slice does not bring back the rows of others.
+            removals = open_removals(connection, table, span) if scope == EVERYTHING else {}
             started = time.perf_counter()
             extraction = source.read(source_table, span[0], span[-1], selection)
             rows = stage(connection, table, list(source_table.columns), extraction.batches)
@@ -103,6 +106,7 @@ def sync_dates(
                         run_id,
                         shrink_threshold,
                         versions.get(day),
+                        removals.get(day, ()),
                     )
                 except (DateWouldShrink, psycopg.Error) as error:
                     if connection.closed:

@@ -5,6 +5,7 @@ import psycopg
 from engarde_pipeline.bigquery.errors import QuotaUsedUp, SourceUnavailable
 from engarde_pipeline.postgres.connection import DatabaseUnavailable
 from engarde_pipeline.postgres.locks import DatesLocked
+from engarde_pipeline.postgres.migrate import SchemaNewer
 
 
 def is_transient(error: BaseException) -> bool:
@@ -12,7 +13,7 @@ def is_transient(error: BaseException) -> bool:
 
     BigQuery: no answer, dropped connections, rate limits, 5xx; not a used-up quota, which lasts. Postgres: a
     restart, a lost connection, serialization failures and deadlocks (psycopg's OperationalError), a date that
-    another sync holds.
+    another sync holds, a schema that is newer than this code, until that is deployed.
     """
-    transient = (SourceUnavailable, DatabaseUnavailable, DatesLocked, psycopg.OperationalError)
+    transient = (SourceUnavailable, DatabaseUnavailable, DatesLocked, SchemaNewer, psycopg.OperationalError)
     return isinstance(error, transient) and not isinstance(error, QuotaUsedUp)

@@ -12,6 +12,7 @@ RESTORED = "restored: Postgres has an earlier state than Dagster saw synced"
 UNRECORDED = "unrecorded: synced, and Dagster's history does not have it"
 UNTOLD = "may have changed: BigQuery does not tell which dates did"
 MAPPED = "mapping arrived: rejected records can be loaded"
+REMOVED = "rows were removed: Postgres lost rows without a sync"
 DIFFERS = "sums differ from BigQuery's"
 
 
@@ -48,18 +49,27 @@ def plan_dates(
     versions: Versions,
     recorded: Mapping[date, str],
     held: Mapping[date, str],
+    removed: Mapping[date, str],
 ) -> list[PlannedDate]:
     """Return the dates of `table` to sync, oldest first.
 
     `recorded` has the version of each date that Dagster's history saw synced, `held` that of the numbers Postgres
     has: either can be lost or restored without the other. A date of the window is due unless both have its version
     of now; one outside the window only when one of them has it, it still has a partition, and it changed.
+    `removed` has the dates that lost rows without a sync, each with a digest of what removed them: they are due
+    whatever their version is, unless they lie outside the window and their partition is gone.
     """
     past = {*recorded, *held} - {*window}
     late = [day for day in past if versions.by_date.get(day, EMPTY) != EMPTY] if versions.tells_dates else []
+    incomplete = {day for day in removed if day in window or versions.of(day) != EMPTY}
     due = []
-    for day in sorted({*window, *late}):
+    for day in sorted({*window, *late, *incomplete}):
         version = versions.of(day)
+        if day in incomplete:
+            # The digest is part of the version, so that the next removal is asked for again.
+            found = f"{version or 'unknown'} removed {removed[day]}"
+            due.append(PlannedDate(table, day, REMOVED, found, versions.bytes_by_date.get(day, 0)))
+            continue
         # Beyond the window, what Dagster's history has lost is history only.
         beyond = day not in recorded and day not in window
         if version is None or (held.get(day) == version and (beyond or recorded.get(day) == version)):
@@ -92,7 +102,7 @@ def merged_ranges(due: Iterable[PlannedDate]) -> list[PlannedRange]:
         by_day.setdefault(planned.day, []).append(planned)
     ranges: list[PlannedRange] = []
     for day in sorted(by_day):
-        tables = tuple(planned.table for planned in by_day[day])
+        tables = tuple(dict.fromkeys(planned.table for planned in by_day[day]))  # a date can have two reasons
         last = ranges[-1] if ranges else None
         if last and last.tables == tables and last.last == day - timedelta(days=1):
             ranges[-1] = PlannedRange(tables, (*last.dates, *by_day[day]))

@@ -122,6 +122,38 @@ def test_a_date_synced_long_ago_is_asked_for_when_it_changes_late(
     assert asked(tick()) == [(str(OLD), str(OLD), {"campaign_metrics"})]
 
 
+def test_dates_that_lost_rows_in_postgres_are_asked_for_once_and_again_after_the_next_loss(
+    synced: None, tick: Tick, shop: Shop, instance: DagsterInstance, times: Times
+) -> None:
+    for _ in range(2):
+        shop.world.connection.execute("DELETE FROM campaign_metrics WHERE metric_date = %s", [YESTERDAY])
+        result = tick()
+        assert asked(result) == [(str(YESTERDAY), str(YESTERDAY), {"campaign_metrics"})]
+        assert asked(tick()) == []
+        execute(instance, *(result.run_requests or ()))
+        assert asked(tick()) == []
+    assert len(shop.world.rows()) == 4
+    before = times.partition_queries()
+    tick()
+    assert times.partition_queries() == before
+
+
+def test_a_campaign_that_is_connected_again_gets_its_old_dates_back(
+    synced: None, tick: Tick, shop: Shop, instance: DagsterInstance, times: Times
+) -> None:
+    shop.load(OLD)
+    times.touch("campaign_metrics", OLD)
+    job = defs.resolve_job_def("performance_sync")
+    job.execute_in_process(instance=instance, partition_key=str(OLD))
+
+    shop.world.connection.execute("DELETE FROM campaign_spaces WHERE id = %s", [shop.second])
+    again = shop.world.campaign(shop.tenant, "c2")
+    execute(instance, *(tick().run_requests or ()))
+
+    found = {row["metric_date"] for row in shop.world.rows() if row["campaign_space_id"] == again}
+    assert found == {OLD, YESTERDAY, TODAY}
+
+
 def test_a_date_that_an_unfinished_run_has_is_asked_for_after_it(
     synced: None, tick: Tick, times: Times, instance: DagsterInstance
 ) -> None:

@@ -61,6 +61,21 @@ def test_every_hour_what_failed_is_asked_for_again(instance: DagsterInstance, sh
     assert first[0].run_key != second[0].run_key  # type: ignore[union-attr]
 
 
+def test_every_hour_a_mapping_whose_sync_failed_is_asked_for_again(instance: DagsterInstance, shop: Shop) -> None:
+    shop.load(YESTERDAY)
+    stranger = {"tenant_id": str(shop.tenant), "campaign_id": "c9", "platform": "meta", "metric_date": YESTERDAY}
+    shop.world.load([stranger])
+    run_range(instance, FIRST, TODAY)
+
+    shop.world.campaign(shop.tenant, "c9")
+
+    for _ in range(2):
+        assert _ranges(_schedule(instance, hourly_sync)) == [(str(YESTERDAY), str(YESTERDAY))]
+    # A date that is due for two reasons is asked for once.
+    shop.world.connection.execute("DELETE FROM campaign_metrics WHERE metric_date = %s", [YESTERDAY])
+    assert _ranges(_schedule(instance, hourly_sync)) == [(str(YESTERDAY), str(YESTERDAY))]
+
+
 def test_an_hour_without_a_change_asks_for_nothing(instance: DagsterInstance, shop: Shop) -> None:
     shop.load(YESTERDAY)
     run_range(instance, FIRST, TODAY)

@@ -1,6 +1,8 @@
 """The migrations, on an empty database and beside an application that was there first."""
 
 import re
+import subprocess
+import sys
 from typing import Any
 
 import psycopg
@@ -25,6 +27,8 @@ OURS = {
     "platform_days",
     "bigquery_usage",
     "synced_dates",
+    "source_keys",
+    "removed_rows",
 }
 THEIRS = {"tenants", "campaign_spaces", "campaign_assets"}
 
@@ -227,6 +231,35 @@ def test_a_downgrade_with_metrics_in_the_tables_keeps_the_applications_rows(empt
     assert snapshot(empty_database_url) == before
 
 
+def test_the_keys_of_rows_that_are_there_are_recorded(empty_database_url: str) -> None:
+    application(empty_database_url, {})
+    migrate.upgrade(empty_database_url, "0005")
+    with connect(empty_database_url) as connection:
+        connection.execute(_ONE_METRIC_ROW)
+        connection.execute(
+            "INSERT INTO campaign_spaces (id, tenant_id, name, platform, external_campaign_id, budget)"
+            " SELECT gen_random_uuid(), tenant_id, 'Never synced', platform, 'c2', 1 FROM campaign_spaces"
+        )
+        connection.execute(
+            "INSERT INTO campaign_asset_metrics (tenant_id, campaign_asset_id, platform, metric_date, impressions,"
+            " clicks, spend, conversions, revenue, engagements, bigquery_sync_id, synced_from_bigquery_at)"
+            " SELECT tenant_id, id, 'meta', current_date, 1, 1, 1, 1, 1, 1, gen_random_uuid(), now()"
+            " FROM campaign_assets"
+        )
+
+    migrate.upgrade(empty_database_url)
+
+    keys = query(
+        empty_database_url,
+        "SELECT campaign_asset_id IS NOT NULL AS is_asset, platform, campaign_id, asset_id FROM source_keys"
+        " ORDER BY 1 DESC",
+    )
+    assert [tuple(row.values()) for row in keys] == [
+        (True, "meta", "c1", "a1"),
+        (False, "meta", "c1", None),
+    ]
+
+
 def test_a_failed_upgrade_leaves_nothing(empty_database_url: str) -> None:
     with connect(empty_database_url) as connection:
         connection.execute("CREATE TABLE rejected_metric_rows (mine text)")
@@ -318,9 +351,25 @@ def test_an_applications_own_alembic_is_not_taken_for_ours(empty_database_url: s
         migrate.check(empty_database_url)
 
 
-def test_a_database_newer_than_the_code_fails_the_check(database_url: str) -> None:
-    with connect(database_url) as connection:
-        connection.execute(f"UPDATE {migrate.VERSION_TABLE} SET version_num = '9999'".encode())
+# Several at once
 
-    with pytest.raises(SchemaNotCurrent, match=r"revision 9999.*deploy the version"):
-        migrate.check(database_url)
+
+def test_of_three_upgrades_at_once_one_migrates_and_the_others_wait_for_it(empty_database_url: str) -> None:
+    code = f"from engarde_pipeline.postgres import migrate; migrate.upgrade({empty_database_url!r})"
+    started = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(3)]
+
+    assert [process.communicate()[1] for process in started] == [b"", b"", b""]
+    assert [process.returncode for process in started] == [0, 0, 0]
+    assert tables(empty_database_url) == OURS | THEIRS
+
+
+def test_an_upgrade_waits_for_another_one_and_finds_nothing_left_to_do(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect(database_url) as other:
+        other.execute("SELECT pg_advisory_lock(hashtext('engarde_pipeline migrations'))")
+        monkeypatch.setattr(migrate, "_WAIT_FOR_ANOTHER", "10ms")
+        with pytest.raises(migrate.MigrationRefused, match=r"Another migration.*under way"):
+            migrate.upgrade(database_url)
+
+    migrate.upgrade(database_url)

@@ -115,7 +115,7 @@ def test_syncs_and_readers_go_on_through_every_migration_down_and_up_again(world
     shop.load(*DAYS)
     world.sync(*DAYS)
     with busy(world) as load:
-        for revision in ("0004", "0003", "0002", "0001"):
+        for revision in ("0005", "0004", "0003", "0002", "0001"):
             migrate.downgrade(world.database_url, revision)
             load.go_on()
             migrate.upgrade(world.database_url)

@@ -41,9 +41,12 @@ LANGUAGE sql STABLE PARALLEL SAFE
 RETURN nullif(current_setting('engarde.tenant_id', true), '')::uuid
 """
 
+# The search_path finds the application's tables, which may be in another schema than ours. A name that the
+# application does not have is NULL.
 VIEWS = {
-    "tenants": "SELECT id, name FROM {schema}.tenants WHERE id = engarde_api.tenant_id()",
-    "campaign_spaces": "SELECT id, tenant_id, name, platform FROM {schema}.campaign_spaces"
+    "tenants": "SELECT id, to_jsonb(t) ->> 'name' AS name FROM tenants t WHERE id = engarde_api.tenant_id()",
+    "campaign_spaces": "SELECT id, tenant_id, to_jsonb(c) ->> 'name' AS name,"
+    " to_jsonb(c) ->> 'platform' AS platform FROM campaign_spaces c"
     " WHERE tenant_id = engarde_api.tenant_id()",
 }
 
@@ -54,7 +57,7 @@ def upgrade() -> None:
     op.execute("CREATE SCHEMA engarde_api")
     op.execute(TENANT_ID)
     for name, query in VIEWS.items():
-        op.execute(f"CREATE VIEW engarde_api.{name} WITH (security_barrier) AS {query.format(schema=schema)}")
+        op.execute(f"CREATE VIEW engarde_api.{name} WITH (security_barrier) AS {query}")
     for table in TABLES:
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
         op.execute(f"CREATE POLICY everyone ON {table} USING (true) WITH CHECK (true)")

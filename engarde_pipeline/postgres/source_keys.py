@@ -1,0 +1,93 @@
+"""The keys under which BigQuery's records were loaded, and the campaign space or asset each was loaded into.
+
+When the application renames a platform, corrects an external id or moves a campaign to another tenant, BigQuery
+still has the old keys: its records are rejected, and the rows that they left earlier keep their last good value
+(rule 3). The application's keys of today do not tell which rows these are: keys are recorded as they are loaded.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
+
+from engarde_pipeline.metrics import ASSET_ID, METRIC_HOUR, MetricTable
+
+# Keys that are known already, which after the first sync is all of them, cost two joins.
+_NOTE = """
+INSERT INTO source_keys ({target_id}, {keys})
+SELECT DISTINCT s.target_id, {subject_keys}
+FROM subjects s
+JOIN {targets} t ON t.id = s.target_id
+WHERE s.reason IS NULL
+  AND NOT EXISTS (
+      SELECT FROM source_keys k
+      WHERE k.{target_id} = s.target_id AND {same_keys})
+"""
+
+# What earlier, good records left for a record that is now bad. Where a bad record's tenant or platform cannot be
+# told, every tenant's or platform's row for that campaign is kept: a bad record must not delete a good number. An
+# hour that does not exist never left a row.
+_KEPT = """
+CREATE TEMPORARY TABLE kept AS
+SELECT DISTINCT r.record_key, r.metric_date, k.{target_id} AS target_id, r.metric_hour
+FROM records r
+JOIN subjects s ON s.key_number = r.record_key
+JOIN source_keys k
+    ON k.{target_id} IS NOT NULL
+    AND k.campaign_id = s.campaign_id
+    AND (s.platform IS NULL OR k.platform = s.platform)
+    AND (s.tenant_id IS NULL OR k.tenant_key = s.tenant_key)
+    {same_asset}
+WHERE r.reason IS NOT NULL AND coalesce(r.metric_hour, 0) BETWEEN 0 AND 23
+"""
+
+_NOTHING_KEPT = """
+CREATE TEMPORARY TABLE kept (record_key integer, metric_date date, target_id uuid, metric_hour bigint)
+"""
+
+
+# What is deleted while it is looked up is not found at the next attempt.
+@retry(retry=retry_if_exception_type(psycopg.errors.ForeignKeyViolation), stop=stop_after_attempt(3), reraise=True)
+def note_source_keys(connection: psycopg.Connection, table: MetricTable) -> None:
+    """Record the keys of `subjects` that can be loaded."""
+    keys = _keys(table)
+    statement = sql.SQL(_NOTE).format(
+        target_id=sql.Identifier(table.target_id),
+        targets=sql.Identifier("campaign_assets" if ASSET_ID in table.keys else "campaign_spaces"),
+        keys=sql.SQL(", ").join(map(sql.Identifier, keys)),
+        subject_keys=_each("s.{0}", keys, ", "),
+        same_keys=_each("k.{0} = s.{0}", keys, " AND "),
+    )
+    # A run goes on while the schema is migrated down and up again, so the table may be missing for a moment; the
+    # migration then fills it with the application's keys.
+    with suppress(psycopg.errors.UndefinedTable), connection.transaction():
+        connection.execute(statement)
+
+
+def create_kept(connection: psycopg.Connection, table: MetricTable) -> None:
+    """Create the temporary table `kept`: the rows that keep their last good value because a record is bad now.
+
+    Its columns are `record_key`, `metric_date`, `target_id` and `metric_hour`.
+    """
+    statement = sql.SQL(_KEPT).format(
+        target_id=sql.Identifier(table.target_id),
+        same_asset=sql.SQL("AND k.asset_id = s.asset_id" if ASSET_ID in table.keys else ""),
+    )
+    try:
+        with connection.transaction():
+            connection.execute(statement)
+    except psycopg.errors.UndefinedTable:  # as above; without rejected records nothing has to be kept
+        if connection.execute("SELECT count(reason) > 0 FROM records").fetchone() == (True,):
+            raise
+        connection.execute(_NOTHING_KEPT)
+
+
+def _keys(table: MetricTable) -> list[str]:
+    return ["tenant_key", *(name for name in table.key_names if name not in ("tenant_id", METRIC_HOUR.name))]
+
+
+def _each(template: LiteralString, names: Sequence[str], separator: LiteralString) -> sql.Composed:
+    return sql.SQL(separator).join(sql.SQL(template).format(sql.Identifier(name)) for name in names)
