@@ -14,9 +14,9 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from engarde_pipeline import addresses
 from engarde_pipeline.errors import EngardeError
 
 API_ROLE = "engarde_api"
@@ -61,9 +61,11 @@ def _credentials(value: SecretStr) -> SecretStr:
 
 def _postgres_url(value: SecretStr) -> SecretStr:
     try:
-        url = make_url(value.get_secret_value())
+        url = addresses.parse(value.get_secret_value())
     except (ArgumentError, ValueError):
-        raise ValueError("must look like postgresql://user:password@host:5432/database") from None
+        raise ValueError(
+            "must look like postgresql://user:password@host:5432/database, an @ in the password written as %40"
+        ) from None
     if url.drivername.partition("+")[0] not in ("postgresql", "postgres"):
         raise ValueError("must be a Postgres address, postgresql://user:password@host:5432/database")
     return value
@@ -212,7 +214,7 @@ class ApiSettings(Settings, TokenSettings):
         """The address at which the API connects; its sessions have the role engarde_api either way."""
         if self.api_database_url:
             return self.api_database_url.get_secret_value()
-        url = make_url(self.database_url.get_secret_value())
+        url = addresses.parse(self.database_url.get_secret_value())
         options = " ".join([*url.normalized_query.get("options", ()), f"-c role={API_ROLE}"])
         return url.update_query_dict({"options": options}).render_as_string(hide_password=False)
 

@@ -17,7 +17,7 @@ from engarde_pipeline_tests.conftest import NAMED_SERVERS
 PACKAGE = Path(engarde_pipeline.__file__).parent
 ROOT = PACKAGE.parent
 FLOORS = (
-    {"errors", "metrics", "settings", "partitions"},
+    {"addresses", "errors", "metrics", "settings", "partitions"},
     {"bigquery", "postgres"},
     {"sync"},
     {"assets", "automation", "sync_jobs"},

@@ -8,7 +8,7 @@ from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.postgres import application_schema, migrate
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.diagnosis import check_sees_every_tenant
+from engarde_pipeline.postgres.diagnosis import check_usable
 from engarde_pipeline.postgres.usage import add_bytes
 from engarde_pipeline.settings import load_settings
 
@@ -41,14 +41,14 @@ class Postgres(ConfigurableResource[None]):
             DatabaseUnavailable: there is no such server, or it refuses the login.
             SchemaNotCurrent: `engarde db upgrade` has not been run.
             ApplicationUnfit: the application's tables are not as the pipeline needs them.
-            DatabaseUnfit: the role sees one tenant at a time.
+            DatabaseUnfit: over this connection a sync would fail or write wrong numbers.
         """
         database_url = load_settings().database_url.get_secret_value()
         migrate.check(database_url)
         connection = connect(database_url, run_id)
         try:
+            check_usable(connection)
             application_schema.check(connection)
-            check_sees_every_tenant(connection)
         except EngardeError:
             connection.close()
             raise

@@ -19,10 +19,14 @@ Revision = Annotated[str, typer.Argument(help="A revision such as 0001.")]
 @app.command()
 def upgrade(revision: Revision = "head") -> None:
     """Bring the schema up to a revision (default: the newest)."""
-    from engarde_pipeline.postgres import migrate
+    from engarde_pipeline.postgres import diagnosis, migrate
 
     with database() as settings:
-        migrate.upgrade(settings.database_url.get_secret_value(), revision)
+        database_url = settings.database_url.get_secret_value()
+        diagnosis.check_before_upgrade(database_url)
+        migrate.upgrade(database_url, revision)
+        # Where only a sync cannot do with this address, the schema is there all the same.
+        diagnosis.check_session(database_url)
     current()
 
 

@@ -78,6 +78,7 @@ def _checks(settings: Settings) -> Iterator[list[tuple[str, Callable[[], str]]]]
     yield [("BigQuery table asset_metrics", lambda: bigquery.check_table(settings, ASSET_METRICS))]
     yield [
         ("Postgres connection", lambda: postgres.check_connection(database_url)),
+        ("Postgres session", lambda: postgres.check_session(database_url)),
         ("Postgres schema", lambda: postgres.check_schema(database_url)),
         ("Postgres permissions", lambda: postgres.check_permissions(database_url)),
     ]

@@ -37,7 +37,7 @@ def sync(
     from engarde_pipeline.cli.report import print_sync
     from engarde_pipeline.cli.runs import run_job, sync_range
     from engarde_pipeline.partitions import InvalidDates, dates_between
-    from engarde_pipeline.postgres import migrate
+    from engarde_pipeline.postgres import diagnosis, migrate
 
     try:
         dates = dates_between(start.date(), end.date())
@@ -46,6 +46,7 @@ def sync(
     with ExitStack() as stack:
         settings = stack.enter_context(servers())
         migrate.check(settings.database_url.get_secret_value())
+        diagnosis.check_session(settings.database_url.get_secret_value())
         instance = stack.enter_context(dagster_instance())
         if tenant or platform or campaign:
             slice_config = {

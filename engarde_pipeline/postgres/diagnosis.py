@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 import psycopg
 from psycopg import sql
 
-from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.postgres import application_schema, migrate
-from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.connection import SETTINGS, DatabaseUnfit, connect, open_connection
 from engarde_pipeline.postgres.tables import metadata
+from engarde_pipeline.postgres.visibility import check_sees_every_row
 
 OLDEST_VERSION = 15
 
@@ -30,18 +30,36 @@ _NEEDED = {
 }
 
 
-class DatabaseUnfit(EngardeError):
-    """The server is too old, or the role may not do what a sync does."""
+# What the role or the database has set, and the session has set anew.
+_SESSION = """
+SELECT current_setting('server_encoding'),
+       (SELECT string_agg(DISTINCT split_part(setting, '=', 1), ', ')
+        FROM pg_db_role_setting, unnest(setconfig) AS setting
+        WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+          AND setrole IN (0, session_user::regrole)
+          AND lower(split_part(setting, '=', 1)) = ANY({names}))
+"""
+
+_ENCODINGS = {
+    "UTF8": "encoding UTF8",
+    "SQL_ASCII": "encoding SQL_ASCII, which takes text as it comes: ids beyond ASCII are found if the application"
+    " writes them as UTF-8",
+}
 
 
 def check_connection(database_url: str) -> str:
     """Check that the server answers and is new enough."""
     with connect(database_url) as connection:
-        version = connection.info.server_version // 10000
+        version = _check_version(connection)
         database, role = connection.info.dbname, connection.info.user
+    return f"PostgreSQL {version}, database {database}, role {role}"
+
+
+def _check_version(connection: psycopg.Connection) -> int:
+    version = connection.info.server_version // 10000
     if version < OLDEST_VERSION:
         raise DatabaseUnfit(f"PostgreSQL {version} is too old; {OLDEST_VERSION} or newer is needed.")
-    return f"PostgreSQL {version}, database {database}, role {role}"
+    return version
 
 
 def check_schema(database_url: str) -> str:
@@ -64,21 +82,73 @@ def _check_application(database_url: str) -> list[str]:
     return application_schema.left_to_the_application(tables) if is_migrated else []
 
 
-def check_sees_every_tenant(connection: psycopg.Connection) -> None:
-    """Check that the role is not restricted as the API's is; the schema must be current.
+def check_before_upgrade(database_url: str) -> None:
+    """Check that the schema can be changed, and that a migration sees every row it reads.
+
+    One transaction is all that a migration needs, so that it is free to run over any pooler.
 
     Raises:
-        DatabaseUnfit: it is, and would take the rows it does not see for missing.
+        DatabaseUnfit: it cannot, or does not.
     """
-    row = connection.execute(
-        "SELECT current_user WHERE row_security_active('campaign_metrics')"
-        " AND pg_has_role(current_user, 'engarde_api', 'USAGE')"
-    ).fetchone()
-    if row:
-        role = sql.Identifier(row[0]).as_string()
+    with open_connection(database_url) as connection:
+        _check_version(connection)
+        _check_writable(connection)
+        check_sees_every_row(connection)
+
+
+def check_session(database_url: str) -> str:
+    """Check that a session can be what a sync relies on: it writes, keeps its connection, and sees every row."""
+    with connect(database_url) as connection:
+        check_usable(connection)
+        row = connection.execute(_session()).fetchone()
+        assert row is not None  # noqa: S101  it always has one
+        encoding, settings = row
+        over_a_pooler = connection.execute("SELECT pg_backend_pid()").fetchone() != (connection.info.backend_pid,)
+    way = "through a pooler in session mode" if over_a_pooler else "directly"
+    changed = f"; instead of the role's own: {settings}" if settings else ""
+    text = _ENCODINGS.get(encoding, f"encoding {encoding}: ids with other characters are rejected")
+    return f"{way}, can write, sees every row, {text}{changed}"
+
+
+def _session() -> sql.Composed:
+    names = [name.lower() for name in (*SETTINGS, "client_encoding") if name != "search_path"]
+    return sql.SQL(_SESSION).format(names=sql.Literal(names))
+
+
+def check_usable(connection: psycopg.Connection) -> None:
+    """Check what makes a sync over this connection fail or write wrong numbers; whether tables exist is not.
+
+    Raises:
+        DatabaseUnfit: the session can only read, triggers are off, or row-level security can hide rows.
+    """
+    _check_writable(connection)
+    if connection.execute("SHOW session_replication_role").fetchone() == ("replica",):
+        role = sql.Identifier(connection.info.user).as_string()
         raise DatabaseUnfit(
-            f"The role {role} has the rights of engarde_api, and so its restriction to one tenant. Run"
-            f" REVOKE engarde_api FROM {role}; and give the API a login of its own, API_DATABASE_URL."
+            "session_replication_role is replica, so that the triggers which keep sums do not fire. Let an"
+            f" administrator run ALTER ROLE {role} RESET session_replication_role; or where it is set for the"
+            " database or the server, RESET it there."
+        )
+    check_sees_every_row(connection)
+
+
+def _check_writable(connection: psycopg.Connection) -> None:
+    row = connection.execute(
+        "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::boolean"
+    ).fetchone()
+    assert row is not None  # noqa: S101  it always has one
+    is_standby, is_read_only = row
+    if is_standby:
+        raise DatabaseUnfit(
+            "The server is a standby, which is read-only. Let DATABASE_URL lead to the primary; or name every"
+            " server, as host1:5432,host2:5432, and the one that can be written is chosen."
+        )
+    if is_read_only:
+        role = sql.Identifier(connection.info.user).as_string()
+        raise DatabaseUnfit(
+            f"The session is read-only: default_transaction_read_only is on. Run ALTER ROLE {role} SET"
+            " default_transaction_read_only = off; or, where the server itself is read-only, let DATABASE_URL lead"
+            " to one that can be written."
         )
 
 
@@ -95,8 +165,7 @@ def check_permissions(database_url: str) -> str:
         if not _may_stage(connection):
             lacking.append(f"GRANT TEMPORARY ON DATABASE {database} TO {role};")
         if not lacking:
-            check_sees_every_tenant(connection)
-            _check_writing(connection)
+            check_sees_every_row(connection)
     if lacking:
         raise DatabaseUnfit("The role lacks permissions. Run:\n  " + "\n  ".join(lacking))
     return "the role may do all that a sync does"

@@ -1,6 +1,6 @@
 """One writer per date (rule 7): advisory locks, held from before the read until the date has landed.
 
-They belong to the connection, so a process that dies releases them. Taken before BigQuery is read, so
+They belong to the connection of the server, so a process that dies releases them. Taken before BigQuery is read, so
 that what is written last was also read last.
 """
 
@@ -15,6 +15,13 @@ from engarde_pipeline.metrics import MetricTable
 
 WAIT = "10min"
 
+# A pooler that was not noticed may give us another connection of the server than the one with the locks. They would
+# stay there for good: end it.
+_RELEASE = """
+SELECT CASE WHEN pg_backend_pid() = %(backend)s THEN pg_advisory_unlock_all() IS NOT NULL
+            ELSE pg_terminate_backend(%(backend)s) END
+"""
+
 
 class DatesLocked(EngardeError):
     """Another sync has been writing these dates for longer than we wait."""
@@ -27,16 +34,21 @@ def dates_locked(connection: psycopg.Connection, table: MetricTable, dates: Sequ
     Raises:
         DatesLocked: the other sync did not end within ten minutes.
     """
+    backend: int | None = None
     try:
-        _wait_for(connection, table, dates)
+        # In a transaction, which a pooler that was not noticed runs on one connection of the server.
+        with connection.transaction():
+            row = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
+            backend = row[0] if row else None
+            _wait_for(connection, table, dates)
         yield
     finally:
-        with suppress(psycopg.OperationalError):  # a broken connection holds nothing any more
-            connection.execute("SELECT pg_advisory_unlock_all()")
+        with suppress(psycopg.Error):  # a broken connection holds nothing any more
+            connection.execute(_RELEASE, {"backend": backend}, prepare=False)
 
 
 def _wait_for(connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]) -> None:
-    connection.execute(f"SET lock_timeout = '{WAIT}'")
+    connection.execute(f"SET LOCAL lock_timeout = '{WAIT}'")
     try:
         for day in sorted(dates):  # one order for all: no deadlock
             connection.execute("SELECT pg_advisory_lock(hashtext(%s), %s)", [table.target, day.toordinal()])
@@ -45,6 +57,3 @@ def _wait_for(connection: psycopg.Connection, table: MetricTable, dates: Sequenc
             f"Another sync has been writing {table.target} between {min(dates)} and {max(dates)} for more"
             f" than {WAIT}; wait for it to end (see Runs in Dagster), or cancel it."
         ) from None
-    finally:
-        with suppress(psycopg.OperationalError):
-            connection.execute("RESET lock_timeout")

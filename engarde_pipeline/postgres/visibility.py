@@ -1,0 +1,94 @@
+"""Row-level security: can it hide rows from the role? A sync takes hidden rows for missing ones."""
+
+from collections.abc import Sequence
+
+import psycopg
+from psycopg import sql
+
+from engarde_pipeline.postgres.connection import DatabaseUnfit
+
+# r is SELECT, w is UPDATE, d is DELETE. What a policy forbids to insert is an error, and needs no check.
+_COMMANDS = {
+    "tenants": "r",
+    "campaign_spaces": "rw",
+    "campaign_assets": "r",
+    "campaign_metrics": "rwd",
+    "campaign_asset_metrics": "rwd",
+    "campaign_space_months": "rwd",
+    "platform_days": "rd",
+    "rejected_metric_rows": "rw",
+    "bigquery_usage": "rw",
+    "synced_dates": "rw",
+    "changed_dates": "rwd",
+    "source_keys": "r",
+    "removed_rows": "rd",
+}
+
+# A row is visible where a permissive policy says so and no restrictive one forbids it. Only a plain true is known
+# to hold for every row, now and for the rest of the session.
+_HIDING = """
+WITH used AS (
+    SELECT name, to_regclass(name) AS relation, command
+    FROM unnest({names}::text[], {commands}::text[]) AS u (name, commands),
+         string_to_table(commands, NULL) AS command
+), policies AS (
+    SELECT u.name, u.command, p.polname, p.polpermissive,
+           coalesce(pg_get_expr(p.polqual, p.polrelid) = 'true', NOT p.polpermissive) AS is_true,
+           to_regrole('engarde_api') = ANY(p.polroles) AS is_the_apis
+    FROM used u
+    JOIN pg_policy p ON p.polrelid = u.relation AND p.polcmd::text IN ('*', u.command)
+    WHERE EXISTS (SELECT FROM unnest(p.polroles) AS role WHERE role = 0 OR pg_has_role(role, 'USAGE'))
+)
+SELECT u.name,
+       coalesce(bool_or(NOT is_true AND NOT polpermissive AND is_the_apis), false),
+       coalesce(array_agg(DISTINCT quote_ident(polname)) FILTER (WHERE NOT is_true AND NOT polpermissive), '{{}}')
+FROM used u
+LEFT JOIN policies p USING (name, command)
+WHERE row_security_active(relation)
+GROUP BY u.name, u.command
+HAVING NOT coalesce(bool_or(is_true) FILTER (WHERE polpermissive), false)
+    OR coalesce(bool_or(NOT is_true) FILTER (WHERE NOT polpermissive), false)
+ORDER BY u.name
+"""
+
+
+def check_sees_every_row(connection: psycopg.Connection) -> None:
+    """Check that no policy can hide rows from the role, in the tables that exist.
+
+    A policy whose condition is `true` hides none. Any other could, whatever it shows at the moment.
+
+    Raises:
+        DatabaseUnfit: one can; a sync would take hidden rows for missing.
+    """
+    statement = sql.SQL(_HIDING).format(
+        names=sql.Literal(list(_COMMANDS)), commands=sql.Literal(list(_COMMANDS.values()))
+    )
+    found = connection.execute(statement).fetchall()
+    if not found:
+        return
+    row = connection.execute("SELECT current_user").fetchone()
+    assert row is not None  # noqa: S101  it always has one
+    role = sql.Identifier(row[0]).as_string()
+    if any(is_the_apis for _, is_the_apis, _ in found):
+        raise DatabaseUnfit(
+            f"The role {role} has the rights of engarde_api, and so its restriction to one tenant. Run"
+            f" REVOKE engarde_api FROM {role}; and give the API a login of its own, API_DATABASE_URL."
+        )
+    tables = list(dict.fromkeys(name for name, *_ in found))
+    restrictive = list(dict.fromkeys(f"{policy} ON {name}" for name, _, names in found for policy in names))
+    raise DatabaseUnfit(
+        f"Row-level security can hide rows of {', '.join(tables)} from the role {role}. A sync would take them for"
+        f" missing, reject their records and delete their numbers. {_cure(role, tables, restrictive)}"
+    )
+
+
+def _cure(role: str, tables: Sequence[str], restrictive: Sequence[str]) -> str:
+    everything = "".join(
+        f"\n  CREATE POLICY engarde_pipeline_sees_all ON {table} TO {role} USING (true);" for table in tables
+    )
+    exempt = (
+        f"\nand take the role out of the restrictive policies that bind it: {', '.join(restrictive)}."
+        if restrictive
+        else ""
+    )
+    return f"Let an administrator run ALTER ROLE {role} BYPASSRLS; or let it see every row:{everything}{exempt}"
