@@ -67,8 +67,8 @@ class Table:
     """One of the application's tables, as the search_path finds it; `schema` is None where it finds none.
 
     `kind` is that of `pg_class`. `has_key`: a foreign key may refer to `id`. `is_redirected`: a rule stands in for
-    updates. `others`: columns that refer to another table than the one they should. `elsewhere`: other schemas
-    that have a table of the name, and whether the role may use them.
+    updates. `others`: columns whose table does not exist, and the table that they refer to instead. `elsewhere`:
+    other schemas that have a table of the name, and whether the role may use them.
     """
 
     name: str
@@ -104,7 +104,7 @@ SELECT wanted.name, n.nspname AS schema, coalesce(c.relkind::text, '') AS kind,
         FROM pg_constraint f
         JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = f.conkey[1]
         JOIN (VALUES ('tenant_id', 'tenants'), ('campaign_space_id', 'campaign_spaces')) AS meant (name, target)
-            ON meant.name = a.attname AND f.confrelid IS DISTINCT FROM to_regclass(meant.target)
+            ON meant.name = a.attname AND to_regclass(meant.target) IS NULL
         WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conparentid = 0 AND cardinality(f.conkey) = 1
        ) AS others,
        (SELECT coalesce(jsonb_object_agg(s.nspname, has_schema_privilege(s.oid, 'USAGE')), '{}')
@@ -195,7 +195,7 @@ def _problems(table: Table, may_be_missing: bool) -> Iterator[str]:
             )
     for column, other in ((name, table.others[name]) for name in UUIDS[table.name] if name in table.others):
         yield (
-            f"{table.name}.{column} refers to {other}, and must refer to {_REFERENCES[column]}:"
+            f"{table.name}.{column} refers to {other}, and there is no table {_REFERENCES[column]}:"
             f" ALTER TABLE {other} RENAME TO {_REFERENCES[column]}; (a view can keep the other name)."
         )
     for column in TEXTS[table.name]:
