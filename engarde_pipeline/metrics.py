@@ -128,6 +128,7 @@ class RejectReason(StrEnum):
 
     NULL_KEY = "null_key"
     MALFORMED_KEY = "malformed_key"
+    NOT_REPRESENTABLE = "not_representable"
     MALFORMED_TENANT = "malformed_tenant"
     UNKNOWN_TENANT = "unknown_tenant"
     AMBIGUOUS_TENANT = "ambiguous_tenant"
@@ -150,6 +151,9 @@ _SENTENCES = {
     " correct the load that wrote the row.",
     RejectReason.MALFORMED_KEY: "A key holds a NUL character, which Postgres text cannot hold; correct the id"
     " in BigQuery (shown here with \\u0000 spelled out).",
+    RejectReason.NOT_REPRESENTABLE: "A key has a character that the database's encoding does not have"
+    " (shown here spelled out, as \\u65e5); move the application's database to the encoding UTF8, or correct the"
+    " id in BigQuery.",
     RejectReason.MALFORMED_TENANT: "tenant_id is not a uuid; correct it in BigQuery.",
     RejectReason.UNKNOWN_TENANT: "No tenant with this id exists in Postgres; create the tenant or correct the"
     " id in BigQuery.",

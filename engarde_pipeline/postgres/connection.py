@@ -53,9 +53,10 @@ but for a `pg_temp` that is named in it."""
 # One round trip. A parameter that only administrators may set is set where this role may; `temp_buffers` cannot be
 # changed once the session has used temporary tables, as an earlier client of a pooler may have.
 _APPLY = """
-SELECT count(set_config(name, CASE name
-    WHEN 'search_path' THEN regexp_replace(current_setting(name), '(^|,)\\s*"?pg_temp"?\\s*(?=,|$)', '', 'g')
-    ELSE value
+SELECT count(set_config(name, CASE
+    WHEN name <> 'search_path' THEN value
+    WHEN current_setting(name) ~ '"[^",]+,[^"]*pg_temp[^"]*"' THEN current_setting(name)  -- a name with a comma
+    ELSE regexp_replace(current_setting(name), '(^|,)\\s*"?pg_temp"?\\s*(?=,|$)', '', 'g')
 END, {is_local}))
 FROM unnest({names}::text[], {values}::text[]) AS settings (name, value)
 WHERE {applies}

@@ -166,6 +166,7 @@ def check_permissions(database_url: str) -> str:
             lacking.append(f"GRANT TEMPORARY ON DATABASE {database} TO {role};")
         if not lacking:
             check_sees_every_row(connection)
+            _check_writing(connection)
     if lacking:
         raise DatabaseUnfit("The role lacks permissions. Run:\n  " + "\n  ".join(lacking))
     return "the role may do all that a sync does"

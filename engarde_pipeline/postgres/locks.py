@@ -1,7 +1,7 @@
 """One writer per date (rule 7): advisory locks, held from before the read until the date has landed.
 
-They belong to the connection of the server, so a process that dies releases them. Taken before BigQuery is read, so
-that what is written last was also read last.
+They belong to the connection, so a process that dies releases them. Taken before BigQuery is read, so that what
+is written last was also read last.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,12 +15,19 @@ from engarde_pipeline.metrics import MetricTable
 
 WAIT = "10min"
 
-# A pooler that was not noticed may give us another connection of the server than the one with the locks. They would
-# stay there for good: end it.
+# A pooler that was not noticed may give us another connection of the server than the one with the locks, where
+# they would stay for good: end that one.
 _RELEASE = """
 SELECT CASE WHEN pg_backend_pid() = %(backend)s THEN pg_advisory_unlock_all() IS NOT NULL
             ELSE pg_terminate_backend(%(backend)s) END
 """
+
+IS_HELD = """
+EXISTS (SELECT FROM pg_locks
+        WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted
+          AND classid = hashtext(%(locked_table)s)::oid AND objid = %(locked_day)s::oid AND objsubid = 2)
+"""
+"""The condition that this connection of the server holds the lock of a date; see `held_values`."""
 
 
 class DatesLocked(EngardeError):
@@ -57,3 +64,8 @@ def _wait_for(connection: psycopg.Connection, table: MetricTable, dates: Sequenc
             f"Another sync has been writing {table.target} between {min(dates)} and {max(dates)} for more"
             f" than {WAIT}; wait for it to end (see Runs in Dagster), or cancel it."
         ) from None
+
+
+def held_values(table: MetricTable, day: date) -> dict[str, object]:
+    """Return the values that `IS_HELD` binds."""
+    return {"locked_table": table.target, "locked_day": day.toordinal()}

@@ -16,6 +16,7 @@ from psycopg import sql
 
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.metrics import CAMPAIGN_METRICS, METRIC_HOUR, MetricTable
+from engarde_pipeline.postgres.locks import IS_HELD, held_values
 from engarde_pipeline.postgres.platform_days import compact
 from engarde_pipeline.postgres.records import Records, has_no_good_record, matches
 from engarde_pipeline.postgres.rejected import keep_rejected, resolve_rejected
@@ -27,6 +28,10 @@ from engarde_pipeline.postgres.totals import note_changed
 
 class DateWouldShrink(EngardeError):
     """BigQuery has far fewer rows for a date than Postgres (rule 5); nothing was changed."""
+
+
+class SessionLost(EngardeError):
+    """A pooler gave the merge another connection of the server than the one with its lock and records."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,8 @@ WITH difference AS MATERIALIZED (
     RETURNING 1
 )
 SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM updated), (SELECT count(*) FROM inserted),
-       set_config('engarde.is_sync', 'on', true)
+       set_config('engarde.is_sync', 'on', true),
+       coalesce(to_regclass('pg_temp.records')::oid = %(records_id)s, false) AND {is_held}
 """
 
 # Rows that stay although no good record is about them; added up here, since Decimal rounds to 28 digits.
@@ -139,6 +145,7 @@ def merge_date(
     table: MetricTable,
     day: date,
     records: Records,
+    records_id: int,
     scope: Scope,
     run_id: UUID,
     shrink_threshold: float | None,
@@ -147,19 +154,36 @@ def merge_date(
 ) -> MergedDate:
     """Make `day` in Postgres what its records say, within `scope`, in one transaction.
 
-    A reader sees the date before or after, never between. `shrink_threshold` is the smallest share of the
+    A reader sees the date before or after, never between. `records_id` is that of the table of records, as they
+    were prepared for this date, whose lock is held. `shrink_threshold` is the smallest share of the
     rows Postgres has that may be left; None where the caller says that shrinking is intended. `version` is that
     of BigQuery's partition, for a whole date where it is known. `removals` are the transactions that removed rows
     of the date, as `open_removals` returned them before the date was read.
 
     Raises:
         DateWouldShrink: fewer would be left; nothing was changed.
+        SessionLost: the lock or the records are another connection's; nothing was changed.
         psycopg.Error: the database refused; nothing was changed.
     """
     values = {"date": day, "run_id": run_id, "first_id": _first_id(), **scope.parameters}
+    proof = {"records_id": records_id, **held_values(table, day)}
     kept, spend, revenue = 0, records.spend, records.revenue
     with connection.transaction():
-        deleted, updated, inserted, _ = _row(connection, _compose(_MERGE, table, scope), values)
+        try:
+            deleted, updated, inserted, _, is_proven = _row(
+                connection, _compose(_MERGE, table, scope), values | proof
+            )
+        except psycopg.errors.UndefinedTable as error:
+            if '"records"' not in str(error):
+                raise
+            is_proven = False
+        if not is_proven:
+            raise SessionLost(
+                f"{table.target} {day}: this connection of the server has not the lock or not the staged rows of"
+                " the date, so nothing was changed. Something between here and Postgres gives transactions"
+                " different connections, as a pooler in transaction mode does: connect directly, or through a"
+                " pooler in session mode."
+            )
         # A slice leaves rows alone for bad records beyond it, too.
         if records.rejected or scope != EVERYTHING:
             sums = {"spend": spend, "revenue": revenue}
@@ -220,6 +244,7 @@ def _compose(text: LiteralString, table: MetricTable, scope: Scope) -> sql.Compo
         target=sql.Identifier(table.target),
         target_id=sql.Identifier(table.target_id),
         new_id=sql.SQL(_NEW_ID),
+        is_held=sql.SQL(IS_HELD),
         in_scope=scope.of_target(table),
         has_no_good_record=has_no_good_record(table),
         matches_r=matches(table, "r"),

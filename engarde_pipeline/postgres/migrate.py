@@ -204,7 +204,6 @@ def _run(database_url: str, migrate: Callable[[Config, Connection], None]) -> No
     engine = create_engine(database_url)
     try:
         with engine.connect() as connection:
-            _wait_for_another(connection)
             config.attributes["connection"] = connection
             _when_unlocked(connection, lambda: migrate(config, connection))
     except CommandError as error:
@@ -234,10 +233,10 @@ def _refused(error: psycopg.Error, statement: str | None) -> MigrationRefused:
 
 
 def _wait_for_another(connection: Connection) -> None:
-    """Take the right to migrate this database, until the connection ends."""
-    connection.execute(text(f"SET statement_timeout = 0; SET lock_timeout = '{_WAIT_FOR_ANOTHER}'"))
+    """Take the right to migrate this database, until the end of the transaction."""
+    connection.execute(text(f"SET LOCAL lock_timeout = '{_WAIT_FOR_ANOTHER}'"))
     try:
-        connection.execute(text("SELECT pg_advisory_lock(hashtext('engarde_pipeline migrations'))"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('engarde_pipeline migrations'))"))
     except DBAPIError as error:
         if not isinstance(error.orig, errors.LockNotAvailable):
             raise
@@ -245,13 +244,13 @@ def _wait_for_another(connection: Connection) -> None:
             f"Another migration of this database has been under way for more than {_WAIT_FOR_ANOTHER}; nothing was"
             " changed. See pg_stat_activity, and migrate again when it has ended."
         ) from None
-    connection.commit()  # what the other one did is seen from here on
 
 
 def _when_unlocked(connection: Connection, migrate: Callable[[], None]) -> None:
     for attempt in range(1, LOCK_ATTEMPTS + 1):
         try:
             with connection.begin():
+                _wait_for_another(connection)
                 connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
                 migrate()
         except DBAPIError as error:

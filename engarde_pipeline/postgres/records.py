@@ -43,14 +43,14 @@ WITH owner AS MATERIALIZED (
     SELECT s.key_number,
            coalesce(lower(s.tenant_id), CASE WHEN owner.tenants = 1 THEN owner.tenant_key END) AS tenant_key,
            {keys},
-           s.has_nul,
+           s.key_fault,
            coalesce(owner.tenants > 1, false) AS is_ambiguous
     FROM staged_keys s
     LEFT JOIN owner
         ON s.tenant_id IS NULL AND owner.platform = s.platform AND owner.campaign_id = s.campaign_id
 ), named AS MATERIALIZED (
     SELECT key_number, min(key_number) OVER same AS record_key, tenant_key, {names},
-           bool_or(has_nul) OVER same AS has_nul, is_ambiguous
+           min(key_fault) OVER same AS key_fault, is_ambiguous
     FROM spelled
     WINDOW same AS (PARTITION BY tenant_key, {names})
 )
@@ -96,7 +96,7 @@ _SUBJECTS = """
 SELECT r.*, r.{target_id} AS target_id,
        CASE
            WHEN {null_key} THEN {NULL_KEY}
-           WHEN r.has_nul THEN {MALFORMED_KEY}
+           WHEN r.key_fault IS NOT NULL THEN r.key_fault
            WHEN r.tenant_key IS NULL AND r.is_ambiguous THEN {AMBIGUOUS_TENANT}
            WHEN r.tenant_key IS NULL THEN {CAMPAIGN_NOT_MAPPED}
            WHEN r.tenant_id IS NULL AND r.tenant_key !~ {uuid} THEN {MALFORMED_TENANT}
@@ -183,7 +183,7 @@ def create_records(connection: psycopg.Connection, table: MetricTable, scope: Sc
 
     Beside them stands `kept`; see `source_keys.create_kept`.
     """
-    connection.execute("DROP TABLE IF EXISTS subjects, records, kept")
+    connection.execute("DROP TABLE IF EXISTS pg_temp.subjects, pg_temp.records, pg_temp.kept")
     connection.execute(sql.SQL("CREATE TEMPORARY TABLE subjects AS {}").format(_subjects(table)))
     connection.execute("ANALYZE subjects")
     row = connection.execute(_IS_SUMMED).fetchone()
@@ -199,6 +199,13 @@ def create_records(connection: psycopg.Connection, table: MetricTable, scope: Sc
         )
     connection.execute("CREATE INDEX ON records (metric_date)")
     return {day: Records(*values) for day, *values in connection.execute(_BY_DATE)}
+
+
+def records_id(connection: psycopg.Connection) -> int:
+    """Return what identifies the temporary table `records`: another session's, or a later one, has another."""
+    row = connection.execute("SELECT 'pg_temp.records'::regclass::oid").fetchone()
+    assert row is not None  # noqa: S101  it always has one
+    return int(row[0])
 
 
 def matches(table: MetricTable, alias: LiteralString) -> sql.Composed:

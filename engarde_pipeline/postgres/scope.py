@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.metrics import CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.postgres.application_tables import CAMPAIGN_SPACES
+from engarde_pipeline.postgres.encodings import unrepresentable
 
 
 class UnknownSlice(EngardeError):
@@ -128,7 +129,7 @@ def resolve_scope(
           AND (%(platforms)s::text[] IS NULL OR platform = ANY(%(platforms)s))
         """).format(campaign_spaces=sql.SQL(CAMPAIGN_SPACES)),
             {
-                "wanted": [campaign for campaign in campaigns if _is_storable(campaign)],
+                "wanted": [campaign for campaign in campaigns if _is_storable(connection, campaign)],
                 "tenant": tenant_id,
                 "platforms": list(platforms) or None,
             },
@@ -150,7 +151,7 @@ def resolve_scope(
 
 
 def _tenant(connection: psycopg.Connection, tenant: str) -> UUID:
-    if _is_storable(tenant):
+    if _is_storable(connection, tenant):
         row = connection.execute("SELECT id FROM tenants WHERE id::text = lower(%s)", [tenant]).fetchone()
         if row:
             return UUID(str(row[0]))
@@ -162,13 +163,13 @@ def _tenant(connection: psycopg.Connection, tenant: str) -> UUID:
     raise UnknownSlice(f"There is no tenant {tenant!r} in Postgres; give a tenant's uuid. There are: {examples}.")
 
 
-def _is_storable(text: str) -> bool:
-    """Whether Postgres could hold such a text, and so can be asked for it: no NUL, no half of a character."""
+def _is_storable(connection: psycopg.Connection, text: str) -> bool:
+    """Whether the database could hold such a text, and so can be asked for it: no NUL, no half of a character."""
     try:
         text.encode()
     except UnicodeEncodeError:
         return False
-    return "\0" not in text
+    return "\0" not in text and not unrepresentable(connection, text)
 
 
 def _check_platforms(connection: psycopg.Connection, platforms: Sequence[str]) -> None:

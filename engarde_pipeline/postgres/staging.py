@@ -13,14 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from psycopg import sql
 
-from engarde_pipeline.metrics import METRIC_DATE, MetricTable
+from engarde_pipeline.metrics import METRIC_DATE, MetricTable, RejectReason
+from engarde_pipeline.postgres.encodings import holds_everything, unrepresentable
 from engarde_pipeline.postgres.key_numbers import KeyNumbers
 
 _CSV_OPTIONS = pyarrow.csv.WriteOptions(include_header=False)
 _STAGED_TYPES = {"STRING": "text", "INT64": "bigint", "count": "bigint", "amount": "numeric"}
-
-# Plenty for the rows of a month of dates, so that sums and joins of what is staged stay in memory.
-_SESSION = "SET temp_buffers = '64MB'; SET work_mem = '64MB'"
 
 
 def stage(
@@ -46,20 +44,21 @@ def stage(
                 key_numbers = numbering.of([batch.column(name) for name in keys])
                 copy.write(_csv([key_numbers, *(batch.column(name) for name in numbers)]))
                 rows += batch.num_rows
-        with cursor.copy(_copy_into("staged_keys", ["key_number", *keys, "has_nul"])) as copy:
+        distinct = numbering.distinct() if rows else []
+        refused = _refused_characters(connection, distinct)
+        with cursor.copy(_copy_into("staged_keys", ["key_number", *keys, "key_fault"])) as copy:
             if rows:
-                copy.write(_keys_csv(numbering.distinct()))
+                copy.write(_keys_csv(distinct, refused))
     connection.execute("ANALYZE staged (metric_date, key_number); ANALYZE staged_keys")
     return rows
 
 
 def _create_tables(connection: psycopg.Connection, table: MetricTable) -> None:
-    connection.execute(_SESSION)
-    connection.execute("DROP TABLE IF EXISTS staged, staged_keys")
+    connection.execute("DROP TABLE IF EXISTS pg_temp.staged, pg_temp.staged_keys")
     measures = {measure.name: _STAGED_TYPES[measure.kind] for measure in table.measures}
     keys = {key.name: _STAGED_TYPES[key.bigquery_type] for key in table.keys}
     connection.execute(_create("staged", {"key_number": "integer", METRIC_DATE: "date", **measures}))
-    connection.execute(_create("staged_keys", {"key_number": "integer", **keys, "has_nul": "boolean"}))
+    connection.execute(_create("staged_keys", {"key_number": "integer", **keys, "key_fault": "text"}))
 
 
 def _create(name: str, columns: dict[str, str]) -> sql.Composed:
@@ -85,21 +84,41 @@ def _csv(columns: Sequence[pa.Array]) -> pa.Buffer:
     return sink.getvalue()
 
 
-def _keys_csv(keys: Sequence[pa.Array]) -> pa.Buffer:
+def _refused_characters(connection: psycopg.Connection, keys: Sequence[pa.Array]) -> set[str]:
+    """Return the characters of the keys that the database cannot hold; costs nothing where it is in UTF-8."""
+    if holds_everything(connection):
+        return set()
+    texts = (text for column in filter(_is_text, keys) for text in column.to_pylist() if text is not None)
+    return unrepresentable(connection, "".join({character for text in texts for character in text}))
+
+
+def _keys_csv(keys: Sequence[pa.Array], refused: set[str]) -> pa.Buffer:
+    """Encode the keys with their numbers and faults, what Postgres cannot hold being spelled out."""
     length = len(keys[0])
-    return _csv([pa.array(range(length)), *map(_without_nul, keys), _has_nul(keys, length)])
+    none = pa.scalar(None, pa.string())
+    is_refused = _contains(keys, refused, length)
+    fault = pc.if_else(is_refused, str(RejectReason.NOT_REPRESENTABLE), none)
+    fault = pc.if_else(_contains(keys, "\x00", length), str(RejectReason.MALFORMED_KEY), fault)
+    spelled = [_spelled_out(column, refused) for column in keys]
+    return _csv([pa.array(range(length)), *spelled, fault])
 
 
-def _has_nul(keys: Iterable[pa.Array], length: int) -> pa.Array:
-    """Mark the keys with a NUL, which Postgres text cannot hold."""
-    has_nul = pa.repeat(pa.scalar(False), length)
+def _contains(keys: Iterable[pa.Array], characters: Iterable[str], length: int) -> pa.Array:
+    """Mark the keys with any of `characters`."""
+    found = pa.repeat(pa.scalar(False), length)
     for column in filter(_is_text, keys):
-        has_nul = pc.or_(has_nul, pc.fill_null(pc.match_substring(column, "\x00"), False))
-    return has_nul
+        for character in characters:
+            found = pc.or_(found, pc.fill_null(pc.match_substring(column, character), False))
+    return found
 
 
-def _without_nul(column: pa.Array) -> pa.Array:
-    return pc.replace_substring(column, "\x00", "\\u0000") if _is_text(column) else column
+def _spelled_out(column: pa.Array, refused: Iterable[str]) -> pa.Array:
+    if not _is_text(column):
+        return column
+    column = pc.replace_substring(column, "\x00", "\\u0000")
+    for character in refused:
+        column = pc.replace_substring(column, character, character.encode("ascii", "backslashreplace").decode())
+    return column
 
 
 def _is_text(column: pa.Array) -> bool:

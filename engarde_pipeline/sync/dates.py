@@ -16,7 +16,7 @@ from engarde_pipeline.bigquery.extraction import Selection, Source
 from engarde_pipeline.metrics import MetricTable
 from engarde_pipeline.postgres.locks import dates_locked
 from engarde_pipeline.postgres.merge import DateWouldShrink, MergedDate, merge_date
-from engarde_pipeline.postgres.records import NO_RECORDS, create_records
+from engarde_pipeline.postgres.records import NO_RECORDS, create_records, records_id
 from engarde_pipeline.postgres.removed_rows import open_removals
 from engarde_pipeline.postgres.scope import EVERYTHING, Scope
 from engarde_pipeline.postgres.staging import stage
@@ -70,6 +70,7 @@ def sync_dates(
     Raises:
         SourceError: BigQuery cannot be read (rule 4). Dates not yet yielded are unchanged.
         DatesLocked: another sync holds the dates.
+        SessionLost: a pooler does not keep the session. Dates not yet yielded are unchanged.
         psycopg.OperationalError: the connection broke. Dates not yet yielded are unchanged.
     """
     source_table = source.inspect(table)
@@ -80,19 +81,22 @@ def sync_dates(
             removals = open_removals(connection, table, span) if scope == EVERYTHING else {}
             started = time.perf_counter()
             extraction = source.read(source_table, span[0], span[-1], selection)
-            rows = stage(connection, table, list(source_table.columns), extraction.batches)
-            seconds_reading = time.perf_counter() - started
-            logger.info(
-                "%s: read %d rows of %s to %s in %.1f s (%s)",
-                table.source,
-                rows,
-                span[0],
-                span[-1],
-                seconds_reading,
-                extraction.method,
-            )
-            started = time.perf_counter()
-            records = create_records(connection, table, scope)
+            # One transaction, and so one connection of the server, whatever stands between.
+            with connection.transaction():
+                rows = stage(connection, table, list(source_table.columns), extraction.batches)
+                seconds_reading = time.perf_counter() - started
+                logger.info(
+                    "%s: read %d rows of %s to %s in %.1f s (%s)",
+                    table.source,
+                    rows,
+                    span[0],
+                    span[-1],
+                    seconds_reading,
+                    extraction.method,
+                )
+                started = time.perf_counter()
+                records = create_records(connection, table, scope)
+                prepared = records_id(connection)
             seconds_preparing = time.perf_counter() - started
             for day in span:
                 started = time.perf_counter()
@@ -102,6 +106,7 @@ def sync_dates(
                         table,
                         day,
                         records.get(day, NO_RECORDS),
+                        prepared,
                         scope,
                         run_id,
                         shrink_threshold,
