@@ -73,6 +73,25 @@ def test_a_first_start_asks_for_the_last_thirty_dates_in_one_run(shop: Shop, tic
     assert asked(tick()) == [(str(TODAY - timedelta(days=29)), str(TODAY), BOTH)]
 
 
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "{",
+        "null",
+        "[]",
+        '{"states": [], "due": []}',
+        '{"states": {}, "due": [["gone", "2026-03-01", "r", "v", 1, true]]}',
+    ],
+)
+def test_a_cursor_that_cannot_be_read_starts_anew(
+    shop: Shop, times: Times, instance: DagsterInstance, cursor: str
+) -> None:
+    context = build_sensor_context(instance, cursor=cursor, definitions=defs)
+    result = changed_dates(context, bigquery=BigQuery(), postgres=Postgres())
+    assert isinstance(result, SensorResult)
+    assert asked(result) == [(str(TODAY - timedelta(days=29)), str(TODAY), BOTH)]
+
+
 def test_a_date_says_why_it_was_synced(synced: None, tick: Tick, times: Times, instance: DagsterInstance) -> None:
     times.touch("campaign_metrics", YESTERDAY)
     execute(instance, *(tick().run_requests or ()))

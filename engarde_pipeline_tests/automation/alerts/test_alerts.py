@@ -22,7 +22,7 @@ from engarde_pipeline.api.launch import job_origin
 from engarde_pipeline.assets.resources import BigQuery, Postgres
 from engarde_pipeline.automation.alerts.conditions import failed_in_a_row, running_long
 from engarde_pipeline.automation.alerts.freshness import due_since, freshness_lost
-from engarde_pipeline.automation.alerts.sensor import alerts
+from engarde_pipeline.automation.alerts.sensor import Known, alerts
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.partitions import today
 from engarde_pipeline_tests.runs import run_range, run_slice
@@ -164,6 +164,15 @@ def test_eighty_percent_of_the_budget_is_told(
     with caplog.at_level(logging.ERROR, logger="engarde_pipeline"):
         assert "80 % of today's budget" in tick()
     assert "raise ENGARDE_DAILY_BYTES" in caplog.text
+
+
+@pytest.mark.parametrize("cursor", ["{", "null", "[]", '{"incidents": {"a": 1}}', '{"looked_at": "now"}'])
+def test_a_cursor_that_cannot_be_read_starts_anew(instance: DagsterInstance, shop: Shop, cursor: str) -> None:
+    context = build_sensor_context(instance, cursor=cursor, definitions=defs)
+    result = alerts(context, bigquery=BigQuery(), postgres=Postgres())
+    assert isinstance(result, SensorResult)
+    assert result.cursor is not None
+    assert Known.read(result.cursor).write() == result.cursor
 
 
 def test_a_date_due_for_more_than_an_hour_is_told(instance: DagsterInstance, shop: Shop) -> None:

@@ -1,0 +1,124 @@
+"""DAGSTER_HOME: where it cannot be used, a command says so with the cure; the status shows what Postgres knows."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from dagster import DagsterInstance, DagsterRunStatus
+
+from engarde_pipeline.partitions import today
+from engarde_pipeline.sync_jobs import list_jobs
+from engarde_pipeline_tests.cli.conftest import Engarde
+from engarde_pipeline_tests.runs import run_range
+from engarde_pipeline_tests.shop import Shop
+from engarde_pipeline_tests.world import World
+
+DAY = today() - timedelta(days=2)
+NO_SERVER = "storage: {postgres: {postgres_url: 'postgresql://u:hunter2@127.0.0.1:9/history'}}"
+
+
+@pytest.mark.parametrize("command", [("status",), ("jobs",), ("sync", "--start", str(DAY), "--end", str(DAY))])
+@pytest.mark.parametrize(
+    ("home", "cure"),
+    [
+        ("dagster_home", "a relative path, which Dagster refuses. Set the whole path: DAGSTER_HOME="),
+        ("{tmp}/nope", "does not exist. Correct it if it is misspelt"),
+        ("{tmp}/file", "is not a directory"),
+    ],
+)
+def test_a_home_that_names_no_directory_is_refused_with_the_cure(
+    engarde: Engarde,
+    configured: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+    home: str,
+    cure: str,
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DAGSTER_HOME", home.format(tmp=tmp_path))
+
+    said = engarde(*command, width=300)
+
+    assert said.code == 1
+    assert cure in said.words
+    assert "Traceback" not in said.words
+    assert not (tmp_path / "nope").exists()  # a typo begins no history
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        "storage: [",
+        "run_retriess: {enabled: true}",
+        "storage: {sqlite: {base_dir: {env: NOT_SET_ANYWHERE}}}",
+        "run_coordinator: {module: no_such_module, class: Nothing}",
+        NO_SERVER,
+    ],
+)
+def test_a_configuration_that_dagster_cannot_use_is_a_message_without_secrets(
+    engarde: Engarde, configured: World, tmp_path: Path, configuration: str
+) -> None:
+    (tmp_path / "dagster" / "dagster.yaml").write_text(configuration)
+
+    said = engarde("jobs", width=300)
+
+    assert said.code == 1
+    assert str(tmp_path / "dagster") in said.words
+    assert "Traceback" not in said.words
+    assert "hunter2" not in said.words
+
+
+def test_the_status_shows_what_postgres_knows_where_dagsters_history_is_another(
+    engarde: Engarde, instance: DagsterInstance, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.load(DAY)
+    assert run_range(instance, DAY, DAY).success
+    (tmp_path / "another").mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "another"))
+
+    said = engarde("status", "--days", 5)
+
+    assert said.code == 0
+    assert "1 of 5 dates are synced, 4 are missing." in said.words
+    assert "lacks 1 dates that Postgres has: is DAGSTER_HOME the one that the syncs use?" in said.words
+
+
+def test_a_failed_sync_of_the_command_line_has_failed_at_once(
+    engarde: Engarde, instance: DagsterInstance, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.load(DAY)
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:9")  # transient: nobody answers
+
+    assert engarde("sync", "--start", DAY, "--end", DAY).code == 1
+
+    (job,) = list_jobs(instance, 10)
+    assert job.status == "failed"
+    (run,) = instance.get_runs()
+    assert run.status is DagsterRunStatus.FAILURE
+    assert run.tags["dagster/will_retry"] == "false"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("status",), ("plan",), ("doctor",), ("db", "upgrade"), ("api",), ("sync", "--start", DAY, "--end", DAY)],
+)
+def test_without_a_configuration_a_command_names_what_is_missing_and_starts_nothing(
+    engarde: Engarde, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    said = engarde(*command)
+
+    assert said.code == 1
+    assert "DATABASE_URL: is missing" in said.words
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_migration_asks_for_nothing_but_the_database(
+    engarde: Engarde, configured: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in configured.environment.keys() - {"DATABASE_URL"}:
+        monkeypatch.delenv(name)
+    assert engarde("db", "current").code == 0
+    assert engarde("status", "--days", 1).code == 0
