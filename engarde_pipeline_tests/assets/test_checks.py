@@ -18,7 +18,7 @@ def test_every_check_passes_after_a_good_sync(instance: DagsterInstance, shop: S
 
     results = check_results(run_range(instance, DAY, OTHER))
 
-    assert len(results) == 10
+    assert len(results) == 11
     assert all(results.values())
 
 
