@@ -200,8 +200,8 @@ def create_records(connection: psycopg.Connection, table: MetricTable, scope: Sc
     """Replace the temporary tables `subjects` and `records` by what is staged, within `scope`; return what each
     date has, where it has anything.
 
-    Where any record is bad, `similar_keys` stands beside them, and always `kept` (`record_key`, `metric_date`, `target_id`, `metric_hour`): the rows that must
-    keep their last good value because a record is bad now.
+    Beside them stands `kept` (`record_key`, `metric_date`, `target_id`, `metric_hour`): the rows that must
+    keep their last good value because a record is bad now. Where any record is bad, so does `similar_keys`.
     """
     connection.execute("DROP TABLE IF EXISTS subjects, records, kept")
     connection.execute(sql.SQL("CREATE TEMPORARY TABLE subjects AS {}").format(_subjects(table)))

@@ -24,7 +24,8 @@ WITH misspelled AS MATERIALIZED (
     FROM subjects s
     WHERE reason IN ({MALFORMED_TENANT}, {UNKNOWN_TENANT}, {CAMPAIGN_NOT_MAPPED}, {ASSET_NOT_MAPPED})
 ), campaign AS MATERIALIZED (
-    SELECT c.tenant_id::text AS tenant_id, c.platform::text AS platform, c.external_campaign_id::text AS campaign_id
+    SELECT c.tenant_id::text AS tenant_id, c.platform::text AS platform,
+           c.external_campaign_id::text AS campaign_id
     FROM campaign_spaces c
     WHERE c.tenant_id::text IN (SELECT tenant_id FROM misspelled WHERE reason = {CAMPAIGN_NOT_MAPPED})
        OR EXISTS (SELECT FROM misspelled WHERE reason = {CAMPAIGN_NOT_MAPPED} AND tenant_id IS NULL)
@@ -42,8 +43,8 @@ WHERE m.reason IN ({MALFORMED_TENANT}, {UNKNOWN_TENANT})
 GROUP BY m.key_number
 UNION ALL
 SELECT m.key_number,
-       'No campaign space has this platform and external campaign id, but one differs only in case or blanks: platform '
-       || min(to_json(c.platform)::text || ' and id ' || to_json(c.campaign_id)::text)
+       'No campaign space has this platform and external campaign id, but one differs only in case or blanks:'
+       || ' platform ' || min(to_json(c.platform)::text || ' and id ' || to_json(c.campaign_id)::text)
        || '; correct the spelling in BigQuery or in the application.'
 FROM misspelled m
 JOIN campaign c
