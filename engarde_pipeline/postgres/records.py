@@ -27,6 +27,7 @@ from engarde_pipeline.metrics import (
 )
 from engarde_pipeline.postgres.application_tables import CAMPAIGN_ASSETS, CAMPAIGN_SPACES, MATCH, MATCHES
 from engarde_pipeline.postgres.scope import EVERYTHING, Scope
+from engarde_pipeline.postgres.similar_keys import create_similar_keys
 from engarde_pipeline.postgres.source_keys import create_kept, note_source_keys
 
 # Rows that name no tenant get the one tenant that has their campaign; NULL where it is none or several.
@@ -181,7 +182,7 @@ def create_records(connection: psycopg.Connection, table: MetricTable, scope: Sc
     """Replace the temporary tables `subjects` and `records` by what is staged, within `scope`; return what each
     date has, where it has anything.
 
-    Beside them stands `kept`; see `source_keys.create_kept`.
+    Beside them stands `kept`, see `source_keys.create_kept`; where any record is bad, so does `similar_keys`.
     """
     connection.execute("DROP TABLE IF EXISTS pg_temp.subjects, pg_temp.records, pg_temp.kept")
     connection.execute(sql.SQL("CREATE TEMPORARY TABLE subjects AS {}").format(_subjects(table)))
@@ -198,7 +199,10 @@ def create_records(connection: psycopg.Connection, table: MetricTable, scope: Sc
             sql.SQL("DELETE FROM records WHERE record_key IN ({})").format(out_of_scope), scope.parameters
         )
     connection.execute("CREATE INDEX ON records (metric_date)")
-    return {day: Records(*values) for day, *values in connection.execute(_BY_DATE)}
+    by_date = {day: Records(*values) for day, *values in connection.execute(_BY_DATE)}
+    if any(records.rejected for records in by_date.values()):
+        create_similar_keys(connection, table)
+    return by_date
 
 
 def records_id(connection: psycopg.Connection) -> int:
