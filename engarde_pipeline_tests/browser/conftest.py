@@ -23,6 +23,14 @@ DATES = 10
 """How many partitions there are, today's included."""
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _chromium() -> None:
+    """Without Debian's Chromium and the one that Playwright downloads, the tests here are skipped."""
+    with sync_playwright() as playwright:
+        if not shutil.which("chromium") and not Path(playwright.chromium.executable_path).exists():
+            skip_without("Chromium")
+
+
 @pytest.fixture
 def sample_world(configured: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """The configured world with the sample data in BigQuery, its mapping in Postgres, and nothing synced."""
@@ -56,12 +64,11 @@ def ui(sample_world: World) -> Iterator[str]:
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    """A tab of Debian's Chromium, or of the one that Playwright downloaded."""
+    """A tab of Chromium."""
     with sync_playwright() as playwright:
-        installed = shutil.which("chromium")
-        if not installed and not Path(playwright.chromium.executable_path).exists():
-            skip_without("Chromium")
-        browser = playwright.chromium.launch(executable_path=installed, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
         tab = browser.new_page(viewport={"width": 1400, "height": 900})
         tab.set_default_timeout(60_000)
         yield tab
