@@ -19,9 +19,9 @@ INSTALLED = "postgres-15"
 _DEBIAN_BINARIES = Path("/usr/lib/postgresql/15/bin")
 
 
-def skip_without(program: str) -> NoReturn:
+def skip_without(program: str, problem: str = "is not installed") -> NoReturn:
     """Skip the test, since a program is not installed; in CI, where each of them must be, fail it."""
-    reason = f"{program} is not installed; as root on Debian, `make test` installs it"
+    reason = f"{program} {problem}; as root on Debian, `make test` installs it"
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)

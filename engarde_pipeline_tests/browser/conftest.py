@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import requests
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from engarde_pipeline.local.sample_data import fill_bigquery, seed_postgres
 from engarde_pipeline.partitions import latest_date, today
@@ -21,6 +22,25 @@ from engarde_pipeline_tests.world import World
 
 DATES = 10
 """How many partitions there are, up to the latest date on Earth."""
+
+
+@contextmanager
+def _chromium() -> Iterator[Browser]:
+    """Run Debian's Chromium, or the one that Playwright downloaded."""
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _chromium_starts() -> None:
+    """Skip the tests here at once where no Chromium can be started."""
+    try:
+        with _chromium() as browser:
+            browser.close()
+    except Exception as error:  # without a library that its driver needs, Playwright raises no error of its own
+        skip_without("Chromium", f"cannot be started ({str(error).splitlines()[0]})")
 
 
 @pytest.fixture
@@ -56,12 +76,8 @@ def ui(sample_world: World) -> Iterator[str]:
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    """A tab of Debian's Chromium, or of the one that Playwright downloaded."""
-    with sync_playwright() as playwright:
-        installed = shutil.which("chromium")
-        if not installed and not Path(playwright.chromium.executable_path).exists():
-            skip_without("Chromium")
-        browser = playwright.chromium.launch(executable_path=installed, args=["--no-sandbox", "--disable-gpu"])
+    """A tab of Chromium."""
+    with _chromium() as browser:
         tab = browser.new_page(viewport={"width": 1400, "height": 900})
         tab.set_default_timeout(60_000)
         yield tab
