@@ -211,12 +211,13 @@ class ApiSettings(Settings, TokenSettings):
 
     @property
     def api_login(self) -> str:
-        """The address at which the API connects; its sessions have the role engarde_api either way."""
-        if self.api_database_url:
-            return self.api_database_url.get_secret_value()
-        url = addresses.parse(self.database_url.get_secret_value())
-        options = " ".join([*url.normalized_query.get("options", ()), f"-c role={API_ROLE}"])
-        return url.update_query_dict({"options": options}).render_as_string(hide_password=False)
+        """The address at which the API connects."""
+        return (self.api_database_url or self.database_url).get_secret_value()
+
+    @property
+    def api_takes_role(self) -> bool:
+        """Whether the API takes the role engarde_api after connecting, having no login of its own."""
+        return self.api_database_url is None
 
 
 CONNECTION_VARIABLES = (

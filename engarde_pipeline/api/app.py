@@ -11,6 +11,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from engarde_pipeline.api import health, metrics, sync
 from engarde_pipeline.api.dagster_calls import Dagster
 from engarde_pipeline.api.database import Database, check_isolation
+from engarde_pipeline.api.docs_page import add_docs_page
 from engarde_pipeline.api.launches import Launches
 from engarde_pipeline.api.problems import MEDIA_TYPE, handle_problems
 from engarde_pipeline.api.progress import Feeds
@@ -43,8 +44,9 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
         NotIsolated: the database login is not restricted to one tenant at a time.
         DatabaseUnavailable: Postgres does not answer, or refuses the login.
     """
-    check_isolation(settings.api_login)
-    database, dagster = Database(settings.api_login), Dagster(instance)
+    login = settings.api_login, settings.api_takes_role
+    check_isolation(*login)
+    database, dagster = Database(*login), Dagster(instance)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -57,6 +59,8 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
         version="1",
         description=_DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages load their scripts from other servers
+        redoc_url=None,
         redirect_slashes=False,  # a redirect would come before the token is looked at
     )
     app.state.secret = settings.jwt_secret_key.get_secret_value()
@@ -77,4 +81,5 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
     app.include_router(sync.router, prefix=PREFIX)
     app.include_router(metrics.router, prefix=PREFIX)
     app.include_router(health.router)
+    add_docs_page(app)
     return app

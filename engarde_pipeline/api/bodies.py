@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, create_model
 
 from engarde_pipeline.api import examples
 from engarde_pipeline.metrics import CAMPAIGN_METRICS
@@ -13,7 +13,7 @@ from engarde_pipeline.sync_jobs import SyncJob
 
 
 def _iso_date(value: object) -> object:
-    if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
         raise ValueError("is not a date; write it as YYYY-MM-DD")
     return value
 
@@ -26,6 +26,16 @@ def _no_number(value: object) -> object:
 
 
 IsoDate = Annotated[date, BeforeValidator(_iso_date), BeforeValidator(_no_number)]
+
+
+def _digits(value: object) -> object:
+    # Pydantic would take 1.0 and 1_0, too.
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]+", value):
+        raise ValueError("is not a whole number")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_digits)]
 Platform = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
 
 
@@ -42,11 +52,11 @@ class SyncRequest(BaseModel):
         default_factory=list, max_length=1000, description="Only these campaigns."
     )
     platform: Platform | None = Field(default=None, description="Only this ad platform.")
-    allow_shrink: bool = Field(
+    allow_shrink: StrictBool = Field(
         default=False,
         description="Sync dates even if BigQuery has far fewer rows for them: the rows are meant to go.",
     )
-    all_tenants: bool = Field(default=False, description="Every tenant; the token needs the scope sync:all.")
+    all_tenants: StrictBool = Field(default=False, description="Every tenant; the token needs the scope sync:all.")
 
 
 class SyncJobBody(BaseModel):

@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from engarde_pipeline.api.problems import Problem, unavailable
+from engarde_pipeline.api.turns import Turns
 from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.postgres.connection import DatabaseUnavailable, connect, parameters
 from engarde_pipeline.postgres.metrics_queries import Statement
@@ -19,13 +20,27 @@ from engarde_pipeline.settings import API_ROLE
 CONNECTIONS = 4
 """More than keep a small server's cores busy take turns on them, and the slowest answers get slower."""
 
-_WAITING = 100
+CONNECTIONS_OF_A_TENANT = 2
+"""The others are for the other tenants, however much one of them asks."""
+
 _WAIT_SECONDS = 2
 _QUERY_SECONDS = 4
-_SECONDS = 5
+SECONDS = 5
 """No request waits longer for Postgres, all in all."""
 
-_SEE_ONE_TENANT = "SELECT set_config('engarde.tenant_id', %s, true)"
+# What each transaction sets for itself. Not when the connection is made: a pooler refuses startup options, and may
+# give the next transaction to another server process. Compiling a query (jit) takes longer than any of these does.
+_BEGIN = f"""
+SELECT set_config('statement_timeout', '{1000 * _QUERY_SECONDS}', true),
+       set_config('transaction_read_only', 'on', true),
+       set_config('row_security', 'on', true),
+       set_config('jit', 'off', true),
+       set_config('datestyle', 'ISO', true),
+       set_config('engarde.tenant_id', %s, true)
+"""
+
+_TAKE_ROLE = f"SELECT set_config('role', '{API_ROLE}', true)"
+"""First of all where the login is not the API's own: what follows has the rights of the role, or fails."""
 
 # A policy binds whoever has the rights of its role. Not so a superuser, an owner of the table, or one that
 # bypasses row security: none of the roles that the login has, or could take, may be such a one, or read these
@@ -62,8 +77,8 @@ class NotIsolated(EngardeError):
     """The API's login could see every tenant's rows."""
 
 
-def check_isolation(api_database_url: str) -> None:
-    """Check that Postgres itself restricts the API's login to one tenant.
+def check_isolation(api_database_url: str, takes_role: bool = False) -> None:
+    """Check that Postgres itself restricts the API's login to one tenant; with `takes_role`, once it has the role.
 
     Raises:
         NotIsolated: it does not.
@@ -72,14 +87,15 @@ def check_isolation(api_database_url: str) -> None:
     try:
         opened = connect(api_database_url)
     except DatabaseUnavailable as error:
-        if API_ROLE not in str(error):
+        if f'role "{API_ROLE}"' not in str(error):
             raise
         raise NotIsolated(
-            f"{error} `engarde db upgrade` creates the role. Give the API a login of its own, API_DATABASE_URL;"
-            f" or, from PostgreSQL 16 on, GRANT {API_ROLE} TO the login of DATABASE_URL WITH INHERIT FALSE, so"
-            " that it may take the role and is not restricted by it elsewhere."
+            f"{error} `engarde db upgrade` creates the role {API_ROLE}; ALTER ROLE {API_ROLE} LOGIN PASSWORD '...'"
+            " lets it log in."
         ) from None
-    with opened as connection:
+    with opened as connection, connection.transaction():
+        if takes_role:
+            _take_role(connection)
         try:
             row = connection.execute(_RESTRICTED).fetchone()
         except psycopg.errors.UndefinedTable:
@@ -92,26 +108,36 @@ def check_isolation(api_database_url: str) -> None:
             )
 
 
+def _take_role(connection: psycopg.Connection) -> None:
+    try:
+        connection.execute(_TAKE_ROLE)
+    except (psycopg.errors.InvalidParameterValue, psycopg.errors.InsufficientPrivilege) as error:
+        raise NotIsolated(
+            f"The role {connection.info.user} of DATABASE_URL cannot take the role {API_ROLE}:"
+            f" {error.diag.message_primary}. `engarde db upgrade` creates the role. Give the API a login of its"
+            f" own, API_DATABASE_URL; or, from PostgreSQL 16 on, GRANT {API_ROLE} TO the login of DATABASE_URL"
+            " WITH INHERIT FALSE, so that it may take the role and is not restricted by it elsewhere."
+        ) from None
+
+
 class Database:
     """The pool. It is bounded, and so is waiting for it: what cannot be answered soon is answered with 503."""
 
-    def __init__(self, api_database_url: str) -> None:
-        given = parameters(api_database_url)
-        # Compiling a query (jit) takes longer than any of these does.
-        limits = f"-c statement_timeout={1000 * _QUERY_SECONDS} -c default_transaction_read_only=on -c jit=off"
+    def __init__(self, api_database_url: str, takes_role: bool = False) -> None:
         self._pool = AsyncConnectionPool(
             kwargs={
-                **given,
+                **parameters(api_database_url),
                 "application_name": "engarde_api",
-                "options": f"{given.get('options', '')} {limits}",
+                "client_encoding": "UTF8",
                 "autocommit": True,  # a pipeline is a transaction of its own, without a BEGIN and a COMMIT
             },
             min_size=1,
-            max_size=CONNECTIONS,
-            max_waiting=_WAITING,
+            max_size=CONNECTIONS + 1,  # and one to hold the lock
             timeout=_WAIT_SECONDS,
             open=False,
         )
+        self._takes_role = takes_role
+        self._turns = Turns(CONNECTIONS, CONNECTIONS_OF_A_TENANT)
         self._broken_off: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
@@ -131,10 +157,11 @@ class Database:
         """
         try:
             async with (
-                asyncio.timeout(_SECONDS) as wait,
+                asyncio.timeout(SECONDS) as wait,
                 self._pool.connection() as connection,
                 connection.transaction(),
             ):
+                await self._begin(connection, _NOBODY)
                 await connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [name])
                 wait.reschedule(None)
                 yield
@@ -147,9 +174,9 @@ class Database:
         """Return the rows of each statement, asked in one round trip, which is one transaction.
 
         Raises:
-            Problem: 503, Postgres does not answer in time.
+            Problem: 503, Postgres does not answer in time, or not so many requests of this tenant.
         """
-        return await self._soon(self._ask(tenant_id, statements), _SECONDS)
+        return await self._soon(self._ask(tenant_id, statements), SECONDS)
 
     async def is_ready(self) -> bool:
         """Whether Postgres answers."""
@@ -160,16 +187,33 @@ class Database:
         return True
 
     async def _ask(self, tenant_id: UUID, statements: Sequence[Statement]) -> list[list[Row]]:
-        # Where Postgres was restarted, each connection of the pool finds out for itself.
-        for _ in range(CONNECTIONS):
+        async with self._turns.turn(tenant_id):
+            # Where Postgres was restarted, each connection of the pool finds out for itself.
+            for _ in range(CONNECTIONS + 1):
+                async with self._pool.connection() as connection:
+                    try:
+                        return await self._answers(connection, tenant_id, statements)
+                    except psycopg.OperationalError:
+                        if not connection.broken:
+                            raise
             async with self._pool.connection() as connection:
-                try:
-                    return await _answers(connection, tenant_id, statements)
-                except psycopg.OperationalError:
-                    if not connection.broken:
-                        raise
-        async with self._pool.connection() as connection:
-            return await _answers(connection, tenant_id, statements)
+                return await self._answers(connection, tenant_id, statements)
+
+    async def _answers(
+        self, connection: psycopg.AsyncConnection, tenant_id: UUID, statements: Sequence[Statement]
+    ) -> list[list[Row]]:
+        async with connection.pipeline():
+            await self._begin(connection, tenant_id)
+            cursors = [connection.cursor(row_factory=dict_row) for _ in statements]
+            for cursor, (statement, values) in zip(cursors, statements, strict=True):
+                await cursor.execute(statement, values)
+            return [await cursor.fetchall() for cursor in cursors]
+
+    async def _begin(self, connection: psycopg.AsyncConnection, tenant_id: UUID) -> None:
+        # Each statement is its own message: where one fails, Postgres skips all that follow.
+        if self._takes_role:
+            await connection.execute(_TAKE_ROLE)
+        await connection.execute(_BEGIN, [str(tenant_id)])
 
     async def _soon(self, asking: Coroutine[Any, Any, _T], seconds: float) -> _T:
         task = asyncio.create_task(asking)
@@ -191,14 +235,3 @@ class Database:
         self._broken_off.discard(task)
         if not task.cancelled():
             task.exception()  # was said already: 503
-
-
-async def _answers(
-    connection: psycopg.AsyncConnection, tenant_id: UUID, statements: Sequence[Statement]
-) -> list[list[Row]]:
-    async with connection.pipeline():
-        await connection.execute(_SEE_ONE_TENANT, [str(tenant_id)])
-        cursors = [connection.cursor(row_factory=dict_row) for _ in statements]
-        for cursor, (statement, values) in zip(cursors, statements, strict=True):
-            await cursor.execute(statement, values)
-        return [await cursor.fetchall() for cursor in cursors]

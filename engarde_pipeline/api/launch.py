@@ -7,7 +7,7 @@ the code location, by which the daemon finds it.
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -25,6 +25,7 @@ from dagster._core.run_coordinator import SubmitRunContext
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
+    PRIORITY_TAG,
     REPOSITORY_LABEL_TAG,
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
@@ -48,6 +49,9 @@ from engarde_pipeline.sync_jobs import (
 CODE_LOCATION = "engarde_pipeline"
 MODULE = "engarde_pipeline.definitions"
 WHOLE_DATES_JOB = "performance_sync"
+
+MOST_UNFINISHED = 10
+"""Syncs of a tenant that the API has started and that have not ended."""
 
 _IDEMPOTENCY_KEY = "engarde/idempotency_key"
 _REQUEST = "engarde/request"
@@ -96,14 +100,19 @@ class Launcher:
 
         Raises:
             Problem: 409, a sync over these dates is running; 422, the dates cannot be synced, or the key was used
-                for something else; 503, nobody would start the run.
+                for something else; 429, too many of the tenant's syncs have not ended; 503, nobody would start the
+                run.
         """
         if earlier := _started_before(instance, asked):
             return earlier
         start, end = _dates(instance, asked)
-        _check_nothing_runs(instance, asked, start, end)
+        unfinished = in_progress(instance, str(asked.tenant_id) if asked.tenant_id else None)
+        _check_nothing_runs(unfinished, start, end)
+        ahead = _check_how_many(unfinished, asked)
         _check_daemon(instance)
         job, run_config, tags = self._run(asked, start, end)
+        # A tenant's second sync waits for the first of every other tenant.
+        tags[PRIORITY_TAG] = str(-ahead)
         origin = job_origin(job.name)
         run = instance.create_run_for_job(
             job_def=job,
@@ -193,9 +202,8 @@ def _dates(instance: DagsterInstance, asked: Asked) -> tuple[date, date]:
     return start, end
 
 
-def _check_nothing_runs(instance: DagsterInstance, asked: Asked, start: date, end: date) -> None:
-    tenant_id = str(asked.tenant_id) if asked.tenant_id else None
-    for job in in_progress(instance, tenant_id):
+def _check_nothing_runs(unfinished: Sequence[SyncJob], start: date, end: date) -> None:
+    for job in unfinished:
         # A job without dates is about to fail for that.
         if job.start_date and job.end_date and job.start_date <= end and start <= job.end_date:
             raise Problem(
@@ -203,6 +211,20 @@ def _check_nothing_runs(instance: DagsterInstance, asked: Asked, start: date, en
                 f"A sync of {job.start_date} to {job.end_date} is {job.status}; wait for it to end.",
                 job_id=job.id,
             )
+
+
+def _check_how_many(unfinished: Sequence[SyncJob], asked: Asked) -> int:
+    """Return how many of the unfinished syncs the API has started for this tenant, or for all of them."""
+    tenant_id = str(asked.tenant_id) if asked.tenant_id else None
+    ahead = sum(job.triggered_by == "api" and job.tenant_id == tenant_id for job in unfinished)
+    if ahead >= MOST_UNFINISHED:
+        raise Problem(
+            429,
+            f"{ahead} syncs that were started here have not ended yet, which is as many as may wait; wait for one"
+            " of them to end, or ask for more dates at once.",
+            {"Retry-After": "30"},
+        )
+    return ahead
 
 
 def _check_daemon(instance: DagsterInstance) -> None:

@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+from functools import partial
+from uuid import UUID
 
 from engarde_pipeline.api.dagster_calls import Dagster
 from engarde_pipeline.api.database import Database
 from engarde_pipeline.api.launch import Asked, Launcher
 from engarde_pipeline.api.problems import Problem
+from engarde_pipeline.api.turns import Turns
 from engarde_pipeline.sync_jobs import SyncJob
 
 logger = logging.getLogger(__name__)
@@ -16,7 +19,7 @@ _START_SECONDS = 5
 
 
 class Launches:
-    """The turns to start a sync: in this process a lock, beside other processes one in Postgres.
+    """The turns to start a sync: in this process tenant by tenant, beside other processes a lock in Postgres.
 
     A start that takes too long is answered with 503, and goes on holding its turn until it has ended: it may yet
     have started a run, which the next request must find.
@@ -26,7 +29,7 @@ class Launches:
         self._postgres = postgres
         self._dagster = dagster
         self._launcher = Launcher()
-        self._turn = asyncio.Lock()
+        self._turns = Turns(1, most_of_one=1)
         self._under_way: set[asyncio.Task[SyncJob]] = set()
 
     async def start(self, asked: Asked) -> SyncJob:
@@ -37,14 +40,14 @@ class Launches:
         """
         try:
             async with asyncio.timeout(_TURN_SECONDS):
-                await self._turn.acquire()
+                await self._turns.take(asked.caller_tenant_id)
         except TimeoutError:
             raise Problem(
                 503, "Many syncs are being started at this moment; try again in a moment.", {"Retry-After": "5"}
             ) from None
         starting = asyncio.create_task(self._start(asked))
         self._under_way.add(starting)
-        starting.add_done_callback(self._done)
+        starting.add_done_callback(partial(self._done, asked.caller_tenant_id))
         try:
             async with asyncio.timeout(_START_SECONDS):
                 return await asyncio.shield(starting)
@@ -59,8 +62,8 @@ class Launches:
         async with self._postgres.lock("engarde sync launch"):
             return await self._dagster.finish(lambda instance: self._launcher.start(instance, asked))
 
-    def _done(self, starting: asyncio.Task[SyncJob]) -> None:
+    def _done(self, tenant_id: UUID, starting: asyncio.Task[SyncJob]) -> None:
         self._under_way.discard(starting)
-        self._turn.release()
+        self._turns.give_back(tenant_id)
         if not starting.cancelled() and (error := starting.exception()) and not isinstance(error, Problem):
             logger.error("A sync could not be started", exc_info=error)

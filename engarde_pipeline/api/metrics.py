@@ -9,18 +9,20 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AfterValidator
+from pydantic import BeforeValidator
 
 from engarde_pipeline.api.bodies import (
     CampaignMetrics,
+    Count,
     IsoDate,
     Metrics,
     Platform,
     Summary,
 )
 from engarde_pipeline.api.database import Row
+from engarde_pipeline.api.named import ask_about
 from engarde_pipeline.api.parts import Answers, Postgres
-from engarde_pipeline.api.problems import Problem, invalid, responses
+from engarde_pipeline.api.problems import invalid, responses
 from engarde_pipeline.api.routes import AuthenticatedRoute
 from engarde_pipeline.api.tokens import Authenticated
 from engarde_pipeline.partitions import latest_date, today
@@ -29,25 +31,34 @@ from engarde_pipeline.postgres.metrics_queries import GroupBy, Wanted, groups, o
 MOST_GROUPS = 10_000
 """A tenant's campaigns."""
 
+MOST_IDS = 1000
+"""Campaigns that a request may name."""
+
 router = APIRouter(tags=["metrics"], responses=responses(401, 403, 422, 429, 503), route_class=AuthenticatedRoute)
 
 
-def _uuids(text: str) -> str:
-    for part in text.split(","):
-        try:
-            UUID(part.strip())
-        except ValueError:
-            raise ValueError(f"{part.strip()!r} is not a uuid; give uuids with commas between") from None
-    return text
+def _uuids(values: list[str]) -> list[UUID]:
+    parts = [part.strip() for value in values for part in value.split(",")]
+    if len(parts) > MOST_IDS:
+        raise ValueError(f"has {len(parts)} uuids; give {MOST_IDS} at most")
+    return [_uuid(part) for part in parts]
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a uuid; give uuids with commas between") from None
 
 
 CampaignIds = Annotated[
-    Annotated[str, AfterValidator(_uuids)] | None,
-    Query(max_length=40_000, description="Campaign space uuids, with commas between."),
+    list[UUID] | None,
+    BeforeValidator(_uuids),
+    Query(description="Campaign space uuids, with commas between; or the parameter several times."),
 ]
 
 
-@router.get("/metrics", response_model=Metrics)
+@router.get("/metrics", response_model=Metrics, responses=responses(404))
 async def metrics(
     caller: Authenticated,
     postgres: Postgres,
@@ -62,18 +73,19 @@ async def metrics(
     ] = None,
     platform: Annotated[Platform | None, Query()] = None,
     group_by: Annotated[GroupBy, Query()] = "date",
-    limit: Annotated[int, Query(ge=1, le=MOST_GROUPS)] = MOST_GROUPS,
+    limit: Annotated[Count, Query(ge=1, le=MOST_GROUPS)] = MOST_GROUPS,
     cursor: Annotated[str | None, Query(max_length=100, description="`next_cursor` of the page before.")] = None,
 ) -> Response:
     """The tenant's numbers by date, campaign or platform: sums, and ratios of the sums."""
     start, end = _dates(start_date, end_date, 30)
-    ids = [UUID(part.strip()) for part in campaign_space_ids.split(",")] if campaign_space_ids else None
-    wanted = Wanted(caller.tenant_id, start, end, ids, platform)
+    wanted = Wanted(caller.tenant_id, start, end, campaign_space_ids, platform)
     query = groups(wanted, group_by, limit, _after(group_by, cursor))
+    named = caller.tenant_id, campaign_space_ids or [], platform
     if reads_rows(wanted, group_by):
+        await ask_about(postgres, *named)
         found = await answers.groups(wanted, query)
     else:
-        ((found,),) = await postgres.ask(caller.tenant_id, query)
+        _, ((found,),) = await ask_about(postgres, *named, query)
     return _answer(
         found["groups"],
         start_date=start,
@@ -100,9 +112,7 @@ async def campaign_metrics(
     """One campaign's numbers per date, and their summary."""
     start, end = _dates(start_date, end_date, 90)
     wanted = Wanted(caller.tenant_id, start, end, [campaign_space_id])
-    ((found,),) = await postgres.ask(caller.tenant_id, one_campaign(wanted))
-    if not found["is_known"]:
-        raise Problem(404, f"There is no campaign space {campaign_space_id}.")
+    _, ((found,),) = await ask_about(postgres, caller.tenant_id, [campaign_space_id], None, one_campaign(wanted))
     return _answer(
         found["points"],
         campaign_space_id=campaign_space_id,
@@ -112,9 +122,10 @@ async def campaign_metrics(
     )
 
 
-def _answer(groups_as_json: str, **others: object) -> Response:
-    envelope = json.dumps({"success": True, **others}, default=str)
-    return Response(f'{envelope[:-1]}, "metrics": {groups_as_json}}}', media_type="application/json")
+def _answer(groups_as_json: bytes | str, **others: object) -> Response:
+    envelope = json.dumps({"success": True, **others}, default=str).encode()
+    array = groups_as_json.encode() if isinstance(groups_as_json, str) else groups_as_json
+    return Response(b'%b, "metrics": %b}' % (envelope[:-1], array), media_type="application/json")
 
 
 def _dates(start: date | None, end: date | None, default_days: int) -> tuple[date, date]:

@@ -1,12 +1,14 @@
 """Errors as problem+json (RFC 9457): what is wrong and what to do, never a stack trace."""
 
+import difflib
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, get_args
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
@@ -24,6 +26,7 @@ _TITLES = {
     405: "Method not allowed",
     409: "A sync is running",
     413: "Request too large",
+    431: "Headers too large",
     422: "Invalid request",
     429: "Too many requests",
     500: "Internal error",
@@ -70,7 +73,21 @@ class ProblemBody(BaseModel):
 
 def invalid(field: str, message: str) -> Problem:
     """Return a 422 that names the field."""
-    return Problem(422, f"{field}: {message}", errors=[{"field": field, "message": message}])
+    return invalid_fields([InvalidField(field=field, message=message)])
+
+
+def invalid_fields(faults: Sequence[InvalidField]) -> Problem:
+    """Return a 422 that names each of the fields."""
+    detail = "; ".join(f"{fault.field}: {fault.message}" for fault in faults)
+    return Problem(422, detail, errors=[fault.model_dump() for fault in faults])
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return what to say of a field that is not among the known ones: which of them was probably meant."""
+    known = sorted(known)
+    if near := difflib.get_close_matches(name, known, n=1):
+        return f"is no {kind} here; did you mean {near[0]}?"
+    return f"is no {kind} here; known are {', '.join(known)}" if known else f"is no {kind} here; there are none"
 
 
 def unavailable(what: str) -> Problem:
@@ -105,13 +122,11 @@ def handle_problems(app: FastAPI) -> None:
         return _answer(error.status_code, str(error.detail), error.headers)
 
     @app.exception_handler(RequestValidationError)
-    async def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        errors = [
-            {"field": _field(fault["loc"]), "message": _MESSAGES.get(fault["type"]) or _message(fault["msg"])}
-            for fault in error.errors()
+    async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        faults = [
+            InvalidField(field=_field(fault["loc"]), message=_message(request, fault)) for fault in error.errors()
         ]
-        detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in errors)
-        return _answer(422, detail, errors=errors)
+        return await _problem(request, invalid_fields(faults))
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> JSONResponse:
@@ -119,9 +134,13 @@ def handle_problems(app: FastAPI) -> None:
         return _answer(500, "Something went wrong on our side; it has been logged.")
 
 
+def body_of(status: int, detail: str) -> dict[str, Any]:
+    """Return what every problem says."""
+    return {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status, "detail": detail}
+
+
 def _answer(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: object) -> JSONResponse:
-    body = {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status, "detail": detail}
-    return JSONResponse({**body, **more}, status, dict(headers or {}), MEDIA_TYPE)
+    return JSONResponse({**body_of(status, detail), **more}, status, dict(headers or {}), MEDIA_TYPE)
 
 
 def _field(location: tuple[int | str, ...]) -> str:
@@ -132,5 +151,13 @@ def _field(location: tuple[int | str, ...]) -> str:
     return ".".join(map(str, names))
 
 
-def _message(text: str) -> str:
-    return text.removeprefix("Value error, ")
+def _message(request: Request, fault: Mapping[str, Any]) -> str:
+    if fault["type"] == "extra_forbidden":
+        return unknown_name("field", str(fault["loc"][-1]), _fields_of_body(request.scope["route"]))
+    return _MESSAGES.get(fault["type"]) or str(fault["msg"]).removeprefix("Value error, ")
+
+
+def _fields_of_body(route: APIRoute) -> set[str]:
+    annotation = route.body_field.field_info.annotation if route.body_field else None
+    models = [part for part in (annotation, *get_args(annotation)) if isinstance(part, type)]
+    return {name for model in models if issubclass(model, BaseModel) for name in model.model_fields}

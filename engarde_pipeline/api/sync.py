@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from engarde_pipeline.api.bodies import (
+    Count,
     SyncJobAnswer,
     SyncRequest,
     SyncStarted,
@@ -16,12 +17,12 @@ from engarde_pipeline.api.bodies import (
 )
 from engarde_pipeline.api.database import Database
 from engarde_pipeline.api.launch import Asked
+from engarde_pipeline.api.named import ask_about, existing_tenant
 from engarde_pipeline.api.parts import JobLog, Postgres, Progress, Starter
 from engarde_pipeline.api.problems import Problem, invalid, responses
 from engarde_pipeline.api.progress import Landed
 from engarde_pipeline.api.routes import AuthenticatedRoute
 from engarde_pipeline.api.tokens import SYNC_ALL, Authenticated, Caller
-from engarde_pipeline.postgres.metrics_queries import a_campaign_on, campaigns, the_tenant
 from engarde_pipeline.sync_jobs import SyncJob, count_jobs, get_job, in_progress, last_completed, list_jobs
 
 router = APIRouter(tags=["sync"], responses=responses(401, 403, 422, 429, 503), route_class=AuthenticatedRoute)
@@ -59,11 +60,14 @@ async def start_sync(
     )
 
 
-@router.get("/sync-status")
+_of_a_tenant = [Depends(existing_tenant)]
+
+
+@router.get("/sync-status", dependencies=_of_a_tenant)
 async def sync_status(
     caller: Authenticated,
     dagster: JobLog,
-    limit: Annotated[int, Query(ge=1, le=50)] = 10,
+    limit: Annotated[Count, Query(ge=1, le=50)] = 10,
     cursor: Annotated[str | None, Query(max_length=100, description="`next_cursor` of the page before.")] = None,
 ) -> SyncStatus:
     """The syncs that concern this tenant: its own, and those of all tenants."""
@@ -100,13 +104,18 @@ async def visible_job(job_id: str, caller: Authenticated, dagster: JobLog) -> Sy
 Visible = Annotated[SyncJob, Depends(visible_job)]
 
 
-@router.get("/sync-jobs/{job_id}", responses=responses(404))
+@router.get("/sync-jobs/{job_id}", responses=responses(404), dependencies=_of_a_tenant)
 async def sync_job(job: Visible, caller: Authenticated) -> SyncJobAnswer:
     """One job."""
     return SyncJobAnswer(sync_job=job_body(job, caller.may_sync_all))
 
 
-@router.get("/sync-jobs/{job_id}/events", responses=responses(404), response_class=EventSourceResponse)
+@router.get(
+    "/sync-jobs/{job_id}/events",
+    responses=responses(404),
+    response_class=EventSourceResponse,
+    dependencies=_of_a_tenant,
+)
 async def events(
     job: Visible,
     caller: Authenticated,
@@ -142,19 +151,7 @@ async def _check(wanted: SyncRequest, caller: Caller, postgres: Database) -> Non
         if wanted.campaign_space_ids or wanted.platform:
             raise invalid("all_tenants", "cannot be narrowed to campaigns or a platform")
         return
-    tenant, found, on_platform = await postgres.ask(
-        caller.tenant_id,
-        the_tenant(),
-        campaigns(wanted.campaign_space_ids),
-        a_campaign_on(wanted.platform or ""),
-    )
-    if not tenant:
-        raise Problem(403, "The token's tenant does not exist.")
-    known = {row["id"] for row in found}
-    if unknown := [str(campaign) for campaign in wanted.campaign_space_ids if campaign not in known]:
-        raise Problem(404, f"There is no campaign space {', '.join(unknown)}.")
-    if wanted.platform and not on_platform:
-        raise invalid("platform", f"no campaign space is on {wanted.platform!r}")
+    found, _ = await ask_about(postgres, caller.tenant_id, wanted.campaign_space_ids, wanted.platform)
     if wanted.platform and (elsewhere := [row for row in found if row["platform"] != wanted.platform]):
         ids = ", ".join(str(row["id"]) for row in elsewhere)
         raise invalid("campaign_space_ids", f"not on {wanted.platform!r}: {ids}")

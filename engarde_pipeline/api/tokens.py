@@ -1,5 +1,6 @@
 """Who calls: bearer tokens, JWTs signed with HS256."""
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, cast
@@ -12,6 +13,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from engarde_pipeline.api.problems import Problem
 
 ALGORITHM = "HS256"
+CLOCK_SECONDS = 60
+"""How far the clock of whoever signs tokens may be ahead of ours."""
+
 SYNC_ALL = "sync:all"
 """The scope that allows to sync every tenant, and to see what such syncs counted."""
 
@@ -51,11 +55,19 @@ def read(token: str, secret: str) -> Caller:
             # One algorithm: with `none` or a public-key one in the list, the token would choose how it is checked.
             algorithms=[ALGORITHM],
             options={"require": ["exp"], "verify_aud": False, "verify_sub": False},
+            leeway=CLOCK_SECONDS,
         )
     except jwt.ExpiredSignatureError:
-        raise _not_authenticated("The token has expired; get a new one.") from None
+        raise _expired() from None
+    except jwt.ImmatureSignatureError:
+        raise _not_authenticated(
+            f"The token is not valid yet: its claim iat or nbf lies more than {CLOCK_SECONDS} seconds ahead."
+            " Check the clock of the machine that signed it."
+        ) from None
     except jwt.InvalidTokenError:
         raise _not_authenticated("The token is not valid.") from None
+    if int(claims["exp"]) <= time.time():  # the leeway is for `iat` and `nbf` only
+        raise _expired()
     scopes = claims.get("scope")
     return Caller(
         _tenant(claims.get("tenant_id")),
@@ -77,6 +89,10 @@ def _user(claim: object) -> str | None:
     if not isinstance(claim, str | int) or not str(claim).isprintable():
         raise _not_authenticated("The token is not valid: its claim sub is no user's id.")
     return str(claim)[:200]
+
+
+def _expired() -> Problem:
+    return _not_authenticated("The token has expired; get a new one.")
 
 
 def _not_authenticated(detail: str) -> Problem:

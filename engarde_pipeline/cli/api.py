@@ -75,6 +75,8 @@ def _application() -> Iterator["FastAPI"]:
 def _serve(host: str, port: int) -> None:
     import uvicorn
 
+    from engarde_pipeline.api.http import BoundedProtocol
+
     with _application() as application:
         console.print(f"The API answers at [bold]http://{host}:{port}[/], its documentation at /docs.")
         # All that is loaded by now stays: to look through it for garbage would stall every request.
@@ -82,5 +84,10 @@ def _serve(host: str, port: int) -> None:
         gc.freeze()
         # Streams of progress may last as long as a sync: a shutdown does not wait for them.
         uvicorn.run(
-            application, host=host, port=port, log_level="warning", timeout_graceful_shutdown=_GRACE_SECONDS
+            application,
+            host=host,
+            port=port,
+            http=BoundedProtocol,
+            log_level="warning",
+            timeout_graceful_shutdown=_GRACE_SECONDS,
         )

@@ -66,15 +66,19 @@ WITH sums AS (
 ), summary AS (
     SELECT count(*) AS days_tracked, {sums} FROM sums
 )
-SELECT EXISTS (SELECT FROM engarde_api.campaign_spaces WHERE id = ANY(%(campaign_space_ids)s)) AS is_known,
-       (SELECT coalesce(json_agg(points ORDER BY date), '[]')::text FROM points) AS points,
+SELECT (SELECT coalesce(json_agg(points ORDER BY date), '[]')::text FROM points) AS points,
        s.*, {ratios}
 FROM summary s
 """
 
 # These views show the tenant's own only.
 _CAMPAIGNS = sql.SQL("SELECT id, platform FROM engarde_api.campaign_spaces WHERE id = ANY(%(ids)s)")
-_ON_PLATFORM = sql.SQL("SELECT id FROM engarde_api.campaign_spaces WHERE platform = %(platform)s LIMIT 1")
+# A campaign that has another platform by now leaves numbers on the one before.
+_PLATFORM = sql.SQL("""
+SELECT %(platform)s AS platform
+WHERE EXISTS (SELECT FROM engarde_api.campaign_spaces WHERE platform = %(platform)s)
+   OR EXISTS (SELECT FROM platform_days WHERE tenant_id = %(tenant_id)s AND platform = %(platform)s)
+""")
 _TENANT = sql.SQL("SELECT id FROM engarde_api.tenants")
 
 _TENANT_AND_DATES = "tenant_id = %(tenant_id)s AND metric_date BETWEEN %(start)s AND %(end)s"
@@ -123,7 +127,7 @@ def state(wanted: Wanted) -> Statement:
 def one_campaign(wanted: Wanted) -> Statement:
     """Return the query for the numbers of a campaign space, the only one of `wanted`: one row.
 
-    `is_known` says whether the tenant has it; `points` is a JSON array of its dates, each with the measures' sums
+    `points` is a JSON array of its dates, each with the measures' sums
     and the ratios; the sums and ratios over all dates and their number, `days_tracked`, stand beside it.
     """
     return _one_campaign(_narrowing(wanted)), vars(wanted)
@@ -134,9 +138,9 @@ def campaigns(ids: Sequence[UUID]) -> Statement:
     return _CAMPAIGNS, {"ids": list(ids)}
 
 
-def a_campaign_on(platform: str) -> Statement:
-    """Return the query for one of the tenant's campaign spaces on a platform, if there is one."""
-    return _ON_PLATFORM, {"platform": platform}
+def platform_of(tenant_id: UUID, platform: str) -> Statement:
+    """Return the query for a platform: one row where the tenant has campaign spaces or numbers on it, or none."""
+    return _PLATFORM, {"tenant_id": tenant_id, "platform": platform}
 
 
 def the_tenant() -> Statement:

