@@ -11,7 +11,7 @@ from typing import LiteralString
 
 import psycopg
 from psycopg import sql
-from tenacity import retry, retry_if_exception_type, stop_after_attempt
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from engarde_pipeline.metrics import ASSET_ID, METRIC_HOUR, MetricTable
 
