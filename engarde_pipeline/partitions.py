@@ -61,6 +61,7 @@ def dates_between(start: date, end: date, now: datetime | None = None) -> list[d
         )
     if end > (last := latest_date(now)):
         raise InvalidDates(
-            f"{end} lies in the future; the last date that can be synced is {last}, the latest date anywhere on Earth."
+            f"{end} lies in the future; the last date that can be synced is {last}, the latest date anywhere on"
+            " Earth."
         )
     return [start + timedelta(days=n) for n in range((end - start).days + 1)]

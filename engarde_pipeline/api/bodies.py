@@ -30,7 +30,7 @@ Platform = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]
 
 
 class SyncRequest(BaseModel):
-    """What to sync. Nothing given: this tenant's dates since the last sync, today included, up to the latest date on Earth."""
+    """What to sync. Nothing given: this tenant's dates from the last sync to the latest date anywhere on Earth."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [examples.SYNC_REQUEST]})
 

@@ -35,7 +35,11 @@ from engarde_pipeline.bigquery.sums import sums_by_date as bigquery_sums
 from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.partitions import dates_ahead, today
 from engarde_pipeline.postgres.platform_days import dates_with_other_sums
-from engarde_pipeline.postgres.quality import rejected_and_processed, rows_with_more_clicks_than_impressions
+from engarde_pipeline.postgres.quality import (
+    days_counted_twice,
+    rejected_and_processed,
+    rows_with_more_clicks_than_impressions,
+)
 from engarde_pipeline.postgres.sums import sums_by_date as postgres_sums
 from engarde_pipeline.postgres.totals import wrong_totals
 
@@ -50,6 +54,11 @@ DESCRIPTIONS = {
     "clicks_not_above_impressions": "No row has more clicks than impressions. A warning: some platforms count"
     " late clicks.",
 }
+NO_DAY_COUNTED_TWICE = "no_day_counted_twice"
+NO_DAY_COUNTED_TWICE_DESCRIPTION = (
+    "No campaign has rows for the hours of a day and one for the whole day too: sums would count the day twice. A"
+    " warning: both are records. Delete the rows of one kind in BigQuery."
+)
 SUMS_EQUAL_ROWS = "platform_days_equal_rows"
 SUMS_EQUAL_ROWS_DESCRIPTION = (
     "The sums per tenant, date and platform that the API reads are those of the rows. If not, rows were changed"
@@ -62,6 +71,7 @@ def _metric_checks(table: MetricTable) -> AssetChecksDefinition:
     asset = AssetKey(table.target)
     descriptions = dict(DESCRIPTIONS)
     if table is CAMPAIGN_METRICS:
+        descriptions[NO_DAY_COUNTED_TWICE] = NO_DAY_COUNTED_TWICE_DESCRIPTION
         descriptions[SUMS_EQUAL_ROWS] = SUMS_EQUAL_ROWS_DESCRIPTION
 
     @multi_asset_check(
@@ -83,6 +93,8 @@ def _metric_checks(table: MetricTable) -> AssetChecksDefinition:
                 yield _rejected_share(connection, table, dates)
             if "clicks_not_above_impressions" in selected:
                 yield _clicks_not_above_impressions(connection, table, dates)
+            if NO_DAY_COUNTED_TWICE in selected:
+                yield _no_day_counted_twice(connection, table, dates)
             if SUMS_EQUAL_ROWS in selected:
                 yield _sums_equal_rows(connection, table, dates)
 
@@ -194,6 +206,22 @@ def _clicks_not_above_impressions(
         metadata={
             "rows": sum(found.values()),
             "dates": ", ".join(f"{day} ({rows})" for day, rows in found.items()) or "none",
+        },
+    )
+
+
+def _no_day_counted_twice(
+    connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]
+) -> AssetCheckResult:
+    found = days_counted_twice(connection, dates)
+    return AssetCheckResult(
+        asset_key=AssetKey(table.target),
+        check_name=NO_DAY_COUNTED_TWICE,
+        passed=not found,
+        severity=AssetCheckSeverity.WARN,
+        metadata={
+            "campaigns": sum(found.values()),
+            "dates": ", ".join(f"{day} ({campaigns})" for day, campaigns in found.items()) or "none",
         },
     )
 

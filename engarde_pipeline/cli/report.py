@@ -13,6 +13,7 @@ from engarde_pipeline.cli.runs import FinishedRun
 from engarde_pipeline.cli.terminal import console, visible
 from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.quality import days_counted_twice
 from engarde_pipeline.postgres.rejected import open_reasons
 from engarde_pipeline.settings import Settings
 
@@ -24,9 +25,10 @@ _ENDS = {
 
 
 def print_sync(run: FinishedRun, settings: Settings, dates: Sequence[date]) -> None:
-    """Print a finished run's counts per asset, what is rejected on its dates, and how it ended."""
+    """Print a finished run's counts per asset, what is wrong on its dates, and how it ended."""
     print_counts(run)
     print_rejected(settings, dates)
+    print_days_counted_twice(settings, dates)
     print_end(run)
 
 
@@ -64,6 +66,20 @@ def print_rejected(settings: Settings, dates: Sequence[date]) -> None:
             days += f" .. {found.last_date}"
         console.print(f"  {found.records} of {found.table_name}: [yellow]{found.reason_code}[/] ({days})")
         console.print(Padding(Text(visible(found.reason), style="dim"), (0, 0, 0, 6)))
+
+
+def print_days_counted_twice(settings: Settings, dates: Sequence[date]) -> None:
+    """Print on which of `dates` sums count a campaign's day twice, and what to do."""
+    with connect(settings.database_url.get_secret_value()) as connection:
+        found = days_counted_twice(connection, dates)
+    if found:
+        days = ", ".join(f"{day} ({campaigns})" for day, campaigns in found.items())
+        console.print("Counted twice:", style="bold")
+        console.print(
+            f"  campaigns with rows for the hours of a day and one for the whole day, on {days}; sums have both."
+            " Delete the rows of one kind in BigQuery.",
+            markup=False,
+        )
 
 
 def changed_records(run: FinishedRun) -> int:

@@ -31,6 +31,26 @@ def rejected_and_processed(
     return rejected, rejected + loaded
 
 
+def days_counted_twice(connection: psycopg.Connection, dates: Sequence[date]) -> dict[date, int]:
+    """Return, for the dates that have any, the number of campaigns with rows for hours and for the whole day."""
+    rows = connection.execute(
+        """
+        SELECT h.metric_date, count(DISTINCT h.campaign_space_id)
+        FROM campaign_metrics h
+        WHERE h.metric_date = ANY(%s) AND h.metric_hour IS NOT NULL
+          AND EXISTS (
+              SELECT FROM campaign_metrics d
+              WHERE d.metric_date = h.metric_date
+                AND d.campaign_space_id = h.campaign_space_id
+                AND d.metric_hour IS NULL
+          )
+        GROUP BY h.metric_date ORDER BY h.metric_date
+        """,
+        [list(dates)],
+    ).fetchall()
+    return dict(rows)
+
+
 def rows_with_more_clicks_than_impressions(
     connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]
 ) -> dict[date, int]:

@@ -26,6 +26,7 @@ from engarde_pipeline.metrics import (
     RejectReason,
 )
 from engarde_pipeline.postgres.scope import EVERYTHING, Scope
+from engarde_pipeline.postgres.similar_keys import create_similar_keys
 
 # Rows that name no tenant get the one tenant that has their campaign; NULL where it is none or several.
 _NAMED = """
@@ -200,7 +201,7 @@ def create_records(connection: psycopg.Connection, table: MetricTable, scope: Sc
     date has, where it has anything.
 
     Beside them stands `kept` (`record_key`, `metric_date`, `target_id`, `metric_hour`): the rows that must
-    keep their last good value because a record is bad now.
+    keep their last good value because a record is bad now. Where any record is bad, so does `similar_keys`.
     """
     connection.execute("DROP TABLE IF EXISTS subjects, records, kept")
     connection.execute(sql.SQL("CREATE TEMPORARY TABLE subjects AS {}").format(_subjects(table)))
@@ -216,7 +217,10 @@ def create_records(connection: psycopg.Connection, table: MetricTable, scope: Sc
             sql.SQL("DELETE FROM records WHERE record_key IN ({})").format(out_of_scope), scope.parameters
         )
     connection.execute("CREATE INDEX ON records (metric_date)")
-    return {day: Records(*values) for day, *values in connection.execute(_BY_DATE)}
+    by_date = {day: Records(*values) for day, *values in connection.execute(_BY_DATE)}
+    if any(records.rejected for records in by_date.values()):
+        create_similar_keys(connection, table)
+    return by_date
 
 
 def matches(table: MetricTable, alias: LiteralString) -> sql.Composed:

@@ -24,16 +24,19 @@ WITH kept_rows AS (
     WHERE k.metric_date = %(date)s AND {has_no_good_record}
     GROUP BY k.record_key
 ), bad AS (
-    SELECT {keys} AS keys, {measures} AS measures, r.reason, coalesce(kept_rows.ids, '{{}}') AS kept_row_ids
+    SELECT {keys} AS keys, {measures} AS measures, r.reason,
+           coalesce(similar_keys.sentence, %(sentences)s::jsonb ->> r.reason) AS sentence,
+           coalesce(kept_rows.ids, '{{}}') AS kept_row_ids
     FROM records r
     JOIN subjects s ON s.key_number = r.record_key
+    LEFT JOIN similar_keys ON similar_keys.record_key = r.record_key
     LEFT JOIN kept_rows ON kept_rows.record_key = r.record_key
     WHERE r.metric_date = %(date)s AND r.reason IS NOT NULL
 )
 INSERT INTO rejected_metric_rows
     (table_name, metric_date, keys, key_digest, measures, reason_code, reason, kept_row_ids, run_id)
 SELECT %(table)s, %(date)s, keys, sha256(convert_to(keys::text, 'UTF8')), measures,
-       reason, %(sentences)s::jsonb ->> reason, kept_row_ids, %(run_id)s
+       reason, sentence, kept_row_ids, %(run_id)s
 FROM bad
 ON CONFLICT (table_name, metric_date, key_digest) WHERE resolved_at IS NULL
 DO UPDATE SET measures = excluded.measures,
@@ -124,7 +127,10 @@ class OpenReason:
 
 
 def open_reasons(connection: psycopg.Connection, start: date, end: date) -> list[OpenReason]:
-    """Return why records between two dates are not loaded, the most frequent reason first."""
+    """Return why records between two dates are not loaded, the most frequent reason first.
+
+    Records that are nearly right, see `similar_keys`, count on their own, with the sentence of one of them.
+    """
     with connection.cursor(row_factory=class_row(OpenReason)) as cursor:
         return cursor.execute(
             """
@@ -132,10 +138,10 @@ def open_reasons(connection: psycopg.Connection, start: date, end: date) -> list
                    min(metric_date) AS first_date, max(metric_date) AS last_date
             FROM rejected_metric_rows
             WHERE metric_date BETWEEN %s AND %s AND resolved_at IS NULL
-            GROUP BY table_name, reason_code
-            ORDER BY records DESC, table_name, reason_code
+            GROUP BY table_name, reason_code, reason = ANY(%s)
+            ORDER BY records DESC, table_name, reason_code, reason
             """,
-            [start, end],
+            [start, end, [reason.sentence for reason in RejectReason]],
         ).fetchall()
 
 

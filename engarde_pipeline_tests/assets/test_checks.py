@@ -6,6 +6,7 @@ import pytest
 from dagster import AssetMaterialization, DagsterInstance
 
 from engarde_pipeline.partitions import today
+from engarde_pipeline.postgres.quality import days_counted_twice
 from engarde_pipeline_tests.runs import check_results, checks_alone, run_range
 from engarde_pipeline_tests.shop import Shop
 
@@ -18,7 +19,7 @@ def test_every_check_passes_after_a_good_sync(instance: DagsterInstance, shop: S
 
     results = check_results(run_range(instance, DAY, OTHER))
 
-    assert len(results) == 10
+    assert len(results) == 11
     assert all(results.values())
 
 
@@ -64,6 +65,21 @@ def test_more_clicks_than_impressions_is_only_a_warning(instance: DagsterInstanc
 
     assert run.success
     assert not check_results(run)["campaign_metrics:clicks_not_above_impressions"]
+
+
+def test_a_day_that_comes_whole_and_in_hours_is_a_warning_on_its_date_alone(
+    instance: DagsterInstance, shop: Shop
+) -> None:
+    shop.world.create_source(metric_hour="INT64")
+    row = {"tenant_id": str(shop.tenant), "campaign_id": "c1", "platform": "meta", "impressions": 9}
+    hours = [{**row, "metric_date": day, "metric_hour": hour} for day in (DAY, OTHER) for hour in range(24)]
+    shop.world.load([*hours, {**row, "metric_date": DAY}, {**row, "campaign_id": "c2", "metric_date": OTHER}])
+
+    run = run_range(instance, DAY, OTHER)
+
+    assert run.success
+    assert not check_results(run)["campaign_metrics:no_day_counted_twice"]
+    assert days_counted_twice(shop.world.connection, [DAY, OTHER]) == {DAY: 1}
 
 
 def test_counts_that_do_not_add_up_are_found(instance: DagsterInstance, shop: Shop) -> None:

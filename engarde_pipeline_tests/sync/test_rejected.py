@@ -38,7 +38,6 @@ BAD_RECORDS: list[tuple[RejectReason, dict[str, Any]]] = [
     (RejectReason.MALFORMED_TENANT, {"tenant_id": STRANGER + "\n"}),
     (RejectReason.UNKNOWN_TENANT, {"tenant_id": STRANGER}),
     (RejectReason.CAMPAIGN_NOT_MAPPED, {"campaign_id": "c2"}),
-    (RejectReason.CAMPAIGN_NOT_MAPPED, {"campaign_id": "C1"}),
     (RejectReason.CAMPAIGN_NOT_MAPPED, {"campaign_id": ""}),
     (RejectReason.CAMPAIGN_NOT_MAPPED, {"platform": "google"}),
     (RejectReason.AMBIGUOUS_CAMPAIGN, {"campaign_id": "twice"}),
