@@ -49,8 +49,19 @@ CREATE TEMPORARY TABLE kept (record_key integer, metric_date date, target_id uui
 """
 
 
-# What is deleted while it is looked up is not found at the next attempt.
-@retry(retry=retry_if_exception_type(psycopg.errors.ForeignKeyViolation), stop=stop_after_attempt(3), reraise=True)
+# A campaign that is deleted while it is looked up is not found at the next attempt.
+@retry(
+    retry=retry_if_exception_type(
+        (
+            psycopg.errors.ForeignKeyViolation,
+            psycopg.errors.DeadlockDetected,
+            psycopg.errors.SerializationFailure,
+        )
+    ),
+    wait=wait_exponential_jitter(multiplier=0.1, max=5),
+    stop=stop_after_delay(30),
+    reraise=True,
+)
 def note_source_keys(connection: psycopg.Connection, table: MetricTable) -> None:
     """Record the keys of `subjects` that can be loaded."""
     keys = _keys(table)
