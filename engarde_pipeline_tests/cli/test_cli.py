@@ -1,5 +1,7 @@
 """The command line: it teaches, does what it says, and its exit code tells a script how it went."""
 
+import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -310,8 +312,23 @@ def test_doctor_finds_nothing_to_mend(engarde: Engarde, tenant: UUID) -> None:
     said = engarde("doctor")
     assert said.code == 0
     assert "✗" not in said.out
-    assert said.out.count("✓") == 8
+    assert said.out.count("✓") == 9
     assert "All is well" in said.words
+
+
+def test_doctor_says_what_a_dagster_home_of_ones_own_leaves_off_and_its_cure_works(
+    engarde: Engarde, tenant: UUID
+) -> None:
+    own = Path(os.environ["DAGSTER_HOME"]) / "dagster.yaml"
+    own.unlink()
+    said = engarde("doctor", width=300)
+    assert said.code == 0
+    assert "these are off: run retries, run monitoring, tick retention." in said.words
+    assert not own.exists()
+
+    command = said.out.partition("Run: ")[2].splitlines()[0]
+    subprocess.run(shlex.split(command), check=True)
+    assert "run retries, run monitoring, the run queue and tick retention are on" in engarde("doctor").words
 
 
 def test_doctor_says_how_it_reads(engarde: Engarde, tenant: UUID, environment: Environment) -> None:
