@@ -310,7 +310,7 @@ def test_doctor_finds_nothing_to_mend(engarde: Engarde, tenant: UUID) -> None:
     said = engarde("doctor")
     assert said.code == 0
     assert "✗" not in said.out
-    assert said.out.count("✓") == 8
+    assert said.out.count("✓") == 9
     assert "All is well" in said.words
 
 

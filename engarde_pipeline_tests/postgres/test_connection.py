@@ -68,11 +68,11 @@ def test_a_connection_commits_by_itself_and_says_whose_it_is(database_url: str) 
 
 
 def test_libpqs_options_in_the_address_are_honoured(database_url: str) -> None:
-    options = {"options": "-c statement_timeout=12345", "application_name": "a b+c"}
+    options = {"options": "-c geqo_threshold=7", "application_name": "a b+c"}
     url = make_url(database_url).update_query_dict(options)
 
     with connect(url.render_as_string(hide_password=False)) as connection:
-        assert connection.execute("SHOW statement_timeout").fetchone() == ("12345ms",)
+        assert connection.execute("SHOW geqo_threshold").fetchone() == ("7",)
         assert connection.execute("SHOW application_name").fetchone() == ("a b+c",)
 
 
