@@ -1,6 +1,7 @@
 """A real pooler before a test's Postgres."""
 
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -43,7 +44,8 @@ def pgbouncer(database_url: str, mode: str, size: int = 4, settings: str = "") -
             f"auth_file = {home}/users\npool_mode = {mode}\ndefault_pool_size = {size}\n{settings}\n"
         )
         # It refuses to run as root, and Postgres' sockets are its owner's.
-        user = {"user": Path(sockets).stat().st_uid, "group": Path(sockets).stat().st_gid, "extra_groups": []}
+        owner = pwd.getpwuid(Path(sockets).stat().st_uid)
+        user = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
         process = subprocess.Popen(
             [program, "-q", str(home / "ini")],
             cwd=home,

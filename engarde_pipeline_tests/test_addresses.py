@@ -13,7 +13,7 @@ from engarde_pipeline import addresses
         ("postgres://u:p,w@a,b:2/db?sslmode=require", "a,b", ",2"),
         ("postgresql+psycopg://u@a,b/db", "a,b", None),
         ("postgresql://[::1]:1,[fe80::2]:2,c/db", "::1,fe80::2,c", "1,2,"),
-        ("postgresql://u@%2Ftmp:1,%2Fvar%2Frun:2/db", "/tmp,/var/run", "1,2"),
+        ("postgresql://u@%2Fsrv:1,%2Fvar%2Frun:2/db", "/srv,/var/run", "1,2"),
         ("postgresql://u@/db?host=a:1&host=b:2", "a,b", "1,2"),
         ("postgresql://u@/db?host=a:1&host=b&port=9", "a,b", "1,9"),
         ("postgresql://u@/db?host=a&host=b&port=1&port=2", "a,b", "1,2"),

@@ -1,6 +1,7 @@
-"""Sessions: whatever the role, the database or a pooler has set, a session is what a sync relies on, or is refused."""
+"""Sessions: whatever the role or a pooler has set, a session is what a sync relies on, or is refused."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import date
 from uuid import uuid4
 
@@ -88,9 +89,7 @@ def test_a_read_only_role_is_refused_before_a_sync_and_an_upgrade(new_role: NewR
     url = new_role(default_transaction_read_only="on")
 
     for check in (check_session, check_before_upgrade):
-        with pytest.raises(
-            DatabaseUnfit, match=r"read-only: default_transaction_read_only is on\. Run ALTER ROLE"
-        ):
+        with pytest.raises(DatabaseUnfit, match="read-only: default_transaction_read_only is on"):
             check(url)
 
 
@@ -175,12 +174,12 @@ def test_an_upgrade_through_any_pooler_is_whole_and_leaves_no_lock(empty_databas
 
 def test_no_lock_of_a_date_stays_behind_on_a_pooler_that_was_not_noticed(database_url: str) -> None:
     with pgbouncer(database_url, "transaction") as url, open_connection(database_url) as observer:
-        with open_connection(url) as connection, open_connection(url) as other:
+        with closing(open_connection(url)) as connection, closing(open_connection(url)) as other:
             connection.prepare_threshold = other.prepare_threshold = None
             with dates_locked(connection, CAMPAIGN_METRICS, [DAY]):
                 assert _advisory_locks(observer) == 1
                 other.execute("BEGIN")  # takes the server's connection that has the lock
-                other.execute("SELECT 1")
+                other.execute("SELECT 1", prepare=False)
         _wait_until_released(observer)
 
 

@@ -79,8 +79,8 @@ def test_a_nul_is_spelled_out_and_marked(connection: psycopg.Connection) -> None
     found = staged(connection, "campaign_id", ["a\x00b", "ab", None], kind=pa.string())
 
     assert found == ["a\\u0000b", "ab", None]
-    marks = connection.execute("SELECT has_nul FROM staged_keys ORDER BY key_number").fetchall()
-    assert marks == [(True,), (False,), (False,)]
+    marks = connection.execute("SELECT key_fault FROM staged_keys ORDER BY key_number").fetchall()
+    assert marks == [("malformed_key",), (None,), (None,)]
 
 
 def test_batches_follow_each_other_and_empty_ones_do_no_harm(connection: psycopg.Connection) -> None:

@@ -1,0 +1,103 @@
+"""Behind a pooler in transaction mode that was not noticed, no date is marked without its rows."""
+
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.metrics import CAMPAIGN_METRICS
+from engarde_pipeline.postgres.connection import open_connection
+from engarde_pipeline.postgres.merge import SessionLost
+from engarde_pipeline.sync.dates import FailedDate, SyncedDate, sync_dates
+from engarde_pipeline_tests.poolers import pgbouncer
+from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, row
+from engarde_pipeline_tests.world import World
+
+
+@pytest.fixture
+def through(world: World) -> Iterator[str]:
+    with pgbouncer(world.database_url, "transaction", size=2) as url:
+        yield url
+
+
+def begin(
+    world: World, connection: psycopg.Connection, run_id: UUID | None = None
+) -> Iterator[SyncedDate | FailedDate]:
+    connection.prepare_threshold = None
+    return sync_dates(
+        CAMPAIGN_METRICS,
+        [DAY, NEXT_DAY],
+        world.source,
+        connection,
+        run_id or uuid4(),
+        None,
+        versions={DAY: "v1", NEXT_DAY: "v1"},
+    )
+
+
+def test_a_merge_on_another_connection_of_the_server_changes_nothing(
+    world: World, tenant: UUID, campaign: UUID, through: str
+) -> None:
+    world.load([row(tenant, metric_date=day) for day in (DAY, NEXT_DAY)])
+    with closing(open_connection(through)) as connection, closing(open_connection(through)) as other:
+        outcomes = begin(world, connection)
+        assert isinstance(next(outcomes), SyncedDate)
+        other.execute("BEGIN")  # takes the server's connection with the locks and the records
+        other.execute("SELECT 1", prepare=False)
+
+        with pytest.raises(SessionLost, match="pooler in session mode"):
+            next(outcomes)
+
+    assert [found["metric_date"] for found in world.rows()] == [DAY]
+    assert [found["metric_date"] for found in world.query("SELECT metric_date FROM synced_dates")] == [DAY]
+
+
+def test_records_of_another_sync_on_the_same_connection_are_not_taken_for_ours(
+    world: World, tenant: UUID, campaign: UUID, through: str
+) -> None:
+    world.load([row(tenant, metric_date=day) for day in (DAY, NEXT_DAY)])
+    with closing(open_connection(through)) as connection, closing(open_connection(through)) as other:
+        outcomes = begin(world, connection)
+        assert isinstance(next(outcomes), SyncedDate)
+        # What another writer does there: records of its own, without a row of ours.
+        other.execute("CREATE TEMPORARY TABLE others AS SELECT * FROM records LIMIT 0", prepare=False)
+        other.execute("DROP TABLE records", prepare=False)
+        other.execute("ALTER TABLE others RENAME TO records", prepare=False)
+
+        with pytest.raises(SessionLost):
+            next(outcomes)
+
+    assert [found["metric_date"] for found in world.query("SELECT metric_date FROM synced_dates")] == [DAY]
+
+
+def test_a_date_whose_lock_was_released_meanwhile_is_not_written(
+    world: World, tenant: UUID, campaign: UUID, through: str
+) -> None:
+    world.load([row(tenant, metric_date=day) for day in (DAY, NEXT_DAY)])
+    with closing(open_connection(through)) as connection, closing(open_connection(through)) as other:
+        outcomes = begin(world, connection)
+        assert isinstance(next(outcomes), SyncedDate)
+        other.execute("SELECT pg_advisory_unlock_all()", prepare=False)
+
+        with pytest.raises(SessionLost):
+            next(outcomes)
+
+    assert [found["metric_date"] for found in world.rows()] == [DAY]
+
+
+def test_whoever_shares_connections_marks_no_date_without_its_rows(
+    world: World, tenant: UUID, campaign: UUID, through: str
+) -> None:
+    world.load([row(tenant, metric_date=day) for day in (DAY, NEXT_DAY)])
+    for _ in range(5):
+        world.connection.execute("TRUNCATE campaign_metrics, synced_dates")
+        with closing(open_connection(through)) as one, closing(open_connection(through)) as other:
+            for connection in (one, other):
+                with suppress(EngardeError, psycopg.Error):
+                    list(begin(world, connection))
+
+        marked = {found["metric_date"] for found in world.query("SELECT metric_date FROM synced_dates")}
+        assert marked <= {found["metric_date"] for found in world.rows()}
