@@ -302,7 +302,7 @@ def test_a_run_of_checks_alone_is_no_sync_whatever_its_job(instance: DagsterInst
             "performance_sync",
             str(uuid4()),
             asset_check_selection=frozenset({check}),
-            status=DagsterRunStatus.QUEUED,
+            status=DagsterRunStatus.STARTED,
         )
     )
 

@@ -52,7 +52,6 @@ def test_a_home_that_names_no_directory_is_refused_with_the_cure(
         "storage: [",
         "run_retriess: {enabled: true}",
         "storage: {sqlite: {base_dir: {env: NOT_SET_ANYWHERE}}}",
-        "run_coordinator: {module: no_such_module, class: Nothing}",
         NO_SERVER,
     ],
 )
