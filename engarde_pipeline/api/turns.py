@@ -64,6 +64,8 @@ class Turns:
         self._held[tenant_id] -= 1
         if not self._held[tenant_id]:
             del self._held[tenant_id]
+        if tenant_id in self._waiting:
+            self._waiting.move_to_end(tenant_id)
         self._grant()
 
     def _grant(self) -> None:

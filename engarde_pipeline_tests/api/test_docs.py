@@ -71,3 +71,18 @@ def test_the_python_client_watches_a_sync_to_its_end(
     printed = capsys.readouterr().out.splitlines()
     assert printed[-1] == "completed"
     assert {"2026-03-01", "2026-03-02"} < set(printed)
+
+
+def test_the_docs_page_needs_no_token_and_no_other_server(api: Service) -> None:
+    page = api.client.get("/docs")
+
+    assert page.status_code == 200
+    assert "://" not in page.text
+    files = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(files) == 3
+    for file in files:
+        assert api.client.get(file).status_code == 200, file
+    policy = page.headers["content-security-policy"]
+    assert "script-src 'self' 'sha256-" in policy
+    assert "connect-src 'self'" in policy
+    assert api.client.get("/redoc").status_code == 404

@@ -5,13 +5,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._core.run_coordinator import QueuedRunCoordinator
+from httpx import Response
 from sqlalchemy.exc import OperationalError
 
+from engarde_pipeline.assets.run_tags import TENANT
 from engarde_pipeline.partitions import latest_date, today
 from engarde_pipeline_tests.api.service import Service
 from engarde_pipeline_tests.runs import execute, run_range, run_slice
@@ -102,6 +104,37 @@ def test_syncs_over_other_dates_or_of_other_tenants_run_side_by_side(api: Servic
     ]
 
     assert [answer.status_code for answer in answers] == [202, 202, 202]
+
+
+def test_a_tenant_has_ten_unfinished_syncs_at_most_and_others_start_theirs(
+    api: Service, instance: DagsterInstance, shop: Shop
+) -> None:
+    other = shop.world.tenant("Other")
+
+    def post(tenant: UUID, day: int) -> Response:
+        one = str(DAY + timedelta(days=day))
+        return api.sync(tenant, {"start_date": one, "end_date": one})
+
+    answers = [post(shop.tenant, day) for day in range(11)]
+
+    assert [answer.status_code for answer in answers] == 10 * [202] + [429]
+    assert int(answers[-1].headers["retry-after"]) > 0
+    theirs = post(other, 0)
+    assert theirs.status_code == 202
+    tags = [run.tags for run in instance.get_runs()]
+    assert tags[0]["engarde/tenant"] == str(other)
+    # Dagster starts the one of the highest priority first.
+    assert [int(run["dagster/priority"]) for run in tags] == [0, *range(-9, 1)]
+    execute(instance, answers[0].json()["sync_job"]["id"])
+    assert post(shop.tenant, 20).status_code == 202
+
+
+def test_the_queue_runs_two_syncs_of_a_tenant_at_a_time(instance: DagsterInstance) -> None:
+    coordinator = instance.run_coordinator
+    assert isinstance(coordinator, QueuedRunCoordinator)
+    limits = coordinator.get_run_queue_config().tag_concurrency_limits
+
+    assert limits == [{"key": TENANT, "value": {"applyLimitPerUniqueValue": True}, "limit": 2}]
 
 
 def test_two_posts_at_the_same_moment_give_one_run(api: Service, instance: DagsterInstance, shop: Shop) -> None:

@@ -75,6 +75,17 @@ def test_a_good_token_says_who_calls() -> None:
     assert (caller.tenant_id, caller.user_id, caller.may_sync_all) == (TENANT, "u7", True)
 
 
+@pytest.mark.parametrize("claim", ["iat", "nbf"])
+def test_a_clock_that_is_a_little_ahead_is_no_reason_to_refuse(claim: str) -> None:
+    def ahead(seconds: int) -> str:
+        return jwt.encode({**CLAIMS, claim: datetime.now(UTC) + timedelta(seconds=seconds)}, SECRET, "HS256")
+
+    assert read(ahead(5), SECRET).tenant_id == TENANT
+    with pytest.raises(Problem, match="clock") as refused:
+        read(ahead(600), SECRET)
+    assert refused.value.status == 401
+
+
 @pytest.mark.parametrize("scope", ["sync:allx", "", ["sync:all"], {"sync:all": True}])
 def test_a_scope_is_a_word_of_the_scope_claim(scope: object) -> None:
     assert not read(jwt.encode({**CLAIMS, "scope": scope}, SECRET, "HS256"), SECRET).may_sync_all
