@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from sqlalchemy.engine import make_url
@@ -45,13 +46,13 @@ def pgbouncer(database_url: str, mode: str, size: int = 4, settings: str = "") -
         )
         # It refuses to run as root, and Postgres' sockets are its owner's.
         owner = pwd.getpwuid(Path(sockets).stat().st_uid)
-        user = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+        user: dict[str, Any] = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
         process = subprocess.Popen(
             [program, "-q", str(home / "ini")],
             cwd=home,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            **(user if os.geteuid() == 0 else {}),  # type: ignore[arg-type]
+            **(user if os.geteuid() == 0 else {}),
         )
         try:
             _wait_for(port, process)
