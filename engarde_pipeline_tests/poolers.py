@@ -46,12 +46,12 @@ def pgbouncer(database_url: str, mode: str, size: int = 4, settings: str = "") -
         # It refuses to run as root, and Postgres' sockets are its owner's.
         owner = pwd.getpwuid(Path(sockets).stat().st_uid)
         user = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # type: ignore[call-overload]
             [program, "-q", str(home / "ini")],
             cwd=home,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            **(user if os.geteuid() == 0 else {}),  # type: ignore[arg-type]
+            **(user if os.geteuid() == 0 else {}),
         )
         try:
             _wait_for(port, process)
