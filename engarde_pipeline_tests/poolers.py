@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
 from sqlalchemy.engine import make_url
@@ -46,8 +45,8 @@ def pgbouncer(database_url: str, mode: str, size: int = 4, settings: str = "") -
         )
         # It refuses to run as root, and Postgres' sockets are its owner's.
         owner = pwd.getpwuid(Path(sockets).stat().st_uid)
-        user: dict[str, Any] = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
-        process = subprocess.Popen(
+        user = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+        process = subprocess.Popen(  # type: ignore[call-overload]
             [program, "-q", str(home / "ini")],
             cwd=home,
             stdout=subprocess.DEVNULL,

@@ -18,7 +18,9 @@ def role(connection: psycopg.Connection) -> Iterator[str]:
     name = f"role_{uuid4().hex}"
     connection.execute(f"CREATE ROLE {name} LOGIN".encode())
     yield name
-    connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
+    connection.execute(
+        f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name}".encode()
+    )
 
 
 def check(database_url: str, role: str) -> None:
