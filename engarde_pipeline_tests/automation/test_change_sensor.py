@@ -86,6 +86,7 @@ def test_a_first_start_asks_for_the_last_thirty_dates_in_one_run(shop: Shop, tic
 def test_a_cursor_that_cannot_be_read_starts_anew(
     shop: Shop, times: Times, instance: DagsterInstance, cursor: str
 ) -> None:
+    shop.load(TODAY)
     context = build_sensor_context(instance, cursor=cursor, definitions=defs)
     result = changed_dates(context, bigquery=BigQuery(), postgres=Postgres())
     assert isinstance(result, SensorResult)
