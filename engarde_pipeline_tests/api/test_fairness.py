@@ -36,7 +36,7 @@ def _rows_locked(shop: Shop) -> Iterator[psycopg.Connection]:
 
 def _waiting(connection: psycopg.Connection, at_least: int) -> int:
     """Return how many of the API's queries wait for a lock, once these are `at_least` so many."""
-    for _ in range(20):
+    for _ in range(35):
         time.sleep(0.1)
         row = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'engarde_api'"
