@@ -5,6 +5,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import date
@@ -24,16 +25,18 @@ PROGRAM = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
 
 
 @pytest.fixture
-def pooler(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def pooler(shop: Shop) -> Iterator[str]:
     """The address of a pooler before the test's database."""
     if PROGRAM is None:
         if os.environ.get("CI") == "true":
             pytest.fail("pgbouncer is not installed")
         pytest.skip("pgbouncer is not installed")
     url = make_url(shop.world.database_url)
-    where = tmp_path_factory.mktemp("pooler")
-    for folder in (where, where.parent, where.parent.parent):
-        folder.chmod(0o755)  # it does not run as root
+    where = Path(tempfile.mkdtemp(prefix="pooler-"))
+    where.chmod(0o755)  # it does not run as root
+    for folder in Path(str(url.query["host"])).parents:
+        if folder.owner() == "root" and not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)  # the way to Postgres' socket
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     users = where / "users"
@@ -62,6 +65,7 @@ def pooler(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     finally:
         process.terminate()
         process.wait()
+        shutil.rmtree(where)
 
 
 @pytest.mark.parametrize("has_own_login", [True, False])
