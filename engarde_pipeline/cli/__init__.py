@@ -35,5 +35,17 @@ def main() -> None:
     try:
         app()
     except EngardeError as error:
-        errors.print(f"[bold red]Error:[/] {escape(visible(str(error)))}")
-        sys.exit(1)
+        _fail(str(error))
+    except Exception as error:
+        import psycopg
+
+        from engarde_pipeline.postgres.faults import explanation
+
+        if not isinstance(error, psycopg.Error):
+            raise
+        _fail(explanation(error))
+
+
+def _fail(message: str) -> None:
+    errors.print(f"[bold red]Error:[/] {escape(visible(message))}")
+    sys.exit(1)

@@ -433,6 +433,26 @@ def test_db_upgrade_again_changes_nothing(engarde: Engarde, configured: World, t
     assert len(configured.query("SELECT * FROM campaign_spaces")) == 2
 
 
+def test_what_postgres_refuses_is_a_message_with_the_cure(
+    engarde: Engarde, configured: World, environment: Callable[..., None]
+) -> None:
+    role = f"reader_{uuid4().hex}"
+    configured.connection.execute(f"CREATE ROLE {role} LOGIN".encode())
+    configured.connection.execute(f"GRANT SELECT ON {migrate.VERSION_TABLE} TO {role}".encode())
+    try:
+        url = make_url(configured.database_url).set(username=role)
+        environment(DATABASE_URL=url.render_as_string(hide_password=False))
+
+        said = engarde("status")
+
+        assert said.code == 1
+        assert "permission denied for table" in said.words
+        assert "`engarde doctor` names the GRANT" in said.words
+        assert "Traceback" not in said.words
+    finally:
+        configured.connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+
+
 def test_db_downgrade_takes_the_pipelines_tables_away(engarde: Engarde, configured: World) -> None:
     said = engarde("db", "downgrade", "base")
     assert said.code == 0
