@@ -14,6 +14,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from sqlalchemy.engine import make_url
 
+from engarde_pipeline.settings import API_ROLE
+
 
 def _program() -> str:
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
@@ -37,7 +39,7 @@ def pgbouncer(database_url: str, mode: str, size: int = 4, settings: str = "") -
         bound.close()
         home = Path(directory)
         home.chmod(0o755)
-        (home / "users").write_text(f'"{url.username}" ""\n')
+        (home / "users").write_text(f'"{url.username}" ""\n"{API_ROLE}" ""\n')
         (home / "ini").write_text(
             f"[databases]\n* = host={sockets}\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = trust\n"

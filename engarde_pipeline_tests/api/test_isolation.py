@@ -1,7 +1,9 @@
 """Isolation does not depend on our memory: Postgres itself shows the API one tenant's rows, or none."""
 
+import asyncio
 import random
 from datetime import date, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -11,7 +13,7 @@ from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
 from engarde_pipeline.api.app import PREFIX
-from engarde_pipeline.api.database import NotIsolated, check_isolation
+from engarde_pipeline.api.database import Database, NotIsolated, check_isolation
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.settings import ApiSettings, load_api_settings
 from engarde_pipeline_tests.api.service import SECRET, Service, api_database_url, serving
@@ -177,6 +179,18 @@ def test_without_a_login_of_its_own_the_api_takes_its_role(
     monkeypatch.setenv("JWT_SECRET_KEY", SECRET)
     own = load_api_settings()
 
+    async def ask(tenant: UUID, statement: bytes) -> list[dict[str, Any]]:
+        database = Database(own.api_login, takes_role=own.api_takes_role)
+        await database.open()
+        try:
+            (rows,) = await database.ask(tenant, (statement, {}))
+            return rows
+        finally:
+            await database.close()
+
+    assert asyncio.run(ask(uuid4(), b"SELECT * FROM campaign_metrics")) == []
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        asyncio.run(ask(crowd.tenants[1], b"SELECT * FROM public.tenants"))
     with serving(own, instance) as service:
         answer = service.get("/metrics", crowd.tenants[1], start_date=str(DAY), end_date=str(DAY)).json()
     assert [group["impressions"] for group in answer["metrics"]] == [crowd.prime(crowd.tenants[1]) * CAMPAIGNS]
