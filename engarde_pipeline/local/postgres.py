@@ -201,14 +201,21 @@ def _binaries() -> Path:
 def _identity() -> dict[str, Any]:
     if os.geteuid() != 0:
         return {}
+    import fcntl
     import pwd
 
+    # Of several processes that start at once on a new machine, one creates the user and the others wait for it.
+    directory = os.open("/etc", os.O_RDONLY)
     try:
-        user = pwd.getpwnam(_SYSTEM_USER)
-    except KeyError:
-        add = ["/usr/sbin/useradd", "--system", _SYSTEM_USER]
-        subprocess.run(add, check=True, capture_output=True, text=True)
-        user = pwd.getpwnam(_SYSTEM_USER)
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        try:
+            user = pwd.getpwnam(_SYSTEM_USER)
+        except KeyError:
+            add = ["/usr/sbin/useradd", "--system", _SYSTEM_USER]
+            subprocess.run(add, check=True, capture_output=True, text=True)
+            user = pwd.getpwnam(_SYSTEM_USER)
+    finally:
+        os.close(directory)
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
