@@ -219,12 +219,14 @@ def test_no_request_whatever_it_holds_gets_a_row_of_another_tenant(api: Service,
         if chance.random() < 0.5:
             params["group_by"] = chance.choice(["date", "campaign", "platform", *HOSTILE[:2]])
         if chance.random() < 0.4:
-            params["campaign_space_ids"] = ",".join(map(str, chance.sample(everyone, 4)))
+            # Where one of them is another tenant's, all of them are refused.
+            named = chance.sample(chance.choice([everyone, crowd.campaigns[tenant]]), CAMPAIGNS)
+            params["campaign_space_ids"] = ",".join(map(str, named))
         if chance.random() < 0.3:
-            params["platform"] = chance.choice(["p0", "p1", *HOSTILE])
+            params["platform"] = chance.choice(["p0", "p1", chance.choice(HOSTILE)])
         if chance.random() < 0.2:
             params["cursor"] = chance.choice([str(DAY), str(chance.choice(everyone)), *HOSTILE])
-        campaign = chance.choice(everyone)
+        campaign = chance.choice(chance.choice([everyone, crowd.campaigns[tenant]]))
         path = chance.choice(["/metrics", "/metrics", f"/metrics/{campaign}"])
         answer = api.client.get(PREFIX + path, params=params, headers=headers[tenant])
         if path != "/metrics" and campaign not in crowd.campaigns[tenant]:
