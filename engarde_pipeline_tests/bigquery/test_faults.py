@@ -410,7 +410,7 @@ def test_values_are_bound_and_never_in_the_query(query_request: dict[str, Any]) 
 
 
 def test_a_query_filters_on_the_partition_column(query_request: dict[str, Any]) -> None:
-    assert "WHERE metric_date BETWEEN @start AND @end" in query_request["query"]["query"]
+    assert "WHERE `metric_date` BETWEEN @start AND @end" in query_request["query"]["query"]
 
 
 def test_a_query_runs_in_the_configured_location(world: World, proxy: Proxy) -> None:
