@@ -14,6 +14,7 @@ from psycopg import sql
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from engarde_pipeline.metrics import ASSET_ID, METRIC_HOUR, MetricTable
+from engarde_pipeline.postgres.application_tables import CAMPAIGN_ASSETS, CAMPAIGN_SPACES
 
 # Keys that are known already, which after the first sync is all of them, cost two joins.
 _NOTE = """
@@ -27,21 +28,40 @@ WHERE s.reason IS NULL
       WHERE k.{target_id} = s.target_id AND {same_keys})
 """
 
-# What earlier, good records left for a record that is now bad. Where a bad record's tenant or platform cannot be
-# told, every tenant's or platform's row for that campaign is kept: a bad record must not delete a good number. An
-# hour that does not exist never left a row.
+# What earlier, good records left for a record that is now bad: the rows that its keys led to, and those that they
+# lead to now, where these are several. Where a bad record's tenant or platform cannot be told, or its tenant was
+# only found through the campaign, every tenant's or platform's row for that campaign is kept: a bad record must
+# not delete a good number. An hour that does not exist never left a row.
 _KEPT = """
 CREATE TEMPORARY TABLE kept AS
-SELECT DISTINCT r.record_key, r.metric_date, k.{target_id} AS target_id, r.metric_hour
-FROM records r
-JOIN subjects s ON s.key_number = r.record_key
+WITH bad AS MATERIALIZED (
+    SELECT r.record_key, r.metric_date, r.metric_hour, s.tenant_id, {keys},
+           n.tenant_id IS NULL AS names_no_tenant
+    FROM records r
+    JOIN subjects s ON s.key_number = r.record_key
+    JOIN staged_keys n ON n.key_number = r.record_key
+    WHERE r.reason IS NOT NULL AND coalesce(r.metric_hour, 0) BETWEEN 0 AND 23
+)
+SELECT b.record_key, b.metric_date, k.{target_id} AS target_id, b.metric_hour
+FROM bad b
 JOIN source_keys k
     ON k.{target_id} IS NOT NULL
-    AND k.campaign_id = s.campaign_id
-    AND (s.platform IS NULL OR k.platform = s.platform)
-    AND (s.tenant_id IS NULL OR k.tenant_key = s.tenant_key)
+    AND k.campaign_id = b.campaign_id
+    AND (b.platform IS NULL OR k.platform = b.platform)
+    AND (b.tenant_id IS NULL OR b.names_no_tenant OR k.tenant_key = b.tenant_key)
     {same_asset}
-WHERE r.reason IS NOT NULL AND coalesce(r.metric_hour, 0) BETWEEN 0 AND 23
+UNION
+SELECT b.record_key, b.metric_date, {target}.id AS target_id, b.metric_hour
+FROM bad b
+JOIN {campaign_spaces} c
+    ON c.external_campaign_id = b.campaign_id
+    AND c.platform = b.platform
+    AND (b.tenant_id IS NULL OR c.tenant_id = b.tenant_id)
+{assets}
+"""
+
+_ASSETS_OF_CAMPAIGNS = """
+JOIN {campaign_assets} a ON a.campaign_space_id = c.id AND a.external_asset_id = b.asset_id
 """
 
 _NOTHING_KEPT = """
@@ -83,9 +103,16 @@ def create_kept(connection: psycopg.Connection, table: MetricTable) -> None:
 
     Its columns are `record_key`, `metric_date`, `target_id` and `metric_hour`.
     """
+    has_assets = ASSET_ID in table.keys
     statement = sql.SQL(_KEPT).format(
         target_id=sql.Identifier(table.target_id),
-        same_asset=sql.SQL("AND k.asset_id = s.asset_id" if ASSET_ID in table.keys else ""),
+        target=sql.Identifier("a" if has_assets else "c"),
+        keys=_each("s.{0}", _keys(table), ", "),
+        same_asset=sql.SQL("AND k.asset_id = b.asset_id" if has_assets else ""),
+        campaign_spaces=sql.SQL(CAMPAIGN_SPACES),
+        assets=sql.SQL(_ASSETS_OF_CAMPAIGNS if has_assets else "").format(
+            campaign_assets=sql.SQL(CAMPAIGN_ASSETS)
+        ),
     )
     try:
         with connection.transaction():

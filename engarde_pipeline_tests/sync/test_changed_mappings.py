@@ -175,3 +175,35 @@ def test_a_slice_deletes_what_bigquery_no_longer_has_under_the_keys_it_reads(
     world.sync_one(DAY, scope=Scope(tenant))
 
     assert list(by_external_id(world, "clicks")) == ["c1"]
+
+
+def test_an_assets_row_keeps_its_value_when_its_campaign_moved_and_its_id_was_corrected(
+    world: World, campaign: UUID, asset: UUID, other: UUID
+) -> None:
+    world.asset(campaign, "a2")
+    world.load([asset_row(clicks=5), asset_row("a2")], ASSET_METRICS)
+    world.sync_one(DAY, table=ASSET_METRICS)
+    change(world, CHANGES["moved to another tenant"], campaign, other)
+    before = versions(world, ASSET_METRICS)
+
+    world.connection.execute("UPDATE campaign_assets SET external_asset_id = 'a1-new' WHERE id = %s", [asset])
+    world.sync_one(DAY, table=ASSET_METRICS)
+
+    assert versions(world, ASSET_METRICS) == before
+
+
+def test_rows_keep_their_values_when_two_platforms_become_one_there_and_in_bigquery(
+    world: World, tenant: UUID, campaign: UUID
+) -> None:
+    world.campaign(tenant, "c2")
+    world.campaign(tenant, "c1", platform="instagram")
+    world.load([row(tenant, clicks=5), row(tenant, clicks=3, platform="instagram"), row(tenant, "c2")])
+    world.sync_one(DAY)
+    before = versions(world)
+
+    world.connection.execute("UPDATE campaign_spaces SET platform = 'threads' WHERE external_campaign_id = 'c1'")
+    world.replace(DAY, [row(tenant, clicks=8, platform="threads"), row(tenant, "c2")])
+    world.sync_one(DAY)
+
+    assert versions(world) == before
+    assert [rejected["reason_code"] for rejected in world.rejected()] == ["ambiguous_campaign"]
