@@ -15,6 +15,7 @@ from uuid import UUID
 
 from dagster import DagsterInstance, JobDefinition, RunsFilter
 from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.origin import JobPythonOrigin
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
@@ -22,6 +23,7 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 from dagster._core.run_coordinator import SubmitRunContext
+from dagster._core.scheduler.instigation import InstigatorState, SensorInstigatorData
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -33,6 +35,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from engarde_pipeline.api.problems import Problem, invalid
 from engarde_pipeline.assets.landing import PROVISIONAL_DAYS
 from engarde_pipeline.assets.run_tags import TENANT
+from engarde_pipeline.automation.change_sensor import changed_dates
 from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 from engarde_pipeline.partitions import InvalidDates, dates_between, latest_date, today
 from engarde_pipeline.sync_jobs import (
@@ -47,6 +50,8 @@ from engarde_pipeline.sync_jobs import (
 )
 
 CODE_LOCATION = "engarde_pipeline"
+"""The name of the code location in workspace.yaml."""
+
 MODULE = "engarde_pipeline.definitions"
 WHOLE_DATES_JOB = "performance_sync"
 
@@ -113,7 +118,7 @@ class Launcher:
         job, run_config, tags = self._run(asked, start, end)
         # A tenant's second sync waits for the first of every other tenant.
         tags[PRIORITY_TAG] = str(-ahead)
-        origin = job_origin(job.name)
+        origin = job_origin(job.name, code_location(instance))
         run = instance.create_run_for_job(
             job_def=job,
             run_config=run_config,
@@ -158,9 +163,31 @@ class Launcher:
         return self._jobs[SLICE_JOB], {"ops": {"sync_the_slice": {"config": config}}}, tags
 
 
-def job_origin(job_name: str) -> RemoteJobOrigin:
-    """Return where the daemon finds a job: in the code location that workspace.yaml names."""
-    location = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name=MODULE), CODE_LOCATION)
+def code_location(instance: DagsterInstance) -> str:
+    """Return the name of the code location that the daemon has loaded.
+
+    It depends on how the daemon was started: with `-m` it is the module's name, and not the one in workspace.yaml.
+    The daemon stores it with the state of a sensor.
+    """
+    states = [
+        state
+        for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+        if state.instigator_name == changed_dates.name
+    ]
+    if not states:
+        return CODE_LOCATION  # the daemon has just been started for the first time
+    latest = max(states, key=_last_tick)
+    return str(latest.origin.repository_origin.code_location_origin.location_name)
+
+
+def _last_tick(state: InstigatorState) -> float:
+    data = state.instigator_data
+    return (data.last_tick_timestamp or 0) if isinstance(data, SensorInstigatorData) else 0
+
+
+def job_origin(job_name: str, location_name: str = CODE_LOCATION) -> RemoteJobOrigin:
+    """Return where the daemon finds a job."""
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name=MODULE), location_name)
     return RemoteRepositoryOrigin(location, "__repository__").get_job_origin(job_name)
 
 

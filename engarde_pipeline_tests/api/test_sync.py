@@ -9,10 +9,16 @@ from uuid import UUID, uuid4
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.run_coordinator import QueuedRunCoordinator
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
+from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from httpx import Response
 from sqlalchemy.exc import OperationalError
 
+from engarde_pipeline.api.launch import CODE_LOCATION, MODULE
 from engarde_pipeline.assets.run_tags import TENANT
 from engarde_pipeline.partitions import latest_date, today
 from engarde_pipeline_tests.api.service import Service
@@ -55,6 +61,26 @@ def test_a_queued_sync_runs_and_syncs_the_tenants_slice_only(
     job = api.get(f"/sync-jobs/{job_id}", shop.tenant).json()["sync_job"]
     assert (job["status"], job["records_processed"], job["records_inserted"]) == ("completed", 3, 3)
     assert {row["tenant_id"] for row in shop.world.rows()} == {shop.tenant}
+
+
+def test_a_sync_is_queued_for_the_code_location_that_the_daemon_has_loaded(
+    api: Service, instance: DagsterInstance, shop: Shop
+) -> None:
+    # As after `dagster-daemon run -m engarde_pipeline.definitions`, where it ran with workspace.yaml before.
+    for name, last_tick in ((CODE_LOCATION, 1.0), (MODULE, 2.0)):
+        location = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name=MODULE), name)
+        sensor = RemoteRepositoryOrigin(location, "__repository__").get_instigator_origin("changed_dates")
+        state = SensorInstigatorData(last_tick_timestamp=last_tick)
+        instance.add_instigator_state(
+            InstigatorState(sensor, InstigatorType.SENSOR, InstigatorStatus.DECLARED_IN_CODE, state)
+        )
+
+    run = instance.get_run_by_id(api.sync(shop.tenant, DATES).json()["sync_job"]["id"])
+
+    assert run is not None
+    assert run.remote_job_origin is not None
+    assert run.remote_job_origin.location_name == MODULE
+    assert run.tags[REPOSITORY_LABEL_TAG] == f"__repository__@{MODULE}"
 
 
 def test_without_dates_it_goes_on_from_the_last_sync(api: Service, instance: DagsterInstance, shop: Shop) -> None:
