@@ -20,7 +20,8 @@ from engarde_pipeline.partitions import latest_date, today
 from engarde_pipeline_tests.servers import skip_without
 from engarde_pipeline_tests.world import World
 
-DATES = 10
+FIRST_DATE = today() - timedelta(days=9)
+DATES = (latest_date() - FIRST_DATE).days + 1
 """How many partitions there are, up to the latest date on Earth."""
 
 
@@ -48,7 +49,7 @@ def sample_world(configured: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """The configured world with the sample data in BigQuery, its mapping in Postgres, and nothing synced."""
     seed_postgres(configured.connection)
     fill_bigquery(configured.source.client, configured.dataset, today())
-    monkeypatch.setenv("ENGARDE_FIRST_DATE", str(latest_date() - timedelta(days=DATES - 1)))
+    monkeypatch.setenv("ENGARDE_FIRST_DATE", str(FIRST_DATE))
     # The day's bytes are used up: sensors and schedules keep still, and what a person starts goes on.
     monkeypatch.setenv("ENGARDE_DAILY_BYTES", "1")
     configured.connection.execute("INSERT INTO bigquery_usage VALUES ((now() AT TIME ZONE 'UTC')::date, 1)")

@@ -312,7 +312,7 @@ def test_doctor_finds_nothing_to_mend(engarde: Engarde, tenant: UUID) -> None:
     said = engarde("doctor")
     assert said.code == 0
     assert "✗" not in said.out
-    assert said.out.count("✓") == 9
+    assert said.out.count("✓") == 10
     assert "All is well" in said.words
 
 
@@ -503,7 +503,7 @@ def test_a_database_that_cannot_be_reached_is_a_message_without_the_password(
         {"BIGQUERY_CREDENTIALS_JSON": f"{{{PASSWORD}"},
     ],
 )
-@pytest.mark.parametrize("command", ["doctor", "status"])
+@pytest.mark.parametrize("command", ["doctor", "plan"])
 def test_a_malformed_secret_is_named_and_not_shown(
     engarde: Engarde, configured: World, environment: Environment, variables: dict[str, str], command: str
 ) -> None:
