@@ -22,7 +22,7 @@ def encoded(request: pytest.FixtureRequest, postgres_server: str, emulator: Emul
     name = f"test_{uuid4().hex}"
     with connect(postgres_server) as connection:
         connection.execute(
-            f"CREATE DATABASE {name} ENCODING '{request.param}' TEMPLATE template0"
+            f"CREATE DATABASE {name} ENCODING '{request.param}' TEMPLATE template0 LOCALE_PROVIDER libc"
             " LC_COLLATE 'C' LC_CTYPE 'C'".encode()
         )
         url = _database(postgres_server, name)
