@@ -91,6 +91,7 @@ def test_every_check_is_there_and_described() -> None:
     )
     assert set(checks) == {
         "campaign_space_aggregates:totals_equal_rows",
+        "campaign_metrics:no_day_counted_twice",
         "campaign_metrics:platform_days_equal_rows",
         *(f"{table.target}:{name}" for table in (CAMPAIGN_METRICS, ASSET_METRICS) for name in names),
     }
