@@ -148,7 +148,7 @@ def test_a_pooler_in_session_mode_serves_even_after_clients_that_used_temporary_
         for connection in earlier:
             connection.execute("CREATE TEMPORARY TABLE records (x int)")
             connection.execute("INSERT INTO records VALUES (1)")
-            connection.execute("SELECT pg_advisory_lock(7)")
+            connection.execute("SELECT pg_advisory_lock_shared(7)")
         for connection in earlier:
             connection.close()
 
