@@ -2,7 +2,6 @@
 
 import os
 import pwd
-import shutil
 import socket
 import subprocess
 import time
@@ -15,22 +14,13 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from engarde_pipeline.settings import API_ROLE
-
-
-def _program() -> str:
-    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-    if program is None:
-        reason = "pgbouncer is not installed (apt-get install pgbouncer)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return program
+from engarde_pipeline_tests.servers import installed_program
 
 
 @contextmanager
 def pgbouncer(database_url: str, mode: str, size: int = 4, settings: str = "") -> Iterator[str]:
     """Run pgbouncer in `mode` before the server of `database_url`; yield the address through it."""
-    program, url = _program(), make_url(database_url)
+    program, url = installed_program("pgbouncer"), make_url(database_url)
     sockets = url.query["host"]
     assert isinstance(sockets, str)
     with socket.socket() as bound, TemporaryDirectory(prefix="pgbouncer-") as directory:
