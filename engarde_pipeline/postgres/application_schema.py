@@ -66,7 +66,8 @@ class Column:
 class Table:
     """One of the application's tables, as the search_path finds it; `schema` is None where it finds none.
 
-    `kind` is that of `pg_class`. `has_key`: a foreign key may refer to `id`. `is_redirected`: a rule stands in for
+    `kind` is that of `pg_class`. `has_key`: a foreign key may refer to `id`. `heirs`: tables that inherit from it,
+    whose rows are read with it though no foreign key can refer to them. `is_redirected`: a rule stands in for
     updates. `others`: columns whose table does not exist, and the table that they refer to instead. `elsewhere`:
     other schemas that have a table of the name, and whether the role may use them.
     """
@@ -77,6 +78,7 @@ class Table:
     is_unlogged: bool
     columns: dict[str, Column]
     has_key: bool
+    heirs: list[str]
     is_redirected: bool
     others: dict[str, str]
     elsewhere: dict[str, bool]
@@ -98,6 +100,8 @@ SELECT wanted.name, n.nspname AS schema, coalesce(c.relkind::text, '') AS kind,
        EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'id'
                WHERE i.indrelid = c.oid AND i.indisunique AND i.indimmediate AND i.indisvalid
                  AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum) AS has_key,
+       ARRAY(SELECT h.inhrelid::regclass::text FROM pg_inherits h
+             WHERE h.inhparent = c.oid AND c.relkind = 'r') AS heirs,
        EXISTS (SELECT FROM pg_rewrite r
                WHERE r.ev_class = c.oid AND r.ev_type = '2' AND r.is_instead) AS is_redirected,
        (SELECT coalesce(jsonb_object_agg(a.attname, f.confrelid::regclass::text), '{}')
@@ -184,6 +188,11 @@ def _problems(table: Table, may_be_missing: bool) -> Iterator[str]:
         return
     if table.is_unlogged:
         yield f"{table.name} is unlogged, and foreign keys refer to it: ALTER TABLE {table.name} SET LOGGED;"
+    for heir in table.heirs:
+        yield (
+            f"{heir} inherits from {table.name}, so that its rows appear there, where no foreign key finds them:"
+            f" ALTER TABLE {heir} NO INHERIT {table.name};"
+        )
     for column in UUIDS[table.name]:
         if column not in table.columns:
             yield _no_column(table.name, column, "uuid")

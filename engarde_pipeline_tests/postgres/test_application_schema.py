@@ -43,6 +43,10 @@ _IN_THE_WAY = {
         "ALTER TABLE campaign_assets DROP CONSTRAINT campaign_assets_pkey, ADD PRIMARY KEY (id) DEFERRABLE",
         r"campaign_assets\.id has no primary key.*not deferrable",
     ),
+    "a table that inherits": (
+        "CREATE TABLE archived_spaces () INHERITS (campaign_spaces)",
+        r"archived_spaces inherits from campaign_spaces.*ALTER TABLE archived_spaces NO INHERIT campaign_spaces;",
+    ),
     "a column of another name": (
         "ALTER TABLE campaign_spaces RENAME external_campaign_id TO platform_campaign_id",
         r"campaign_spaces has no column external_campaign_id.*GENERATED ALWAYS AS \(the_other_name\) STORED",
