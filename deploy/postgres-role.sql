@@ -18,8 +18,8 @@ $$;
 GRANT SELECT ON tenants, campaign_assets, engarde_alembic_version TO engarde_pipeline;
 GRANT SELECT, UPDATE ON campaign_spaces TO engarde_pipeline;
 GRANT SELECT, INSERT, UPDATE ON rejected_metric_rows, bigquery_usage, synced_dates TO engarde_pipeline;
-GRANT SELECT, INSERT ON source_keys TO engarde_pipeline;
-GRANT SELECT, DELETE ON removed_rows TO engarde_pipeline;
+GRANT SELECT, INSERT, UPDATE ON source_keys TO engarde_pipeline;
+GRANT SELECT, INSERT, DELETE ON removed_rows TO engarde_pipeline;
 GRANT SELECT, INSERT, DELETE ON platform_days TO engarde_pipeline;
 GRANT SELECT, INSERT, UPDATE, DELETE
     ON campaign_metrics, campaign_asset_metrics, campaign_space_months, changed_dates TO engarde_pipeline;

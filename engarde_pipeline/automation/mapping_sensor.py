@@ -5,7 +5,7 @@ from dagster import DefaultSensorStatus, SensorEvaluationContext, SensorResult, 
 from engarde_pipeline.assets.resources import Postgres
 from engarde_pipeline.automation.budget import estimated_bytes, why_not
 from engarde_pipeline.automation.performance_sync import performance_sync
-from engarde_pipeline.automation.planning import mapped_dates
+from engarde_pipeline.automation.planning import mapped_dates, note_moved_rows
 from engarde_pipeline.automation.requests import described, not_under_way, run_requests
 from engarde_pipeline.errors import EngardeError
 
@@ -18,9 +18,13 @@ from engarde_pipeline.errors import EngardeError
     " was added in Postgres.",
 )
 def arrived_mappings(context: SensorEvaluationContext, postgres: Postgres) -> SensorResult:
-    """Ask for the dates with rejected records that can be resolved now, once per set of records."""
+    """Ask for the dates with rejected records that can be resolved now, once per set of records.
+
+    It also notes the dates of rows that belong to another campaign space or asset now.
+    """
     try:
         with postgres.connect() as connection:
+            note_moved_rows(connection)  # the sensor changed_dates asks for these
             due = mapped_dates(connection)
         ready = not_under_way(context.instance, due)
         if not ready:

@@ -18,6 +18,7 @@ from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTabl
 from engarde_pipeline.partitions import daily, dates_ahead, latest_date, today
 from engarde_pipeline.postgres.mapped import mapped_rejections
 from engarde_pipeline.postgres.removed_rows import removed_dates
+from engarde_pipeline.postgres.source_keys import note_moved_keys
 from engarde_pipeline.postgres.synced import synced_versions
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.plan import MAPPED, MISSING, REMOVED, UNTOLD, PlannedDate, plan_dates
@@ -106,6 +107,12 @@ def still_due(
             )
         ]
     return left
+
+
+def note_moved_rows(connection: psycopg.Connection) -> None:
+    """Note the dates of rows that belong to another campaign space or asset now, so that they become due."""
+    for table in TABLES:
+        note_moved_keys(connection, table)
 
 
 def mapped_dates(connection: psycopg.Connection) -> list[PlannedDate]:

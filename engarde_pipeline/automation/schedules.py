@@ -8,7 +8,14 @@ from engarde_pipeline.assets.history import bytes_last_read
 from engarde_pipeline.assets.resources import BigQuery, Postgres
 from engarde_pipeline.automation.budget import estimated_bytes, why_not
 from engarde_pipeline.automation.performance_sync import performance_sync
-from engarde_pipeline.automation.planning import TABLES, current_plan, inspect_tables, mapped_dates, window
+from engarde_pipeline.automation.planning import (
+    TABLES,
+    current_plan,
+    inspect_tables,
+    mapped_dates,
+    note_moved_rows,
+    window,
+)
 from engarde_pipeline.automation.requests import not_under_way, run_requests
 from engarde_pipeline.bigquery.sums import sums_by_date as bigquery_sums
 from engarde_pipeline.errors import EngardeError
@@ -31,6 +38,7 @@ def hourly_sync(
     try:
         source = bigquery.open_source()
         with postgres.connect() as connection:
+            note_moved_rows(connection)
             due = current_plan(context.instance, source, connection, inspect_tables(source))
             due += mapped_dates(connection)
         return _requests(context, postgres, due, "Every date is as BigQuery's metadata says.")

@@ -18,7 +18,7 @@ def plan(
 
     Reads metadata only, never the metrics; changes nothing.
     """
-    from engarde_pipeline.automation.planning import current_plan, inspect_tables, mapped_dates
+    from engarde_pipeline.automation.planning import current_plan, inspect_tables, mapped_dates, note_moved_rows
     from engarde_pipeline.bigquery.extraction import Source
     from engarde_pipeline.postgres import migrate
     from engarde_pipeline.postgres.connection import connect
@@ -27,7 +27,12 @@ def plan(
         database_url = settings.database_url.get_secret_value()
         migrate.check(database_url)
         source = Source(settings)
-        with connect(database_url) as connection, dagster_instance() as instance:
+        with (
+            connect(database_url) as connection,
+            dagster_instance() as instance,
+            connection.transaction(force_rollback=True),
+        ):
+            note_moved_rows(connection)  # as the sensors do
             due = current_plan(instance, source, connection, inspect_tables(source))
             due += mapped_dates(connection)
     due.sort(key=lambda planned: (planned.day, planned.table.source))

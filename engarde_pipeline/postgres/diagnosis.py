@@ -24,8 +24,8 @@ _NEEDED = {
     "bigquery_usage": ("SELECT", "INSERT", "UPDATE"),
     "platform_days": ("SELECT", "INSERT", "DELETE"),
     "synced_dates": ("SELECT", "INSERT", "UPDATE"),
-    "source_keys": ("SELECT", "INSERT"),
-    "removed_rows": ("SELECT", "DELETE"),
+    "source_keys": ("SELECT", "INSERT", "UPDATE"),
+    "removed_rows": ("SELECT", "INSERT", "DELETE"),
     "changed_dates": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }
 

@@ -18,7 +18,7 @@ from engarde_pipeline.errors import EngardeError
 from engarde_pipeline.metrics import CAMPAIGN_METRICS, METRIC_HOUR, MetricTable
 from engarde_pipeline.postgres.locks import IS_HELD, held_values
 from engarde_pipeline.postgres.platform_days import compact
-from engarde_pipeline.postgres.records import Records, has_no_good_record, matches
+from engarde_pipeline.postgres.records import PreparedRecords, has_no_good_record, matches
 from engarde_pipeline.postgres.rejected import keep_rejected, resolve_rejected
 from engarde_pipeline.postgres.removed_rows import delete_removals
 from engarde_pipeline.postgres.scope import EVERYTHING, Scope
@@ -144,8 +144,7 @@ def merge_date(
     connection: psycopg.Connection,
     table: MetricTable,
     day: date,
-    records: Records,
-    records_id: int,
+    prepared: PreparedRecords,
     scope: Scope,
     run_id: UUID,
     shrink_threshold: float | None,
@@ -154,11 +153,10 @@ def merge_date(
 ) -> MergedDate:
     """Make `day` in Postgres what its records say, within `scope`, in one transaction.
 
-    A reader sees the date before or after, never between. `records_id` is that of the table of records, as they
-    were prepared for this date, whose lock is held. `shrink_threshold` is the smallest share of the
-    rows Postgres has that may be left; None where the caller says that shrinking is intended. `version` is that
-    of BigQuery's partition, for a whole date where it is known. `removals` are the transactions that removed rows
-    of the date, as `open_removals` returned them before the date was read.
+    A reader sees the date before or after, never between. The date's lock is held. `shrink_threshold` is the
+    smallest share of the rows Postgres has that may be left; None where the caller says that shrinking is meant.
+    `version` is that of BigQuery's partition, for a whole date where it is known. `removals` are the transactions
+    that noted the date in `removed_rows`, and that this merge answers.
 
     Raises:
         DateWouldShrink: fewer would be left; nothing was changed.
@@ -166,7 +164,8 @@ def merge_date(
         psycopg.Error: the database refused; nothing was changed.
     """
     values = {"date": day, "run_id": run_id, "first_id": _first_id(), **scope.parameters}
-    proof = {"records_id": records_id, **held_values(table, day)}
+    records = prepared.of(day)
+    proof = {"records_id": prepared.table_id, **held_values(table, day)}
     kept, spend, revenue = 0, records.spend, records.revenue
     with connection.transaction():
         try:

@@ -164,7 +164,24 @@ class Records:
     revenue: Decimal
 
 
-NO_RECORDS = Records(0, 0, 0, Decimal(0), Decimal(0))
+_NO_RECORDS = Records(0, 0, 0, Decimal(0), Decimal(0))
+
+
+@dataclass(frozen=True)
+class PreparedRecords:
+    """The records of some dates, ready to be merged.
+
+    `table_id` identifies the temporary table `records`: another session's, or a later one, has another. `noted_by`
+    are the transactions in which the preparation itself noted dates in `removed_rows`.
+    """
+
+    by_date: dict[date, Records]
+    table_id: int
+    noted_by: list[int]
+
+    def of(self, day: date) -> Records:
+        return self.by_date.get(day, _NO_RECORDS)
+
 
 _BY_DATE = """
 SELECT metric_date,
@@ -178,9 +195,8 @@ GROUP BY metric_date
 """
 
 
-def create_records(connection: psycopg.Connection, table: MetricTable, scope: Scope) -> dict[date, Records]:
-    """Replace the temporary tables `subjects` and `records` by what is staged, within `scope`; return what each
-    date has, where it has anything.
+def create_records(connection: psycopg.Connection, table: MetricTable, scope: Scope) -> PreparedRecords:
+    """Replace the temporary tables `subjects` and `records` by what is staged, within `scope`.
 
     Beside them stands `kept`, see `source_keys.create_kept`; where any record is bad, so does `similar_keys`.
     """
@@ -189,7 +205,7 @@ def create_records(connection: psycopg.Connection, table: MetricTable, scope: Sc
     connection.execute("ANALYZE subjects")
     row = connection.execute(_IS_SUMMED).fetchone()
     connection.execute(_records(table, _SINGLE_ROWS if row == (True,) else _SUMS))
-    note_source_keys(connection, table)
+    noted_by = note_source_keys(connection, table)
     create_kept(connection, table)
     if scope != EVERYTHING:
         out_of_scope = sql.SQL("SELECT key_number FROM subjects r WHERE ({}) IS NOT TRUE").format(
@@ -202,14 +218,9 @@ def create_records(connection: psycopg.Connection, table: MetricTable, scope: Sc
     by_date = {day: Records(*values) for day, *values in connection.execute(_BY_DATE)}
     if any(records.rejected for records in by_date.values()):
         create_similar_keys(connection, table)
-    return by_date
-
-
-def records_id(connection: psycopg.Connection) -> int:
-    """Return what identifies the temporary table `records`: another session's, or a later one, has another."""
     row = connection.execute("SELECT 'pg_temp.records'::regclass::oid").fetchone()
     assert row is not None  # noqa: S101  it always has one
-    return int(row[0])
+    return PreparedRecords(by_date, int(row[0]), noted_by)
 
 
 def matches(table: MetricTable, alias: LiteralString) -> sql.Composed:

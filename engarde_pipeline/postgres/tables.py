@@ -9,6 +9,7 @@ from typing import LiteralString
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Computed,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import BYTEA, JSONB
 
@@ -237,6 +239,13 @@ source_keys = Table(
     Column("platform", Text, nullable=False),
     Column("campaign_id", Text, nullable=False, comment="External."),
     Column("asset_id", Text, comment="External; of assets only."),
+    Column(
+        "is_current",
+        Boolean,
+        nullable=False,
+        server_default=true(),
+        comment="Whether the keys led to it when they were last looked at.",
+    ),
     Index("source_keys_space", "campaign_space_id"),
     Index("source_keys_asset", "campaign_asset_id"),
     Index("source_keys_external", "campaign_id", postgresql_using="hash"),
@@ -258,5 +267,5 @@ removed_rows = Table(
         comment="The transaction that removed rows.",
     ),
     Column("removed_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
-    comment="Dates that lost rows without a sync, and are due because of it.",
+    comment="Dates that are due since rows were removed, or belong to another campaign or asset now.",
 )

@@ -20,7 +20,7 @@ _COMMANDS = {
     "bigquery_usage": "rw",
     "synced_dates": "rw",
     "changed_dates": "rwd",
-    "source_keys": "r",
+    "source_keys": "rw",
     "removed_rows": "rd",
 }
 

@@ -16,7 +16,7 @@ from engarde_pipeline.bigquery.extraction import Selection, Source
 from engarde_pipeline.metrics import MetricTable
 from engarde_pipeline.postgres.locks import dates_locked
 from engarde_pipeline.postgres.merge import DateWouldShrink, MergedDate, merge_date
-from engarde_pipeline.postgres.records import NO_RECORDS, create_records, records_id
+from engarde_pipeline.postgres.records import create_records
 from engarde_pipeline.postgres.removed_rows import open_removals
 from engarde_pipeline.postgres.scope import EVERYTHING, Scope
 from engarde_pipeline.postgres.staging import stage
@@ -95,8 +95,7 @@ def sync_dates(
                     extraction.method,
                 )
                 started = time.perf_counter()
-                records = create_records(connection, table, scope)
-                prepared = records_id(connection)
+                prepared = create_records(connection, table, scope)
             seconds_preparing = time.perf_counter() - started
             for day in span:
                 started = time.perf_counter()
@@ -105,13 +104,12 @@ def sync_dates(
                         connection,
                         table,
                         day,
-                        records.get(day, NO_RECORDS),
                         prepared,
                         scope,
                         run_id,
                         shrink_threshold,
                         versions.get(day),
-                        removals.get(day, ()),
+                        [*removals.get(day, ()), *prepared.noted_by] if scope == EVERYTHING else (),
                     )
                 except (DateWouldShrink, psycopg.Error) as error:
                     if connection.closed:

@@ -12,7 +12,7 @@ RESTORED = "restored: Postgres has an earlier state than Dagster saw synced"
 UNRECORDED = "unrecorded: synced, and Dagster's history does not have it"
 UNTOLD = "may have changed: BigQuery does not tell which dates did"
 MAPPED = "mapping arrived: rejected records can be loaded"
-REMOVED = "rows were removed: Postgres lost rows without a sync"
+REMOVED = "rows were removed without a sync, or belong to another campaign or asset now"
 DIFFERS = "sums differ from BigQuery's"
 
 

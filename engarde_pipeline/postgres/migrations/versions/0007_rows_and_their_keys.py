@@ -3,7 +3,8 @@
 * `source_keys`: the keys under which records were loaded, so that their rows keep their last good value when the
   application changes a platform, an external id or a campaign's tenant. Filled with the keys of today for the rows
   that are there.
-* `removed_rows`: dates that lost rows without a sync. Triggers note them, except in a sync's own transaction, in
+* `removed_rows`: dates that lost rows without a sync, or whose rows belong to another campaign space or asset now,
+  since the application gave that one their keys. Triggers note what is deleted, except in a sync's transaction, in
   which `engarde.is_sync` is on. A note has its transaction's id in its key: two transactions never wait for each
   other, and one that removes many campaigns notes each date once.
 * A trigger on `campaign_spaces`: a campaign space that moves to another tenant takes its metrics and its assets'
@@ -100,6 +101,13 @@ def upgrade() -> None:
         sa.Column("platform", sa.Text, nullable=False),
         sa.Column("campaign_id", sa.Text, nullable=False, comment="External."),
         sa.Column("asset_id", sa.Text, comment="External; of assets only."),
+        sa.Column(
+            "is_current",
+            sa.Boolean,
+            nullable=False,
+            server_default=sa.true(),
+            comment="Whether the keys led to it when they were last looked at.",
+        ),
         comment="The keys under which records were loaded.",
     )
     op.create_index("source_keys_space", "source_keys", ["campaign_space_id"])
@@ -119,7 +127,7 @@ def upgrade() -> None:
             comment="The transaction that removed rows.",
         ),
         sa.Column("removed_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("now()")),
-        comment="Dates that lost rows without a sync, and are due because of it.",
+        comment="Dates that are due since rows were removed, or belong to another campaign or asset now.",
     )
     op.execute(NOTE_REMOVED_ROWS.format(schemas=schemas))
     op.execute("REVOKE ALL ON FUNCTION note_removed_rows() FROM PUBLIC")
