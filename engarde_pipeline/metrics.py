@@ -162,11 +162,13 @@ _SENTENCES = {
     RejectReason.CAMPAIGN_NOT_MAPPED: "No campaign space has this tenant, platform and external campaign id;"
     " connect the campaign in the application, then this date can be synced again.",
     RejectReason.AMBIGUOUS_CAMPAIGN: "Several campaign spaces of the tenant have this platform and external"
-    " campaign id; keep one: delete the others, set their deleted_at, or empty their external_campaign_id.",
+    " campaign id; keep one: delete the others, set their deleted_at, or empty their external_campaign_id. Where"
+    " all of them are deleted, restore the one that is meant.",
     RejectReason.ASSET_NOT_MAPPED: "The campaign space has no asset with this external id; add the asset in the"
     " application, then this date can be synced again.",
     RejectReason.AMBIGUOUS_ASSET: "Several assets of the campaign space have this external id; keep one: delete"
-    " the others, set their deleted_at, or empty their external_asset_id.",
+    " the others, set their deleted_at, or empty their external_asset_id. Where all of them are deleted, restore"
+    " the one that is meant.",
     RejectReason.NOT_A_NUMBER: "A measure is NaN in BigQuery; correct the load that wrote it.",
     RejectReason.NEGATIVE_MEASURE: "A measure of at least one source row is negative; correct it in BigQuery.",
     RejectReason.OUT_OF_RANGE: "A measure is infinite or too large to store (counts are int64, amounts have 32"

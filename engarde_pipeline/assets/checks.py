@@ -41,7 +41,7 @@ from engarde_pipeline.postgres.quality import (
     rows_with_more_clicks_than_impressions,
 )
 from engarde_pipeline.postgres.sums import sums_by_date as postgres_sums
-from engarde_pipeline.postgres.totals import wrong_totals
+from engarde_pipeline.postgres.totals import update_triggers, wrong_totals
 
 REJECTED_SHARE_LIMIT = 0.05
 
@@ -110,8 +110,12 @@ def totals_equal_rows(context: AssetCheckExecutionContext, postgres: Postgres) -
     """The totals on every campaign space are the sums of its rows in `campaign_metrics`."""
     with explained(), postgres.connect(context.run.run_id) as connection:
         totals = wrong_totals(connection)
+        triggers = update_triggers(connection) if totals.affected else []
     return AssetCheckResult(
         passed=totals.affected == 0,
+        description=f"Triggers on campaign_spaces that can change or drop the update: {', '.join(triggers)}."
+        if triggers
+        else None,
         metadata={"campaign_spaces": totals.campaign_spaces, "campaign_spaces_that_differ": totals.affected},
     )
 

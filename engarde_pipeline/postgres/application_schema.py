@@ -69,7 +69,8 @@ class Table:
     `kind` is that of `pg_class`. `has_key`: a foreign key may refer to `id`. `heirs`: tables that inherit from it,
     whose rows are read with it though no foreign key can refer to them. `is_redirected`: a rule stands in for
     updates. `others`: columns whose table does not exist, and the table that they refer to instead. `elsewhere`:
-    other schemas that have a table of the name, and whether the role may use them.
+    other schemas that have a table of the name, and whether the role may use them. `quoted`: tables whose name
+    differs from it only by upper case.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Table:
     is_redirected: bool
     others: dict[str, str]
     elsewhere: dict[str, bool]
+    quoted: list[str]
     search_path: str
 
 
@@ -115,6 +117,9 @@ SELECT wanted.name, n.nspname AS schema, coalesce(c.relkind::text, '') AS kind,
         FROM pg_class o JOIN pg_namespace s ON s.oid = o.relnamespace
         WHERE o.relname = wanted.name AND o.relkind IN ('r', 'p', 'v', 'm', 'f')
           AND o.oid IS DISTINCT FROM c.oid AND s.nspname !~ '^(pg_|engarde_api$)') AS elsewhere,
+       ARRAY(SELECT quote_ident(s.nspname) || '.' || quote_ident(o.relname)
+             FROM pg_class o JOIN pg_namespace s ON s.oid = o.relnamespace
+             WHERE lower(o.relname) = wanted.name AND o.relname <> wanted.name AND o.relkind IN ('r', 'p')) AS quoted,
        current_setting('search_path') AS search_path
 FROM unnest(%s::text[]) AS wanted (name)
 LEFT JOIN pg_class c ON c.oid = to_regclass(wanted.name)
@@ -235,6 +240,11 @@ def _missing(table: Table, may_be_missing: bool) -> Iterator[str]:
             f"{table.name} is in schema {' and '.join(table.elsewhere)}, which is not in the search_path"
             f" ({table.search_path}), so that the application's tables are not found: ALTER DATABASE ... SET"
             f" search_path = {', '.join(table.elsewhere)}, ...;"
+        )
+    elif table.quoted:
+        yield (
+            f"{table.name} is named {' and '.join(table.quoted)}, and upper case is another name in Postgres:"
+            f" ALTER TABLE {table.quoted[0]} RENAME TO {table.name};"
         )
     elif not may_be_missing:
         yield (

@@ -35,11 +35,16 @@ SELECT current_user AS role, current_database() AS database, current_schema() AS
 
 _ADMINISTRATOR = "As an administrator run"
 
+# A table has a type of its name, too.
 _TAKEN = """
-SELECT relname FROM pg_class
-WHERE relnamespace = current_schema()::regnamespace AND relname = ANY(%s) AND relkind <> 'i'
+SELECT relname, 'TABLE' AS kind
+FROM pg_class
+WHERE relnamespace = current_schema()::regnamespace AND relname = ANY(%s) AND relkind NOT IN ('i', 'c')
 UNION
-SELECT typname FROM pg_type WHERE typnamespace = current_schema()::regnamespace AND typname = ANY(%s)
+SELECT typname, CASE typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END
+FROM pg_type
+WHERE typnamespace = current_schema()::regnamespace AND typname = ANY(%s)
+  AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = typrelid AND c.relkind <> 'c')
 ORDER BY 1
 """
 
@@ -96,9 +101,9 @@ def _taken(connection: psycopg.Connection, revision: str | None) -> Iterator[str
     if revision is not None:
         return
     ours = sorted(metadata.tables.keys() - application_schema.UUIDS.keys())
-    for (name,) in connection.execute(_TAKEN, [ours, ours]).fetchall():
+    for name, kind in connection.execute(_TAKEN, [ours, ours]).fetchall():
         yield (
-            f"{name} already exists and is not the pipeline's; rename it, ALTER TABLE {name} RENAME TO {name}_old;"
+            f"{name} already exists and is not the pipeline's; rename it, ALTER {kind} {name} RENAME TO {name}_old;"
             " the pipeline makes its own and fills it from BigQuery."
         )
     if connection.execute("SELECT to_regnamespace('engarde_api')").fetchone() != (None,):

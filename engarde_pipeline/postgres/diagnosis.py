@@ -194,7 +194,7 @@ def _trials(table: str, privileges: Sequence[str], column: str | None) -> Iterat
     if "DELETE" in privileges:
         yield sql.SQL("EXPLAIN DELETE FROM {}").format(name)
     if "UPDATE" in privileges:
-        updated = sql.Identifier(column or metadata.tables[table].columns.keys()[0])
+        updated = sql.Identifier(column or next(c.name for c in metadata.tables[table].columns if not c.identity))
         yield sql.SQL("EXPLAIN UPDATE {0} SET {1} = {1}").format(name, updated)
 
 

@@ -13,6 +13,7 @@ _TRANSIENT = frozenset(
         "40001",  # serialization_failure
         "40003",  # statement_completion_unknown
         "40P01",  # deadlock_detected
+        "23503",  # foreign_key_violation: the application deleted a campaign during the sync
         "25006",  # read_only_sql_transaction: the server was writable at first, so a failover is under way
         "25P03",  # idle_in_transaction_session_timeout
         "53200",  # out_of_memory
@@ -31,6 +32,7 @@ _CONNECTION_EXCEPTIONS = "08"
 """The class of SQLSTATEs."""
 
 _CURES = {
+    "23503": "The application deleted a tenant, campaign or asset during the sync; the next sync leaves it out.",
     "53100": "The disk of the Postgres server is full. Free or add space there, then sync again.",
     "53400": "A limit of the Postgres server was reached (temp_file_limit, for instance). Raise it, then sync.",
     "42501": "The role of DATABASE_URL lacks a permission. `engarde doctor` names the GRANT.",

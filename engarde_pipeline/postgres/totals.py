@@ -153,6 +153,17 @@ def wrong_totals(connection: psycopg.Connection) -> Totals:
     return Totals(*row)
 
 
+def update_triggers(connection: psycopg.Connection) -> list[str]:
+    """Return the triggers that can change or drop what is written to `campaign_spaces`."""
+    return [
+        name
+        for (name,) in connection.execute(
+            "SELECT tgname FROM pg_trigger WHERE tgrelid = 'campaign_spaces'::regclass AND NOT tgisinternal"
+            " AND tgenabled <> 'D' AND tgtype & 19 = 19 ORDER BY tgname"  # BEFORE UPDATE FOR EACH ROW
+        )
+    ]
+
+
 def _update_month(connection: psycopg.Connection, month: date) -> None:
     for text in (_SUM_MONTH, _KEEP_MONTH, "DROP TABLE month_sums"):
         statement = sql.SQL(text).format(

@@ -108,6 +108,21 @@ def test_totals_that_are_not_the_sums_of_the_rows_are_found(instance: DagsterIns
     assert results["campaign_metrics:sums_equal_bigquery"]
 
 
+def test_a_trigger_that_drops_the_totals_is_named(instance: DagsterInstance, shop: Shop) -> None:
+    shop.world.connection.execute(
+        "CREATE FUNCTION drop_totals() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+        " CREATE TRIGGER audited BEFORE UPDATE ON campaign_spaces FOR EACH ROW EXECUTE FUNCTION drop_totals()"
+    )
+    shop.load(DAY)
+
+    run = run_range(instance, DAY, DAY)
+
+    (check,) = [c for c in run.get_asset_check_evaluations() if c.check_name == "totals_equal_rows"]
+    assert not check.passed
+    assert check.description is not None
+    assert "Triggers on campaign_spaces that can change or drop the update: audited." in check.description
+
+
 def test_sums_that_are_not_those_of_the_rows_are_found(instance: DagsterInstance, shop: Shop) -> None:
     shop.load(DAY, OTHER)
     run_range(instance, DAY, OTHER)

@@ -63,6 +63,10 @@ _IN_THE_WAY = {
         "ALTER TABLE tenants RENAME TO organizations",
         r"campaign_spaces\.tenant_id refers to organizations.*ALTER TABLE organizations RENAME TO tenants;",
     ),
+    "a table named in upper case": (
+        'ALTER TABLE tenants RENAME TO "Tenants"',
+        r'tenants is named public\."Tenants".*ALTER TABLE public\."Tenants" RENAME TO tenants;',
+    ),
     "totals that nobody can write": (
         "ALTER TABLE campaign_spaces ADD total_impressions text, ADD total_clicks text, ADD total_spend text,"
         " ADD total_conversions text, ADD total_revenue text, ADD avg_ctr text,"
@@ -96,7 +100,9 @@ def test_an_upgrade_refuses_before_it_changes_anything(
 _TAKEN = {
     "a table": ("CREATE TABLE campaign_metrics (mine text)", "campaign_metrics already exists"),
     "a view": ("CREATE VIEW platform_days AS SELECT 1 AS mine", "platform_days already exists"),
-    "a type": ("CREATE TYPE synced_dates AS ENUM ('mine')", "synced_dates already exists"),
+    "a type": ("CREATE TYPE synced_dates AS ENUM ('mine')", "ALTER TYPE synced_dates RENAME TO synced_dates_old;"),
+    "a composite type": ("CREATE TYPE synced_dates AS (mine text)", "ALTER TYPE synced_dates RENAME TO"),
+    "a domain": ("CREATE DOMAIN synced_dates AS text", "ALTER DOMAIN synced_dates RENAME TO synced_dates_old;"),
     "a schema": ("CREATE SCHEMA engarde_api", "schema engarde_api already exists.*RENAME TO"),
     "a function": (
         "CREATE FUNCTION keep_platform_days() RETURNS int LANGUAGE sql AS 'SELECT 1'",

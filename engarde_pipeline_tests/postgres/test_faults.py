@@ -15,6 +15,7 @@ from engarde_pipeline_tests.cli.refusing_postgres import refusing_postgres
     [
         errors.SerializationFailure,
         errors.DeadlockDetected,
+        errors.ForeignKeyViolation,
         errors.AdminShutdown,
         errors.CrashShutdown,
         errors.CannotConnectNow,

@@ -100,7 +100,7 @@ def tables(url: str) -> set[str]:
 _CATALOGUE = {
     "columns": "SELECT table_name, column_name, ordinal_position, data_type, udt_name, character_maximum_length,"
     " numeric_precision, numeric_scale, is_nullable, column_default,"
-    " col_description(('public.' || table_name)::regclass, ordinal_position) AS comment"
+    " col_description(('public.' || quote_ident(table_name))::regclass, ordinal_position) AS comment"
     " FROM information_schema.columns WHERE table_schema = 'public'",
     "constraints": "SELECT conrelid::regclass::text AS table_name, conname, pg_get_constraintdef(oid) AS rule"
     " FROM pg_constraint WHERE connamespace = 'public'::regnamespace",
@@ -116,7 +116,7 @@ def snapshot(url: str) -> dict[str, list[str]]:
         name: [row for row in query(url, statement) if row["table_name"] != migrate.VERSION_TABLE]
         for name, statement in _CATALOGUE.items()
     }
-    rows = {table: query(url, f"SELECT ctid::text, * FROM {table}") for table in tables(url)}
+    rows = {table: query(url, f'SELECT ctid::text, * FROM "{table}"') for table in tables(url)}
     return {name: sorted(map(repr, lines)) for name, lines in {**found, **rows}.items()}
 
 
