@@ -119,7 +119,8 @@ SELECT wanted.name, n.nspname AS schema, coalesce(c.relkind::text, '') AS kind,
           AND o.oid IS DISTINCT FROM c.oid AND s.nspname !~ '^(pg_|engarde_api$)') AS elsewhere,
        ARRAY(SELECT quote_ident(s.nspname) || '.' || quote_ident(o.relname)
              FROM pg_class o JOIN pg_namespace s ON s.oid = o.relnamespace
-             WHERE lower(o.relname) = wanted.name AND o.relname <> wanted.name AND o.relkind IN ('r', 'p')) AS quoted,
+             WHERE lower(o.relname) = wanted.name AND o.relname <> wanted.name AND o.relkind IN ('r', 'p')
+       ) AS quoted,
        current_setting('search_path') AS search_path
 FROM unnest(%s::text[]) AS wanted (name)
 LEFT JOIN pg_class c ON c.oid = to_regclass(wanted.name)

@@ -103,8 +103,8 @@ def _taken(connection: psycopg.Connection, revision: str | None) -> Iterator[str
     ours = sorted(metadata.tables.keys() - application_schema.UUIDS.keys())
     for name, kind in connection.execute(_TAKEN, [ours, ours]).fetchall():
         yield (
-            f"{name} already exists and is not the pipeline's; rename it, ALTER {kind} {name} RENAME TO {name}_old;"
-            " the pipeline makes its own and fills it from BigQuery."
+            f"{name} already exists and is not the pipeline's; rename it, ALTER {kind} {name} RENAME TO"
+            f" {name}_old; the pipeline makes its own and fills it from BigQuery."
         )
     if connection.execute("SELECT to_regnamespace('engarde_api')").fetchone() != (None,):
         yield (
