@@ -11,8 +11,8 @@ from benchmarks import data, finished
 from benchmarks.merge import sync
 from benchmarks.samples import Samples
 from benchmarks.world import World
-from engarde_pipeline.postgres import tables
 from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.schema import tables
 
 
 def measure(world: World, samples: Samples) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.portfolio import Portfolio
-from engarde_pipeline.metrics import METRIC_DATE
+from engarde_pipeline.core.metrics import METRIC_DATE
 
 FIRST_DATE = date(2022, 1, 1)
 SEED = 20_220_101

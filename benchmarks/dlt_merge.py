@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from benchmarks import data
 from benchmarks.samples import Samples
 from benchmarks.world import World, settle
-from engarde_pipeline.metrics import METRIC_DATE
+from engarde_pipeline.core.metrics import METRIC_DATE
 from engarde_pipeline.postgres.connection import connect
 
 _KEY = ("tenant_id", "campaign_id", "platform", METRIC_DATE)

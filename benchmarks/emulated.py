@@ -11,8 +11,8 @@ from google.cloud import bigquery as google_bigquery
 from benchmarks import data
 from benchmarks.world import World
 from engarde_pipeline.bigquery.client import create_client
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.local import bigquery
-from engarde_pipeline.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.settings import Settings
 
 PROJECT = "engarde-benchmark"

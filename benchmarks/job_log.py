@@ -12,7 +12,7 @@ from dagster_shared.serdes import serialize_value
 
 from benchmarks.samples import Samples
 from benchmarks.world import World
-from engarde_pipeline.sync_jobs import count_jobs, get_job, in_progress, last_completed, list_jobs
+from engarde_pipeline.runs.job_log import count_jobs, get_job, in_progress, last_completed, list_jobs
 
 _BATCH = 5_000
 _EVERY_RETRIED = 50

@@ -30,7 +30,7 @@ def _pipeline(started: float, first: date, last: date) -> dict[str, float]:
 
     import engarde_pipeline.definitions  # noqa: F401  what a run imports
     from engarde_pipeline.cli.runs import sync_range
-    from engarde_pipeline.partitions import dates_between
+    from engarde_pipeline.core.dates import dates_between
     from engarde_pipeline.settings import load_pipeline_settings
     from engarde_pipeline.sync.side_by_side import FEWEST_DATES
 

@@ -20,9 +20,9 @@ from sqlalchemy.orm import DeclarativeBase, Session
 from benchmarks import data
 from benchmarks.samples import Samples
 from benchmarks.world import World, settle
-from engarde_pipeline.metrics import CAMPAIGN_METRICS, CTR, ROAS, Ratio
-from engarde_pipeline.postgres import tables
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, CTR, ROAS, Ratio
 from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.schema import tables
 
 _ROWS_PER_COMMIT = 100
 

@@ -12,7 +12,7 @@ from google.cloud import bigquery
 from benchmarks import data
 from engarde_pipeline.bigquery.extraction import Extraction, Selection, Source
 from engarde_pipeline.bigquery.schema import SourceTable
-from engarde_pipeline.metrics import MetricTable
+from engarde_pipeline.core.metrics import MetricTable
 
 _TYPES = {pa.date32(): "DATE", pa.string(): "STRING", pa.int64(): "INT64", pa.float64(): "FLOAT64"}
 

@@ -10,7 +10,7 @@ import psycopg
 from benchmarks import data
 from benchmarks.samples import Samples
 from benchmarks.world import World
-from engarde_pipeline.metrics import CAMPAIGN_METRICS
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 
 _SUMS = ", ".join(f"sum({name}) AS {name}" for name in CAMPAIGN_METRICS.measure_names)
 

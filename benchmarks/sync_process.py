@@ -8,7 +8,7 @@ from uuid import uuid4
 from benchmarks import data
 from benchmarks.children import peak_memory
 from benchmarks.prepared import prepared_source
-from engarde_pipeline.metrics import CAMPAIGN_METRICS
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.dates import SyncedDate

@@ -6,10 +6,10 @@ from benchmarks import data, old_design
 from benchmarks.merge import WrongResult, sync
 from benchmarks.samples import Samples
 from benchmarks.world import World, settle
-from engarde_pipeline.metrics import CAMPAIGN_METRICS
-from engarde_pipeline.postgres import tables
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.totals import note_changed, update_totals, wrong_totals
+from engarde_pipeline.postgres.schema import tables
+from engarde_pipeline.postgres.totals.campaign_totals import note_changed, update_totals, wrong_totals
 
 
 def measure(url: str, world: World, samples: Samples, dates: int, number: int) -> None:

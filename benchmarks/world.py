@@ -13,8 +13,8 @@ from benchmarks.portfolio import Portfolio, seed
 from benchmarks.progress import Bars
 from benchmarks.sizes import Size
 from engarde_pipeline.local import postgres
-from engarde_pipeline.postgres import migrate
 from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.schema import migrate
 
 _TEMPLATE = "seeded"
 

@@ -2,24 +2,24 @@
 
 from dagster import Definitions, in_process_executor
 
-from engarde_pipeline.assets.campaign_asset_metrics import campaign_asset_metrics
-from engarde_pipeline.assets.campaign_metrics import campaign_metrics
-from engarde_pipeline.assets.campaign_space_aggregates import campaign_space_aggregates
-from engarde_pipeline.assets.checks import (
+from engarde_pipeline.defs.assets.campaign_asset_metrics import campaign_asset_metrics
+from engarde_pipeline.defs.assets.campaign_metrics import campaign_metrics
+from engarde_pipeline.defs.assets.campaign_space_aggregates import campaign_space_aggregates
+from engarde_pipeline.defs.assets.sources import bigquery_asset_metrics, bigquery_campaign_metrics
+from engarde_pipeline.defs.checks import (
     campaign_asset_metrics_checks,
     campaign_metrics_checks,
     totals_equal_rows,
 )
-from engarde_pipeline.assets.resources import BigQuery, Postgres
-from engarde_pipeline.assets.sources import bigquery_asset_metrics, bigquery_campaign_metrics
-from engarde_pipeline.automation.alerts.sensor import alerts
-from engarde_pipeline.automation.change_sensor import changed_dates
-from engarde_pipeline.automation.mapping_sensor import arrived_mappings
-from engarde_pipeline.automation.performance_sync import performance_sync
-from engarde_pipeline.automation.schedules import hourly_sync, nightly_reconciliation
-from engarde_pipeline.automation.slice_sync import slice_sync
-from engarde_pipeline.automation.totals_sensor import left_totals, totals
-from engarde_pipeline.automation.vanished_sensor import vanished_runs
+from engarde_pipeline.defs.jobs import performance_sync
+from engarde_pipeline.defs.resources import BigQuery, Postgres
+from engarde_pipeline.defs.schedules import hourly_sync, nightly_reconciliation
+from engarde_pipeline.defs.sensors.alerts import alerts
+from engarde_pipeline.defs.sensors.changed_dates import changed_dates
+from engarde_pipeline.defs.sensors.lost_runs import vanished_runs
+from engarde_pipeline.defs.sensors.new_mappings import arrived_mappings
+from engarde_pipeline.defs.sensors.pending_totals import left_totals, totals
+from engarde_pipeline.defs.slice_sync import slice_sync
 from engarde_pipeline.settings import check_environment
 
 check_environment()

@@ -16,8 +16,8 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.exc import ArgumentError
 
-from engarde_pipeline import addresses
-from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.core import addresses
+from engarde_pipeline.core.errors import EngardeError
 
 API_ROLE = "engarde_api"
 """The database role of the REST API, restricted to one tenant at a time (migration 0003)."""

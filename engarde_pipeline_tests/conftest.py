@@ -14,8 +14,8 @@ from sqlalchemy.engine import make_url
 
 from engarde_pipeline.cli.terminal import hear_interrupts
 from engarde_pipeline.local.bigquery import Emulator
-from engarde_pipeline.postgres import migrate
 from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.schema import migrate
 from engarde_pipeline.settings import ApiSettings, Settings
 from engarde_pipeline_tests import servers
 from engarde_pipeline_tests.shop import Shop

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pandas as pd
 
-from engarde_pipeline.metrics import ASSET_ID, METRIC_DATE, TENANT_ID, MetricTable, RejectReason
+from engarde_pipeline.core.metrics import ASSET_ID, METRIC_DATE, TENANT_ID, MetricTable, RejectReason
 
 RowKey = tuple[UUID, int | None]
 """Names a metric row of a date: the campaign space or asset, and the hour."""

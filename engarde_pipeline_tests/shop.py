@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Any
 
-from engarde_pipeline.metrics import ASSET_METRICS
+from engarde_pipeline.core.metrics import ASSET_METRICS
 from engarde_pipeline_tests.world import World
 
 

@@ -15,10 +15,10 @@ from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from engarde_pipeline.bigquery.extraction import Source
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.local.bigquery import Emulator
-from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.scope import EVERYTHING, Scope
+from engarde_pipeline.postgres.load.scope import EVERYTHING, Scope
 from engarde_pipeline.settings import Settings
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate, sync_dates
 

@@ -8,15 +8,15 @@ from dagster import DagsterInstance
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from engarde_pipeline.api import health, metrics, sync
 from engarde_pipeline.api.dagster_calls import Dagster
 from engarde_pipeline.api.database import Database, check_isolation
 from engarde_pipeline.api.docs_page import add_docs_page
-from engarde_pipeline.api.launches import Launches
-from engarde_pipeline.api.problems import MEDIA_TYPE, handle_problems
-from engarde_pipeline.api.progress import Feeds
+from engarde_pipeline.api.errors import MEDIA_TYPE, handle_problems
 from engarde_pipeline.api.rate_limit import RateLimit
-from engarde_pipeline.api.remembered import Remembered
+from engarde_pipeline.api.response_cache import Remembered
+from engarde_pipeline.api.routers import health, metrics, sync
+from engarde_pipeline.api.submissions import Launches
+from engarde_pipeline.api.sync_events import Feeds
 from engarde_pipeline.settings import ApiSettings
 
 PREFIX = "/api/campaign-performance"

@@ -8,7 +8,7 @@ from anyio import CapacityLimiter, to_thread
 from dagster import DagsterInstance
 from sqlalchemy.exc import SQLAlchemyError
 
-from engarde_pipeline.api.problems import unavailable
+from engarde_pipeline.api.errors import unavailable
 
 _THREADS = 8
 _SECONDS = 5

@@ -10,11 +10,11 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from engarde_pipeline.api.problems import Problem, unavailable
-from engarde_pipeline.api.turns import Turns
-from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.api.errors import Problem, unavailable
+from engarde_pipeline.api.fair_semaphore import Turns
+from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.postgres.connection import DatabaseUnavailable, connect, parameters
-from engarde_pipeline.postgres.metrics_queries import Statement
+from engarde_pipeline.postgres.reads.metrics_queries import Statement
 from engarde_pipeline.settings import API_ROLE
 
 CONNECTIONS = 4

@@ -8,7 +8,7 @@ from limits import parse
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from engarde_pipeline.api.problems import Problem
+from engarde_pipeline.api.errors import Problem
 
 
 class RateLimit:

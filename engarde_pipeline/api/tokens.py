@@ -10,7 +10,7 @@ import jwt
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from engarde_pipeline.api.problems import Problem
+from engarde_pipeline.api.errors import Problem
 
 ALGORITHM = "HS256"
 CLOCK_SECONDS = 60

@@ -16,7 +16,7 @@ from engarde_pipeline.bigquery.client import CALL_SECONDS, RETRY, source_errors
 from engarde_pipeline.bigquery.errors import SourceError, SourceUnavailable
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.bigquery.schema import SourceTable
-from engarde_pipeline.partitions import dates_ahead, today
+from engarde_pipeline.core.dates import dates_ahead, today
 
 logger = logging.getLogger(__name__)
 

@@ -2,8 +2,8 @@
 
 from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.extraction import Source
-from engarde_pipeline.metrics import CAMPAIGN_METRICS, MetricTable
-from engarde_pipeline.partitions import today
+from engarde_pipeline.core.dates import today
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.settings import Settings
 
 

@@ -1,6 +1,6 @@
 """What can be wrong with the source as a whole (rule 4): each stops the sync before it changes anything."""
 
-from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.core.errors import EngardeError
 
 
 class SourceError(EngardeError):

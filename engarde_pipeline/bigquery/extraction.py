@@ -29,7 +29,7 @@ from engarde_pipeline.bigquery.client import (
     source_errors,
 )
 from engarde_pipeline.bigquery.schema import SourceTable, inspect_table
-from engarde_pipeline.metrics import METRIC_DATE, MetricTable
+from engarde_pipeline.core.metrics import METRIC_DATE, MetricTable
 from engarde_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)

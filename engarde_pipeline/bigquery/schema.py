@@ -8,7 +8,7 @@ from google.cloud import bigquery
 
 from engarde_pipeline.bigquery.client import CALL_SECONDS, RETRY, source_errors
 from engarde_pipeline.bigquery.errors import SchemaMismatch, TableMissing
-from engarde_pipeline.metrics import CONVERSIONS, METRIC_DATE, Measure, MetricTable
+from engarde_pipeline.core.metrics import CONVERSIONS, METRIC_DATE, Measure, MetricTable
 
 _SYNONYMS = {"INTEGER": "INT64", "FLOAT": "FLOAT64"}
 _FRACTIONAL = ("FLOAT64", "NUMERIC", "BIGNUMERIC")

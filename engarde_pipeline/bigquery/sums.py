@@ -7,7 +7,7 @@ from google.cloud import bigquery
 
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.bigquery.schema import SourceTable
-from engarde_pipeline.metrics import AMOUNT_DECIMALS, AMOUNT_DIGITS, METRIC_DATE, Measure
+from engarde_pipeline.core.metrics import AMOUNT_DECIMALS, AMOUNT_DIGITS, METRIC_DATE, Measure
 
 # BigQuery resolves a column's name in any case; the name of the result's column is as it is written here.
 # Per record first, since an amount is rounded once per record; then per date. Records with a NaN, an

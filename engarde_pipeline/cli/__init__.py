@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from engarde_pipeline.cli import api, db, demo, dev, doctor, jobs, plan, status, sync
 from engarde_pipeline.cli.terminal import errors, visible
-from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.core.errors import EngardeError
 
 app = typer.Typer(
     help="Keeps Postgres true to BigQuery: one date at a time, exactly, and says what it did.\n\n"

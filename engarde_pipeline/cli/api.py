@@ -37,7 +37,7 @@ def api(
     """
     if context.invoked_subcommand:
         return
-    from engarde_pipeline.postgres import migrate
+    from engarde_pipeline.postgres.schema import migrate
 
     with embedded_default():
         settings = load_api_settings()
@@ -75,7 +75,7 @@ def _application() -> Iterator["FastAPI"]:
 def _serve(host: str, port: int) -> None:
     import uvicorn
 
-    from engarde_pipeline.api.http import BoundedProtocol
+    from engarde_pipeline.api.http_protocol import BoundedProtocol
 
     with _application() as application:
         console.print(f"The API answers at [bold]http://{host}:{port}[/], its documentation at /docs.")

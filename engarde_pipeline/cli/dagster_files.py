@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 import engarde_pipeline
-from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.core.errors import EngardeError
 
 INSTANCE = "dagster.yaml"
 WORKSPACE = "workspace.yaml"

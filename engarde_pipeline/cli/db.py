@@ -19,7 +19,8 @@ Revision = Annotated[str, typer.Argument(help="A revision such as 0001.")]
 @app.command()
 def upgrade(revision: Revision = "head") -> None:
     """Bring the schema up to a revision (default: the newest)."""
-    from engarde_pipeline.postgres import diagnosis, migrate
+    from engarde_pipeline.postgres.reads import diagnosis
+    from engarde_pipeline.postgres.schema import migrate
 
     with database() as settings:
         database_url = settings.database_url.get_secret_value()
@@ -33,7 +34,7 @@ def upgrade(revision: Revision = "head") -> None:
 @app.command()
 def downgrade(revision: Revision) -> None:
     """Bring the schema down to a revision; `base` removes all the pipeline created, synced numbers included."""
-    from engarde_pipeline.postgres import migrate
+    from engarde_pipeline.postgres.schema import migrate
 
     with database() as settings:
         migrate.downgrade(settings.database_url.get_secret_value(), revision)
@@ -43,7 +44,7 @@ def downgrade(revision: Revision) -> None:
 @app.command()
 def current() -> None:
     """Show which revision the database has, and which is the newest."""
-    from engarde_pipeline.postgres import migrate
+    from engarde_pipeline.postgres.schema import migrate
 
     with database() as settings:
         found = migrate.current(settings.database_url.get_secret_value())

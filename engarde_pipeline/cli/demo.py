@@ -26,8 +26,8 @@ def demo() -> None:
     from engarde_pipeline.bigquery.client import create_client
     from engarde_pipeline.cli.report import changed_records, print_counts, print_end, print_rejected
     from engarde_pipeline.cli.runs import sync_range
+    from engarde_pipeline.core.dates import today
     from engarde_pipeline.local.sample_data import restate
-    from engarde_pipeline.partitions import today
     from engarde_pipeline.postgres.connection import connect
 
     dates = [today() - timedelta(days=n) for n in reversed(range(DATES))]

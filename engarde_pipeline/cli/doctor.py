@@ -9,7 +9,7 @@ from rich.text import Text
 from engarde_pipeline.cli.dagster_files import missing_features
 from engarde_pipeline.cli.servers import servers
 from engarde_pipeline.cli.terminal import console, visible
-from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.settings import Settings
 
 
@@ -66,8 +66,8 @@ def _print_failure(name: str, error: EngardeError) -> None:
 def _checks(settings: Settings) -> Iterator[list[tuple[str, Callable[[], str]]]]:
     """Yield the checks in groups; within one, each makes sense only where those before it pass."""
     from engarde_pipeline.bigquery import diagnosis as bigquery
-    from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
-    from engarde_pipeline.postgres import diagnosis as postgres
+    from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
+    from engarde_pipeline.postgres.reads import diagnosis as postgres
 
     database_url = settings.database_url.get_secret_value()
     yield [

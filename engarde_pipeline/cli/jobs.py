@@ -14,7 +14,7 @@ from engarde_pipeline.cli.servers import dagster_instance
 from engarde_pipeline.cli.terminal import console, visible
 
 if TYPE_CHECKING:
-    from engarde_pipeline.sync_jobs import SyncJob
+    from engarde_pipeline.runs.job_log import SyncJob
 
 _POLL_SECONDS = 2
 _STYLES = {"completed": "green", "failed": "red", "running": "cyan", "retrying": "yellow", "pending": "dim"}
@@ -31,7 +31,7 @@ def jobs(
 
     A job is a Dagster run with its retries. Example: `engarde jobs --follow --json`
     """
-    from engarde_pipeline.sync_jobs import list_jobs
+    from engarde_pipeline.runs.job_log import list_jobs
 
     with dagster_instance() as instance:
         shown = list_jobs(instance, limit)[::-1]

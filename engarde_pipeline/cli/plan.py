@@ -18,10 +18,10 @@ def plan(
 
     Reads metadata only, never the metrics; changes nothing.
     """
-    from engarde_pipeline.automation.planning import current_plan, inspect_tables, mapped_dates, note_moved_rows
     from engarde_pipeline.bigquery.extraction import Source
-    from engarde_pipeline.postgres import migrate
     from engarde_pipeline.postgres.connection import connect
+    from engarde_pipeline.postgres.schema import migrate
+    from engarde_pipeline.runs.planning import current_plan, inspect_tables, mapped_dates, note_moved_rows
 
     with servers() as settings:
         database_url = settings.database_url.get_secret_value()

@@ -8,13 +8,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from engarde_pipeline.assets.history import COUNTS
 from engarde_pipeline.cli.runs import FinishedRun
 from engarde_pipeline.cli.terminal import console, visible
-from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.quality import days_counted_twice
-from engarde_pipeline.postgres.rejected import open_reasons
+from engarde_pipeline.postgres.load.rejected import open_reasons
+from engarde_pipeline.postgres.reads.quality import days_counted_twice
+from engarde_pipeline.runs.history import COUNTS
 from engarde_pipeline.settings import DatabaseSettings
 
 _ENDS = {

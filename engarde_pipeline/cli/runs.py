@@ -19,9 +19,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from engarde_pipeline.assets.run_tags import NO_RETRIES
 from engarde_pipeline.cli.terminal import console, hear_interrupts
-from engarde_pipeline.sync_jobs import failure_reasons
+from engarde_pipeline.runs.job_log import failure_reasons
+from engarde_pipeline.runs.tags import NO_RETRIES
 
 _POLL_SECONDS = 0.5
 _LANDED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}

@@ -62,11 +62,11 @@ def sample_servers() -> Iterator[tuple[Settings, list[date]]]:
     Whatever else is configured is set aside: sample data must never reach a real database.
     """
     from engarde_pipeline.bigquery.client import create_client
+    from engarde_pipeline.core.dates import today
     from engarde_pipeline.local.sample_data import fill_bigquery, seed_postgres
     from engarde_pipeline.local.services import running
-    from engarde_pipeline.partitions import today
-    from engarde_pipeline.postgres import migrate
     from engarde_pipeline.postgres.connection import connect
+    from engarde_pipeline.postgres.schema import migrate
 
     ignored = sorted(name for name in CONNECTION_VARIABLES if os.environ.pop(name, None))
     if ignored:

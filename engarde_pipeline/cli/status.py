@@ -32,13 +32,13 @@ def status(
     """
     from dagster import AssetKey
 
-    from engarde_pipeline.assets.history import latest_materializations
     from engarde_pipeline.cli.report import print_rejected
-    from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
-    from engarde_pipeline.partitions import dates_ahead, today
-    from engarde_pipeline.postgres import migrate
+    from engarde_pipeline.core.dates import dates_ahead, today
+    from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
     from engarde_pipeline.postgres.connection import connect
-    from engarde_pipeline.postgres.synced import synced_moments
+    from engarde_pipeline.postgres.load.synced_dates import synced_moments
+    from engarde_pipeline.postgres.schema import migrate
+    from engarde_pipeline.runs.history import latest_materializations
 
     last = today()
     dates = [*dates_ahead(), *(last - timedelta(days=n) for n in range(days))]
@@ -68,8 +68,8 @@ def _dates_table(
     assets: dict[date, "EventLogRecord"],
     noted: dict[date, datetime],
 ) -> Table:
-    from engarde_pipeline.assets.history import metadata_of
-    from engarde_pipeline.assets.landing import is_provisional
+    from engarde_pipeline.defs.landing import is_provisional
+    from engarde_pipeline.runs.history import metadata_of
 
     is_wide = console.width >= _WIDE
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
@@ -132,7 +132,7 @@ def _print_last_run(instance: "DagsterInstance") -> None:
 
 def _print_bytes(settings: "DatabaseSettings") -> None:
     from engarde_pipeline.postgres.connection import connect
-    from engarde_pipeline.postgres.usage import bytes_by_day
+    from engarde_pipeline.postgres.reads.usage import bytes_by_day
 
     with connect(settings.database_url.get_secret_value()) as connection:
         read = bytes_by_day(connection, _DAYS_OF_BYTES)

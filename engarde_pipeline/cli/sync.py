@@ -36,8 +36,9 @@ def sync(
     """
     from engarde_pipeline.cli.report import print_sync
     from engarde_pipeline.cli.runs import run_job, sync_range
-    from engarde_pipeline.partitions import InvalidDates, dates_between
-    from engarde_pipeline.postgres import diagnosis, migrate
+    from engarde_pipeline.core.dates import InvalidDates, dates_between
+    from engarde_pipeline.postgres.reads import diagnosis
+    from engarde_pipeline.postgres.schema import migrate
 
     try:
         dates = dates_between(start.date(), end.date())

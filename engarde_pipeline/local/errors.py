@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.core.errors import EngardeError
 
 
 class LocalServicesError(EngardeError):

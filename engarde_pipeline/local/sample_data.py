@@ -10,9 +10,9 @@ import pyarrow as pa
 from google.cloud import bigquery
 from pyarrow import parquet
 
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, METRIC_DATE, MetricTable
 from engarde_pipeline.local.sample_campaigns import TENANTS, Asset, Campaign, Tenant, campaigns
 from engarde_pipeline.local.sample_rows import arrow_schema, asset_rows, campaign_rows, expected_spend
-from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, METRIC_DATE, MetricTable
 
 __all__ = [
     "DAYS",

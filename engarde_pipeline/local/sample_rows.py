@@ -14,8 +14,8 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, METRIC_DATE, MetricTable
 from engarde_pipeline.local.sample_campaigns import Asset, Campaign, campaigns
-from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, METRIC_DATE, MetricTable
 
 Row = dict[str, Any]
 

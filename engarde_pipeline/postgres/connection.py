@@ -7,8 +7,8 @@ from psycopg import sql
 from sqlalchemy import Connection, Engine, NullPool, event
 from sqlalchemy import create_engine as sqlalchemy_engine
 
-from engarde_pipeline import addresses
-from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.core import addresses
+from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.postgres.faults import is_refused
 from engarde_pipeline.postgres.pooler import keeps_sessions
 

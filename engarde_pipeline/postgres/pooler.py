@@ -11,7 +11,7 @@ from collections.abc import Callable
 import psycopg
 from psycopg.pq import ExecStatus
 
-from engarde_pipeline.errors import EngardeError
+from engarde_pipeline.core.errors import EngardeError
 
 _ATTEMPTS = 10
 _SECONDS = 2.0

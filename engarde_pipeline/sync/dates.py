@@ -13,13 +13,13 @@ from uuid import UUID
 import psycopg
 
 from engarde_pipeline.bigquery.extraction import Selection, Source
-from engarde_pipeline.metrics import MetricTable
-from engarde_pipeline.postgres.locks import dates_locked
-from engarde_pipeline.postgres.merge import DateWouldShrink, MergedDate, merge_date
-from engarde_pipeline.postgres.records import create_records
-from engarde_pipeline.postgres.removed_rows import open_removals
-from engarde_pipeline.postgres.scope import EVERYTHING, Scope
-from engarde_pipeline.postgres.staging import stage
+from engarde_pipeline.core.metrics import MetricTable
+from engarde_pipeline.postgres.load.locks import dates_locked
+from engarde_pipeline.postgres.load.merge import DateWouldShrink, MergedDate, merge_date
+from engarde_pipeline.postgres.load.records import create_records
+from engarde_pipeline.postgres.load.removed_rows import open_removals
+from engarde_pipeline.postgres.load.scope import EVERYTHING, Scope
+from engarde_pipeline.postgres.load.staging import stage
 from engarde_pipeline.sync.retries import after_conflict
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ import psycopg
 from engarde_pipeline.bigquery.errors import QuotaUsedUp, SourceUnavailable
 from engarde_pipeline.postgres import faults
 from engarde_pipeline.postgres.connection import DatabaseUnavailable, LoginRefused
-from engarde_pipeline.postgres.locks import DatesLocked
-from engarde_pipeline.postgres.migrate import SchemaNewer
+from engarde_pipeline.postgres.load.locks import DatesLocked
+from engarde_pipeline.postgres.schema.migrate import SchemaNewer
 
 
 def is_transient(error: BaseException) -> bool:

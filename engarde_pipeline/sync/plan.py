@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from engarde_pipeline.bigquery.changes import EMPTY, Versions, modified_at
-from engarde_pipeline.metrics import MetricTable
+from engarde_pipeline.core.metrics import MetricTable
 
 MISSING = "missing: never synced"
 RESTORED = "restored: Postgres has an earlier state than Dagster saw synced"

@@ -14,7 +14,7 @@ from uuid import UUID
 import psycopg
 
 from engarde_pipeline.bigquery.extraction import Source
-from engarde_pipeline.metrics import MetricTable
+from engarde_pipeline.core.metrics import MetricTable
 from engarde_pipeline.sync.dates import DATES_PER_READ, UNKNOWN, FailedDate, SyncedDate, sync_dates
 from engarde_pipeline.sync.retries import after_lost_connection
 

@@ -8,8 +8,8 @@ import psycopg
 
 from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.extraction import Source
-from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
-from engarde_pipeline.postgres.scope import Scope
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.postgres.load.scope import Scope
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate, sync_dates
 
 

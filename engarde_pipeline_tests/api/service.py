@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
 from engarde_pipeline.api.app import PREFIX, create_app
-from engarde_pipeline.api.http import BoundedProtocol
+from engarde_pipeline.api.http_protocol import BoundedProtocol
 from engarde_pipeline.api.tokens import mint
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.settings import API_ROLE, ApiSettings

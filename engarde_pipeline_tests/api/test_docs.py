@@ -13,7 +13,7 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 import engarde_pipeline
 from engarde_pipeline.api.app import PREFIX
 from engarde_pipeline_tests.api.service import Service
-from engarde_pipeline_tests.runs import execute
+from engarde_pipeline_tests.dagster_runs import execute
 from engarde_pipeline_tests.shop import Shop
 
 PAGE = (Path(engarde_pipeline.__file__).parents[1] / "docs" / "api.md").read_text()

@@ -13,7 +13,7 @@ from dagster import DagsterInstance
 
 from engarde_pipeline.api.app import PREFIX
 from engarde_pipeline_tests.api.service import Service
-from engarde_pipeline_tests.runs import execute, run_range, run_slice
+from engarde_pipeline_tests.dagster_runs import execute, run_range, run_slice
 from engarde_pipeline_tests.shop import Shop
 
 DAY, NEXT = date(2026, 3, 1), date(2026, 3, 2)

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from engarde_pipeline.partitions import latest_date, today
+from engarde_pipeline.core.dates import latest_date, today
 from engarde_pipeline_tests.api.service import Service
 from engarde_pipeline_tests.shop import Shop
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import jwt
 import pytest
 
-from engarde_pipeline.api.problems import Problem
+from engarde_pipeline.api.errors import Problem
 from engarde_pipeline.api.tokens import mint, read
 from engarde_pipeline.settings import InvalidSettings, load_api_settings
 from engarde_pipeline_tests.api.service import SECRET

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engarde_pipeline.bigquery.extraction import Selection, Source
 from engarde_pipeline.bigquery.sums import sums_by_date
-from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline_tests.world import ASSET_COLUMNS, CAMPAIGN_COLUMNS, World
 
 DAY = date(2026, 3, 1)

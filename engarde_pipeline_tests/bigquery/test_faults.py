@@ -24,7 +24,7 @@ from engarde_pipeline.bigquery.errors import (
     TableMissing,
 )
 from engarde_pipeline.bigquery.extraction import Selection, Source
-from engarde_pipeline.metrics import CAMPAIGN_METRICS
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline_tests.bigquery.faulty import (
     HANGS_UP,
     Answer,

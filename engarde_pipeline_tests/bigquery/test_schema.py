@@ -7,7 +7,7 @@ import pytest
 
 from engarde_pipeline.bigquery.errors import SchemaMismatch, TableMissing
 from engarde_pipeline.bigquery.extraction import Source
-from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline_tests.world import ASSET_COLUMNS, CAMPAIGN_COLUMNS, PROJECT, World
 
 EXPECTED = {

@@ -15,8 +15,8 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from engarde_pipeline.core.dates import latest_date, today
 from engarde_pipeline.local.sample_data import fill_bigquery, seed_postgres
-from engarde_pipeline.partitions import latest_date, today
 from engarde_pipeline_tests.servers import skip_without
 from engarde_pipeline_tests.world import World
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from playwright.sync_api import Page, expect
 
-from engarde_pipeline.partitions import today
+from engarde_pipeline.core.dates import today
 from engarde_pipeline_tests.browser.conftest import DATES
 from engarde_pipeline_tests.world import World
 

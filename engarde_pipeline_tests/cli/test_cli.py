@@ -13,9 +13,9 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy.engine import make_url
 
-from engarde_pipeline.partitions import latest_date, today
-from engarde_pipeline.postgres import migrate
+from engarde_pipeline.core.dates import latest_date, today
 from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.schema import migrate
 from engarde_pipeline_tests.cli.conftest import Engarde
 from engarde_pipeline_tests.cli.refusing_postgres import refusing_postgres
 from engarde_pipeline_tests.world import ASSET_METRICS, World

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 
-from engarde_pipeline.partitions import today
-from engarde_pipeline.sync_jobs import list_jobs
+from engarde_pipeline.core.dates import today
+from engarde_pipeline.runs.job_log import list_jobs
 from engarde_pipeline_tests.cli.conftest import Engarde
-from engarde_pipeline_tests.runs import run_range
+from engarde_pipeline_tests.dagster_runs import run_range
 from engarde_pipeline_tests.shop import Shop
 from engarde_pipeline_tests.world import World
 

@@ -12,7 +12,7 @@ import pytest
 from dagster import DagsterInstance
 
 from engarde_pipeline_tests.cli.conftest import Engarde
-from engarde_pipeline_tests.runs import run_range, run_slice
+from engarde_pipeline_tests.dagster_runs import run_range, run_slice
 from engarde_pipeline_tests.shop import Shop
 
 DAY = date(2026, 3, 1)

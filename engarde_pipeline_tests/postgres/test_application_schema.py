@@ -5,12 +5,12 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.engine import make_url
 
-from engarde_pipeline.assets.resources import Postgres
-from engarde_pipeline.postgres import migrate
-from engarde_pipeline.postgres.application_schema import ApplicationUnfit, check, left_to_the_application
+from engarde_pipeline.defs.resources import Postgres
 from engarde_pipeline.postgres.connection import DatabaseUnfit, connect
-from engarde_pipeline.postgres.diagnosis import check_permissions, check_schema
-from engarde_pipeline.postgres.migrate import MigrationRefused, SchemaNewer, SchemaNotCurrent
+from engarde_pipeline.postgres.reads.diagnosis import check_permissions, check_schema
+from engarde_pipeline.postgres.schema import migrate
+from engarde_pipeline.postgres.schema.application_schema import ApplicationUnfit, check, left_to_the_application
+from engarde_pipeline.postgres.schema.migrate import MigrationRefused, SchemaNewer, SchemaNotCurrent
 from engarde_pipeline.sync.faults import is_transient
 from engarde_pipeline_tests.postgres.test_migrations import application, snapshot
 

@@ -10,8 +10,8 @@ import pytest
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
-from engarde_pipeline.postgres import migrate
 from engarde_pipeline.postgres.connection import DatabaseUnavailable, connect, create_engine
+from engarde_pipeline.postgres.schema import migrate
 
 SECRET = "s3cr3t/p@ss:w%rd +'"  # noqa: S105
 QUOTED = "s3cr3t%2Fp%40ss%3Aw%25rd%20%2B%27"

@@ -12,11 +12,11 @@ from alembic.runtime.migration import MigrationContext
 from psycopg.rows import dict_row
 from sqlalchemy import CheckConstraint, inspect
 
-from engarde_pipeline.postgres import migrate
 from engarde_pipeline.postgres.connection import connect, create_engine
-from engarde_pipeline.postgres.diagnosis import check_schema
-from engarde_pipeline.postgres.migrate import SchemaNotCurrent
-from engarde_pipeline.postgres.tables import metadata
+from engarde_pipeline.postgres.reads.diagnosis import check_schema
+from engarde_pipeline.postgres.schema import migrate
+from engarde_pipeline.postgres.schema.migrate import SchemaNotCurrent
+from engarde_pipeline.postgres.schema.tables import metadata
 
 OURS = {
     "campaign_metrics",

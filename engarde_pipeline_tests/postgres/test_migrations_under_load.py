@@ -9,8 +9,8 @@ from threading import Event
 import psycopg
 import pytest
 
-from engarde_pipeline.postgres import migrate
 from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.schema import migrate
 from engarde_pipeline.sync.dates import FailedDate
 from engarde_pipeline_tests.shop import Shop
 from engarde_pipeline_tests.world import World

@@ -10,10 +10,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from engarde_pipeline.metrics import CAMPAIGN_METRICS
-from engarde_pipeline.postgres import migrate
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.platform_days import compact, dates_with_other_sums
+from engarde_pipeline.postgres.schema import migrate
+from engarde_pipeline.postgres.totals.platform_days import compact, dates_with_other_sums
 
 DAYS = [date(2026, 3, 1) + timedelta(days=n) for n in range(4)]
 MEASURES = ", ".join(CAMPAIGN_METRICS.measure_names)

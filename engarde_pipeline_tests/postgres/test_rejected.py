@@ -6,9 +6,9 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
-from engarde_pipeline.postgres.quality import rejected_and_processed
-from engarde_pipeline.postgres.rejected import open_reasons, open_rejections
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.postgres.load.rejected import open_reasons, open_rejections
+from engarde_pipeline.postgres.reads.quality import rejected_and_processed
 
 DAY = date(2026, 3, 1)
 NEXT_DAY = DAY + timedelta(days=1)

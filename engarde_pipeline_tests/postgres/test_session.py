@@ -10,11 +10,11 @@ import pytest
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
-from engarde_pipeline.metrics import CAMPAIGN_METRICS
-from engarde_pipeline.postgres import migrate
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import DatabaseUnfit, connect, create_engine, open_connection
-from engarde_pipeline.postgres.diagnosis import check_before_upgrade, check_session
-from engarde_pipeline.postgres.locks import dates_locked
+from engarde_pipeline.postgres.load.locks import dates_locked
+from engarde_pipeline.postgres.reads.diagnosis import check_before_upgrade, check_session
+from engarde_pipeline.postgres.schema import migrate
 from engarde_pipeline_tests.poolers import pgbouncer
 
 DAY = date(2026, 3, 1)

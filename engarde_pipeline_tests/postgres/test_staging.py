@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engarde_pipeline.metrics import CAMPAIGN_METRICS
-from engarde_pipeline.postgres.key_numbers import KeyNumbers
-from engarde_pipeline.postgres.staging import stage
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
+from engarde_pipeline.postgres.load.key_numbers import KeyNumbers
+from engarde_pipeline.postgres.load.staging import stage
 
 DAY = date(2026, 3, 1)
 

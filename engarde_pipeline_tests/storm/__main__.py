@@ -10,7 +10,7 @@ from dagster import DagsterInstance
 from rich.console import Console
 from rich.table import Table
 
-from engarde_pipeline.postgres import migrate
+from engarde_pipeline.postgres.schema import migrate
 from engarde_pipeline_tests import servers
 from engarde_pipeline_tests.storm.faults import FAULTS
 from engarde_pipeline_tests.storm.kills import storm_of_kills

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from engarde_pipeline.bigquery.extraction import Source
-from engarde_pipeline.metrics import MetricTable
+from engarde_pipeline.core.metrics import MetricTable
 from engarde_pipeline_tests.bigquery.faulty import HANGS_UP, Answer, refusal, rest_proxy, storage_proxy
 from engarde_pipeline_tests.storm.cut import cut_after
 from engarde_pipeline_tests.world import World

@@ -12,18 +12,18 @@ from functools import partial
 
 from dagster import AssetKey, DagsterInstance
 
-from engarde_pipeline.assets.history import recorded_versions
-from engarde_pipeline.automation.planning import current_plan, inspect_tables, mapped_dates
 from engarde_pipeline.bigquery.extraction import Source
-from engarde_pipeline.metrics import CAMPAIGN_METRICS
-from engarde_pipeline.partitions import today
+from engarde_pipeline.core.dates import today
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connected_runs
-from engarde_pipeline.postgres.synced import synced_versions
+from engarde_pipeline.postgres.load.synced_dates import synced_versions
+from engarde_pipeline.runs.history import recorded_versions
+from engarde_pipeline.runs.planning import current_plan, inspect_tables, mapped_dates
 from engarde_pipeline.settings import load_settings
 from engarde_pipeline.sync.plan import PlannedDate
-from engarde_pipeline_tests.automation.backfills import ask_for_backfill
-from engarde_pipeline_tests.automation.daemon import eventually
-from engarde_pipeline_tests.runs import unfinished
+from engarde_pipeline_tests.dagster_runs import unfinished
+from engarde_pipeline_tests.defs.backfills import ask_for_backfill
+from engarde_pipeline_tests.defs.daemon import eventually
 from engarde_pipeline_tests.shop import Shop
 from engarde_pipeline_tests.storm.platform import Platform
 from engarde_pipeline_tests.world import campaigns_in_bigquery, campaigns_in_postgres

@@ -16,10 +16,10 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFil
 import engarde_pipeline
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.local import bigquery, postgres, processes
-from engarde_pipeline.postgres import migrate
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline_tests.automation.bigquery_times import Times
+from engarde_pipeline.postgres.schema import migrate
 from engarde_pipeline_tests.bigquery.faulty import Proxy, rest_proxy
+from engarde_pipeline_tests.defs.bigquery_times import Times
 from engarde_pipeline_tests.world import World
 
 _PROJECT = Path(engarde_pipeline.__file__).parents[1]

@@ -12,10 +12,10 @@ import psycopg
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from engarde_pipeline.errors import EngardeError
-from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.scope import Scope
+from engarde_pipeline.postgres.load.scope import Scope
 from engarde_pipeline.sync.dates import SyncedDate, sync_dates
 from engarde_pipeline_tests import oracle
 from engarde_pipeline_tests.storm.faults import FAULTS

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
-from engarde_pipeline.metrics import CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.sync.dates import SyncedDate
 from engarde_pipeline_tests.world import World
 

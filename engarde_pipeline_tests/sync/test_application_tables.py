@@ -7,11 +7,11 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.mapped import mapped_rejections
-from engarde_pipeline.postgres.scope import UnknownSlice, resolve_scope
-from engarde_pipeline.postgres.totals import TotalsRefused, update_totals, wrong_totals
+from engarde_pipeline.postgres.load.new_mappings import mapped_rejections
+from engarde_pipeline.postgres.load.scope import UnknownSlice, resolve_scope
+from engarde_pipeline.postgres.totals.campaign_totals import TotalsRefused, update_totals, wrong_totals
 from engarde_pipeline_tests.sync.samples import DAY, asset_row, row
 from engarde_pipeline_tests.world import World
 

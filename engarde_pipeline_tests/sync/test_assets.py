@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from engarde_pipeline.bigquery.errors import TableMissing
-from engarde_pipeline.metrics import ASSET_METRICS, RejectReason
+from engarde_pipeline.core.metrics import ASSET_METRICS, RejectReason
 from engarde_pipeline_tests.sync.samples import DAY, asset_row, counted, measures, row, versions
 from engarde_pipeline_tests.world import World
 

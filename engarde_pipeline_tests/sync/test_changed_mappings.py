@@ -4,9 +4,9 @@ from uuid import UUID
 
 import pytest
 
-from engarde_pipeline.metrics import ASSET_METRICS
-from engarde_pipeline.postgres.platform_days import dates_with_other_sums
-from engarde_pipeline.postgres.scope import Scope, resolve_scope
+from engarde_pipeline.core.metrics import ASSET_METRICS
+from engarde_pipeline.postgres.load.scope import Scope, resolve_scope
+from engarde_pipeline.postgres.totals.platform_days import dates_with_other_sums
 from engarde_pipeline_tests.sync.samples import DAY, asset_row, by_external_id, counted, row, versions
 from engarde_pipeline_tests.world import World
 

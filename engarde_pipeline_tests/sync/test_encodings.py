@@ -5,12 +5,12 @@ from uuid import uuid4
 
 import pytest
 
+from engarde_pipeline.core.metrics import RejectReason
 from engarde_pipeline.local.bigquery import Emulator
-from engarde_pipeline.metrics import RejectReason
-from engarde_pipeline.postgres import migrate
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.diagnosis import check_session
-from engarde_pipeline.postgres.scope import UnknownSlice, resolve_scope
+from engarde_pipeline.postgres.load.scope import UnknownSlice, resolve_scope
+from engarde_pipeline.postgres.reads.diagnosis import check_session
+from engarde_pipeline.postgres.schema import migrate
 from engarde_pipeline_tests.conftest import _database
 from engarde_pipeline_tests.sync.samples import DAY, row
 from engarde_pipeline_tests.world import World

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.scope import UnknownSlice, resolve_scope
+from engarde_pipeline.postgres.load.scope import UnknownSlice, resolve_scope
 from engarde_pipeline_tests.shop import Shop
 from engarde_pipeline_tests.world import World
 

@@ -7,12 +7,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy.engine import make_url
 
-from engarde_pipeline.assets.resources import Postgres
-from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
+from engarde_pipeline.defs.resources import Postgres
 from engarde_pipeline.postgres.connection import DatabaseUnfit, connect
-from engarde_pipeline.postgres.diagnosis import check_permissions, check_schema
-from engarde_pipeline.postgres.totals import update_totals
-from engarde_pipeline.postgres.usage import add_bytes, bytes_today
+from engarde_pipeline.postgres.reads.diagnosis import check_permissions, check_schema
+from engarde_pipeline.postgres.reads.usage import add_bytes, bytes_today
+from engarde_pipeline.postgres.totals.campaign_totals import update_totals
 from engarde_pipeline_tests.sync.samples import DAY, asset_row, row
 from engarde_pipeline_tests.world import World
 

@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.locks import dates_locked
-from engarde_pipeline.postgres.scope import EVERYTHING, Scope
+from engarde_pipeline.postgres.load.locks import dates_locked
+from engarde_pipeline.postgres.load.scope import EVERYTHING, Scope
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate, sync_dates
 from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, asset_row, measures, row
 from engarde_pipeline_tests.sync.waiting import until_a_backend_waits

@@ -5,10 +5,10 @@ from uuid import UUID
 
 import pytest
 
-from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
-from engarde_pipeline.postgres.removed_rows import removed_dates
-from engarde_pipeline.postgres.scope import Scope
-from engarde_pipeline.postgres.source_keys import note_moved_keys
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.postgres.load.removed_rows import removed_dates
+from engarde_pipeline.postgres.load.scope import Scope
+from engarde_pipeline.postgres.load.source_keys import note_moved_keys
 from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, asset_row, row
 from engarde_pipeline_tests.world import World
 

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from engarde_pipeline.bigquery.changes import EMPTY, Versions
-from engarde_pipeline.metrics import CAMPAIGN_METRICS
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.sync.plan import MISSING, REMOVED, RESTORED, UNRECORDED, plan_dates
 
 DAY = date(2026, 3, 1)

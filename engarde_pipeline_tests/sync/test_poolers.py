@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from engarde_pipeline.errors import EngardeError
-from engarde_pipeline.metrics import CAMPAIGN_METRICS
+from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import open_connection
-from engarde_pipeline.postgres.merge import SessionLost
+from engarde_pipeline.postgres.load.merge import SessionLost
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate, sync_dates
 from engarde_pipeline_tests.poolers import pgbouncer
 from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, row

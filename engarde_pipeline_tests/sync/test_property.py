@@ -11,8 +11,8 @@ from uuid import UUID, uuid4
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
-from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
-from engarde_pipeline.postgres.merge import DateWouldShrink
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.postgres.load.merge import DateWouldShrink
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate
 from engarde_pipeline_tests import oracle
 from engarde_pipeline_tests.oracle import Application, Asset, Campaign, DateState, MetricRow, Rejection

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline_tests.sync.samples import DAY, asset_row, row
 from engarde_pipeline_tests.world import World
 

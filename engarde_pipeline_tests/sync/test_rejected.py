@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from engarde_pipeline.metrics import ASSET_METRICS, RejectReason
+from engarde_pipeline.core.metrics import ASSET_METRICS, RejectReason
 from engarde_pipeline_tests.sync.samples import (
     DAY,
     NEXT_DAY,

@@ -7,12 +7,12 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.removed_rows import removed_dates
-from engarde_pipeline.postgres.scope import Scope
-from engarde_pipeline.postgres.synced import note_synced
-from engarde_pipeline.postgres.totals import update_totals
+from engarde_pipeline.postgres.load.removed_rows import removed_dates
+from engarde_pipeline.postgres.load.scope import Scope
+from engarde_pipeline.postgres.load.synced_dates import note_synced
+from engarde_pipeline.postgres.totals.campaign_totals import update_totals
 from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, asset_row, counted, row
 from engarde_pipeline_tests.world import World
 

@@ -4,9 +4,9 @@ from uuid import UUID
 
 import pytest
 
-from engarde_pipeline.metrics import ASSET_METRICS
-from engarde_pipeline.postgres.merge import DateWouldShrink
-from engarde_pipeline.postgres.scope import Scope
+from engarde_pipeline.core.metrics import ASSET_METRICS
+from engarde_pipeline.postgres.load.merge import DateWouldShrink
+from engarde_pipeline.postgres.load.scope import Scope
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate
 from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, asset_row, counted, row, versions
 from engarde_pipeline_tests.world import World

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from engarde_pipeline.bigquery.errors import SchemaMismatch
-from engarde_pipeline.metrics import CAMPAIGN_METRICS
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate
 from engarde_pipeline.sync.side_by_side import sync_side_by_side

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import pytest
 
-from engarde_pipeline.metrics import ASSET_METRICS, RejectReason
-from engarde_pipeline.postgres.rejected import open_reasons
+from engarde_pipeline.core.metrics import ASSET_METRICS, RejectReason
+from engarde_pipeline.postgres.load.rejected import open_reasons
 from engarde_pipeline_tests.sync.samples import DAY, asset_row, row
 from engarde_pipeline_tests.world import World
 

@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from engarde_pipeline.bigquery.errors import TableMissing
-from engarde_pipeline.metrics import ASSET_METRICS, RejectReason
+from engarde_pipeline.core.metrics import ASSET_METRICS, RejectReason
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.scope import Scope, UnknownSlice, resolve_scope
+from engarde_pipeline.postgres.load.scope import Scope, UnknownSlice, resolve_scope
 from engarde_pipeline.sync.dates import SyncedDate
 from engarde_pipeline.sync.slices import sync_slice
 from engarde_pipeline_tests.sync.samples import DAY, asset_row, counted, row, versions

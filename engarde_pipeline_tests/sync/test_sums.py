@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 
 from engarde_pipeline.bigquery.sums import sums_by_date as bigquery_sums
-from engarde_pipeline.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
-from engarde_pipeline.postgres.scope import Scope
-from engarde_pipeline.postgres.sums import sums_by_date as postgres_sums
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.postgres.load.scope import Scope
+from engarde_pipeline.postgres.reads.sums import sums_by_date as postgres_sums
 from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, asset_row, row
 from engarde_pipeline_tests.world import World
 

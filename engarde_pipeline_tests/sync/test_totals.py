@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from engarde_pipeline.metrics import ASSET_METRICS
+from engarde_pipeline.core.metrics import ASSET_METRICS
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.totals import Totals, note_changed, update_totals, wrong_totals
+from engarde_pipeline.postgres.totals.campaign_totals import Totals, note_changed, update_totals, wrong_totals
 from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, asset_row, row
 from engarde_pipeline_tests.sync.waiting import until_a_backend_waits
 from engarde_pipeline_tests.world import World

@@ -1,0 +1,108 @@
+"""Where alerts go. Each channel is off until it is configured, and loads its library when it is used."""
+
+import logging
+import smtplib
+import ssl
+from collections.abc import Callable
+from dataclasses import asdict
+from email.message import EmailMessage
+from html import escape
+from urllib.parse import unquote, urlsplit
+
+from engarde_pipeline.alerts.incidents import Incident
+from engarde_pipeline.settings import PipelineSettings
+
+logger = logging.getLogger(__name__)
+
+SECONDS = 5
+"""How long a channel may take; all of them together have to fit into a sensor's minute."""
+
+Send = Callable[[Incident, bool], None]
+"""Tells of an incident; True when it is over."""
+
+
+def configured_channels(settings: PipelineSettings) -> dict[str, Send]:
+    """Return the channels that are on, by name; the log always is."""
+    url = settings.engarde_dagster_url
+    channels: dict[str, Send] = {"log": lambda incident, is_over: _log(incident, is_over, url)}
+    if webhook := settings.engarde_alert_webhook_url:
+        channels["webhook"] = lambda i, over: _post(webhook.get_secret_value(), i, over, url)
+    if slack := settings.engarde_alert_slack_url:
+        channels["slack"] = lambda i, over: _slack(slack.get_secret_value(), i, over, url)
+    if key := settings.engarde_alert_pagerduty_key:
+        channels["pagerduty"] = lambda i, over: _pagerduty(
+            key.get_secret_value(), settings.engarde_alert_pagerduty_url, i, over, url
+        )
+    server, recipients = settings.engarde_alert_smtp_url, settings.engarde_alert_email_to
+    if server and recipients:
+        sender, address = settings.engarde_alert_email_from, server.get_secret_value()
+        channels["e-mail"] = lambda i, over: _mail(address, sender, recipients, i, over, url)
+    return channels
+
+
+def _headline(incident: Incident, is_over: bool) -> str:
+    return f"Over: {incident.title}" if is_over else incident.title
+
+
+def _log(incident: Incident, is_over: bool, dagster_url: str) -> None:
+    level = logging.INFO if is_over else logging.ERROR
+    logger.log(level, "%s\n%s", _headline(incident, is_over), incident.text(dagster_url))
+
+
+def _post(address: str, incident: Incident, is_over: bool, dagster_url: str) -> None:
+    import requests
+
+    document = {
+        **asdict(incident),
+        "state": "over" if is_over else "open",
+        "text": incident.text(dagster_url),
+    }
+    requests.post(address, json=document, timeout=SECONDS).raise_for_status()
+
+
+def _slack(address: str, incident: Incident, is_over: bool, dagster_url: str) -> None:
+    from slack_sdk.webhook import WebhookClient
+
+    symbol = ":white_check_mark:" if is_over else ":rotating_light:"
+    # Escaped as Slack asks (&, <, >), or an error's words from elsewhere could call everybody with <!channel>.
+    headline, details = (
+        escape(text, quote=False) for text in (_headline(incident, is_over), incident.text(dagster_url))
+    )
+    text = f"{symbol} *{headline}*\n{details}"
+    response = WebhookClient(address, timeout=SECONDS).send(text=text)
+    if response.status_code != 200:
+        raise ConnectionError(f"Slack answers {response.status_code}")
+
+
+def _pagerduty(key: str, address: str, incident: Incident, is_over: bool, dagster_url: str) -> None:
+    from pagerduty import EventsApiV2Client
+
+    client = EventsApiV2Client(key, base_url=address)
+    client.timeout = SECONDS
+    client.max_network_attempts = 1  # the next tick is another one
+    if is_over:
+        client.resolve(incident.key)
+    else:
+        client.trigger(
+            incident.title,
+            "engarde_pipeline",
+            dedup_key=incident.key,
+            severity="error",
+            custom_details={"text": incident.text(dagster_url)},
+        )
+
+
+def _mail(server: str, sender: str, recipients: str, incident: Incident, is_over: bool, dagster_url: str) -> None:
+    address = urlsplit(server)
+    message = EmailMessage()
+    message["Subject"] = f"[engarde] {_headline(incident, is_over)}"
+    message["From"] = sender
+    message["To"] = recipients
+    message.set_content(incident.text(dagster_url))
+    with smtplib.SMTP(address.hostname or "", address.port or 25, timeout=SECONDS) as smtp:
+        smtp.ehlo()
+        if smtp.has_extn("starttls"):
+            smtp.starttls(context=ssl.create_default_context())
+        if address.username:
+            smtp.login(unquote(address.username), unquote(address.password or ""))
+        smtp.send_message(message)

@@ -1,0 +1,36 @@
+"""campaign_metrics: each campaign space's numbers per date."""
+
+from dagster import AssetExecutionContext, Output, asset
+
+from engarde_pipeline.core.dates import backfill_policy, daily
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
+from engarde_pipeline.defs.assets.sources import GROUP, OWNERS
+from engarde_pipeline.defs.landing import SyncConfig, sync_partitions
+from engarde_pipeline.defs.metadata import source_key, target_lineage, target_schema
+from engarde_pipeline.defs.resources import BigQuery, Postgres
+
+
+@asset(
+    partitions_def=daily,
+    backfill_policy=backfill_policy(),
+    deps=[source_key(CAMPAIGN_METRICS)],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres", "table"},
+    metadata={
+        "dagster/table_name": CAMPAIGN_METRICS.target,
+        "dagster/column_schema": target_schema(CAMPAIGN_METRICS),
+        "dagster/column_lineage": target_lineage(CAMPAIGN_METRICS),
+    },
+)
+def campaign_metrics(
+    context: AssetExecutionContext, config: SyncConfig, bigquery: BigQuery, postgres: Postgres
+) -> Output[None]:
+    """Each campaign's impressions, clicks, spend, conversions and revenue per date, exactly as BigQuery has
+    them, with ratios recomputed from the sums.
+
+    A green date is a date whose numbers were the same in BigQuery and Postgres when it was synced; a date
+    younger than 30 days is provisional, since ad platforms still restate it. Records that could not be loaded
+    are counted as rejected and listed on the date with what to do.
+    """
+    return sync_partitions(context, CAMPAIGN_METRICS, config, bigquery, postgres)

@@ -1,0 +1,42 @@
+"""campaign_space_aggregates: the totals on the application's campaign_spaces."""
+
+from dagster import AssetExecutionContext, MaterializeResult, asset
+
+from engarde_pipeline.defs.assets.campaign_asset_metrics import campaign_asset_metrics
+from engarde_pipeline.defs.assets.campaign_metrics import campaign_metrics
+from engarde_pipeline.defs.assets.sources import GROUP, OWNERS
+from engarde_pipeline.defs.landing import explained
+from engarde_pipeline.defs.metadata import totals_lineage, totals_schema
+from engarde_pipeline.defs.resources import Postgres
+from engarde_pipeline.postgres.totals.campaign_totals import update_totals
+from engarde_pipeline.runs.tags import NO_DATES
+
+
+@asset(
+    deps=[campaign_metrics, campaign_asset_metrics],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres", "table"},
+    metadata={
+        "dagster/table_name": "campaign_spaces",
+        "dagster/column_schema": totals_schema(),
+        "dagster/column_lineage": totals_lineage(),
+    },
+)
+def campaign_space_aggregates(context: AssetExecutionContext, postgres: Postgres) -> MaterializeResult[None]:
+    """The totals on `campaign_spaces`: sums over all dates of `campaign_metrics`, and CTR and ROAS of those
+    sums (never averages of daily ratios). Campaigns whose totals stand are left untouched.
+    """
+    selected = context.run.asset_selection
+    if selected and selected.isdisjoint({campaign_metrics.key, campaign_asset_metrics.key}):
+        context.instance.add_run_tags(context.run.run_id, NO_DATES)
+    with explained(), postgres.connect(context.run.run_id) as connection:
+        totals = update_totals(connection)
+    return MaterializeResult(
+        metadata={
+            "campaign_spaces": totals.campaign_spaces,
+            "campaign_spaces_updated": totals.affected,
+            "dagster/row_count": totals.campaign_spaces,
+            "dagster/column_lineage": totals_lineage(),
+        }
+    )

@@ -1,0 +1,33 @@
+"""The two BigQuery tables, as the upstream ends of the lineage; the pipeline only ever reads them."""
+
+from dagster import AssetSpec
+
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.defs.metadata import source_key, source_schema
+
+GROUP = "performance"
+OWNERS = ["team:marketing-data"]
+
+
+def _source(table: MetricTable, description: str) -> AssetSpec:
+    return AssetSpec(
+        source_key(table),
+        description=description,
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"bigquery", "table"},
+        metadata={"dagster/column_schema": source_schema(table)},
+    )
+
+
+bigquery_campaign_metrics = _source(
+    CAMPAIGN_METRICS,
+    "The ad platforms' daily numbers per campaign, as they land in BigQuery. There can be several rows for"
+    " one campaign and date (ad sets, regions); platforms restate the last 7 to 30 days.",
+)
+
+bigquery_asset_metrics = _source(
+    ASSET_METRICS,
+    "The ad platforms' daily numbers per creative. The table is optional; where it has no tenant_id, the"
+    " tenant is found through the campaign.",
+)

@@ -1,0 +1,245 @@
+"""The asset checks: can this number be trusted?
+
+In a sync they look at the dates of the run; run by hand from the UI, at the dates still provisional. They
+report and hold nothing back: the totals are sums of what stands in Postgres either way.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+
+import psycopg
+from dagster import (
+    AssetCheckExecutionContext,
+    AssetCheckResult,
+    AssetChecksDefinition,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    AssetKey,
+    DagsterInstance,
+    MetadataValue,
+    TableColumn,
+    TableRecord,
+    TableSchema,
+    asset_check,
+    multi_asset_check,
+)
+
+from engarde_pipeline.bigquery.errors import TableMissing
+from engarde_pipeline.bigquery.extraction import Source
+from engarde_pipeline.bigquery.sums import sums_by_date as bigquery_sums
+from engarde_pipeline.core.dates import dates_ahead, today
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.defs.assets.campaign_space_aggregates import campaign_space_aggregates
+from engarde_pipeline.defs.landing import PROVISIONAL_DAYS, explained
+from engarde_pipeline.defs.resources import BigQuery, Postgres
+from engarde_pipeline.postgres.reads.quality import (
+    days_counted_twice,
+    rejected_and_processed,
+    rows_with_more_clicks_than_impressions,
+)
+from engarde_pipeline.postgres.reads.sums import sums_by_date as postgres_sums
+from engarde_pipeline.postgres.totals.campaign_totals import update_triggers, wrong_totals
+from engarde_pipeline.postgres.totals.platform_days import dates_with_other_sums
+from engarde_pipeline.runs.history import counts_of, latest_materializations
+
+REJECTED_SHARE_LIMIT = 0.05
+
+DESCRIPTIONS = {
+    "records_accounted_for": "Every record of a synced date was inserted, updated, unchanged or rejected:"
+    " processed = inserted + updated + unchanged + rejected.",
+    "sums_equal_bigquery": "Each date's sum of each measure is exactly what BigQuery computes, with rejected"
+    " records counted on Postgres' side. BigQuery may have moved on since the sync: then sync again.",
+    "rejected_share_below_5_percent": "Less than 5 % of the records could not be loaded.",
+    "clicks_not_above_impressions": "No row has more clicks than impressions. A warning: some platforms count"
+    " late clicks.",
+}
+NO_DAY_COUNTED_TWICE = "no_day_counted_twice"
+NO_DAY_COUNTED_TWICE_DESCRIPTION = (
+    "No campaign has rows for the hours of a day and one for the whole day too: sums would count the day twice. A"
+    " warning: both are records. Delete the rows of one kind in BigQuery."
+)
+SUMS_EQUAL_ROWS = "platform_days_equal_rows"
+SUMS_EQUAL_ROWS_DESCRIPTION = (
+    "The sums per tenant, date and platform that the API reads are those of the rows. If not, rows were changed"
+    " with the table's triggers switched off: `engarde db downgrade 0004`, `engarde db upgrade` and then"
+    " deploy/postgres-role.sql add all of them up again."
+)
+
+
+def _metric_checks(table: MetricTable) -> AssetChecksDefinition:
+    asset = AssetKey(table.target)
+    descriptions = dict(DESCRIPTIONS)
+    if table is CAMPAIGN_METRICS:
+        descriptions[NO_DAY_COUNTED_TWICE] = NO_DAY_COUNTED_TWICE_DESCRIPTION
+        descriptions[SUMS_EQUAL_ROWS] = SUMS_EQUAL_ROWS_DESCRIPTION
+
+    @multi_asset_check(
+        name=f"{table.target}_checks",
+        specs=[AssetCheckSpec(name, asset=asset, description=text) for name, text in descriptions.items()],
+        can_subset=True,
+    )
+    def checks(
+        context: AssetCheckExecutionContext, bigquery: BigQuery, postgres: Postgres
+    ) -> Iterator[AssetCheckResult]:
+        dates = _dates(context)
+        selected = {key.name for key in context.selected_asset_check_keys}
+        with explained(), postgres.connect(context.run.run_id) as connection:
+            if "records_accounted_for" in selected:
+                yield _records_accounted_for(context.instance, asset, dates)
+            if "sums_equal_bigquery" in selected:
+                yield _sums_equal_bigquery(bigquery.open_source(), connection, table, dates)
+            if "rejected_share_below_5_percent" in selected:
+                yield _rejected_share(connection, table, dates)
+            if "clicks_not_above_impressions" in selected:
+                yield _clicks_not_above_impressions(connection, table, dates)
+            if NO_DAY_COUNTED_TWICE in selected:
+                yield _no_day_counted_twice(connection, table, dates)
+            if SUMS_EQUAL_ROWS in selected:
+                yield _sums_equal_rows(connection, table, dates)
+
+    return checks
+
+
+campaign_metrics_checks = _metric_checks(CAMPAIGN_METRICS)
+campaign_asset_metrics_checks = _metric_checks(ASSET_METRICS)
+
+
+@asset_check(asset=campaign_space_aggregates)
+def totals_equal_rows(context: AssetCheckExecutionContext, postgres: Postgres) -> AssetCheckResult:
+    """The totals on every campaign space are the sums of its rows in `campaign_metrics`."""
+    with explained(), postgres.connect(context.run.run_id) as connection:
+        totals = wrong_totals(connection)
+        triggers = update_triggers(connection) if totals.affected else []
+    return AssetCheckResult(
+        passed=totals.affected == 0,
+        description=f"Triggers on campaign_spaces that can change or drop the update: {', '.join(triggers)}."
+        if triggers
+        else None,
+        metadata={"campaign_spaces": totals.campaign_spaces, "campaign_spaces_that_differ": totals.affected},
+    )
+
+
+def _dates(context: AssetCheckExecutionContext) -> list[date]:
+    run = context.op_execution_context
+    if run.has_partition_key or run.has_partition_key_range:
+        return [date.fromisoformat(key) for key in run.partition_keys]
+    return [*(today() - timedelta(days=n) for n in reversed(range(PROVISIONAL_DAYS))), *dates_ahead()]
+
+
+def _records_accounted_for(instance: DagsterInstance, asset: AssetKey, dates: Sequence[date]) -> AssetCheckResult:
+    latest = latest_materializations(instance, asset, dates)
+    wrong = [str(day) for day, record in sorted(latest.items()) if not _add_up(counts_of(record))]
+    return AssetCheckResult(
+        asset_key=asset,
+        check_name="records_accounted_for",
+        passed=not wrong,
+        metadata={"dates_checked": len(latest), "dates_that_differ": ", ".join(wrong) or "none"},
+    )
+
+
+def _add_up(counts: dict[str, int]) -> bool:
+    ends = ("records_inserted", "records_updated", "records_unchanged", "records_rejected")
+    return counts["records_processed"] == sum(counts[name] for name in ends)
+
+
+def _sums_equal_bigquery(
+    source: Source, connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]
+) -> AssetCheckResult:
+    try:
+        source_table = source.inspect(table)
+    except TableMissing:
+        if not table.optional:
+            raise
+        return AssetCheckResult(
+            asset_key=AssetKey(table.target),
+            check_name="sums_equal_bigquery",
+            passed=True,
+            description="BigQuery has no such table, so there is nothing to compare.",
+        )
+    theirs = bigquery_sums(source, source_table, min(dates), max(dates))
+    ours = postgres_sums(connection, table, dates)
+    nothing = dict.fromkeys(table.measure_names, Decimal(0))
+    different = [
+        TableRecord(
+            {
+                "date": day.isoformat(),
+                "measure": name,
+                "bigquery": str(theirs.get(day, nothing)[name]),
+                "postgres": str(ours.get(day, nothing)[name]),
+            }
+        )
+        for day in dates
+        for name in table.measure_names
+        if theirs.get(day, nothing)[name] != ours.get(day, nothing)[name]
+    ]
+    return AssetCheckResult(
+        asset_key=AssetKey(table.target),
+        check_name="sums_equal_bigquery",
+        passed=not different,
+        metadata={
+            "dates_checked": len(dates),
+            "differences": MetadataValue.table(
+                different[:100],
+                TableSchema([TableColumn(name) for name in ("date", "measure", "bigquery", "postgres")]),
+            ),
+        },
+    )
+
+
+def _rejected_share(connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]) -> AssetCheckResult:
+    rejected, processed = rejected_and_processed(connection, table, dates)
+    share = rejected / processed if processed else 0.0
+    return AssetCheckResult(
+        asset_key=AssetKey(table.target),
+        check_name="rejected_share_below_5_percent",
+        passed=share < REJECTED_SHARE_LIMIT,
+        metadata={"rejected": rejected, "processed": processed, "rejected_percent": round(100 * share, 3)},
+    )
+
+
+def _clicks_not_above_impressions(
+    connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]
+) -> AssetCheckResult:
+    found = rows_with_more_clicks_than_impressions(connection, table, dates)
+    return AssetCheckResult(
+        asset_key=AssetKey(table.target),
+        check_name="clicks_not_above_impressions",
+        passed=not found,
+        severity=AssetCheckSeverity.WARN,
+        metadata={
+            "rows": sum(found.values()),
+            "dates": ", ".join(f"{day} ({rows})" for day, rows in found.items()) or "none",
+        },
+    )
+
+
+def _no_day_counted_twice(
+    connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]
+) -> AssetCheckResult:
+    found = days_counted_twice(connection, dates)
+    return AssetCheckResult(
+        asset_key=AssetKey(table.target),
+        check_name=NO_DAY_COUNTED_TWICE,
+        passed=not found,
+        severity=AssetCheckSeverity.WARN,
+        metadata={
+            "campaigns": sum(found.values()),
+            "dates": ", ".join(f"{day} ({campaigns})" for day, campaigns in found.items()) or "none",
+        },
+    )
+
+
+def _sums_equal_rows(
+    connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]
+) -> AssetCheckResult:
+    wrong = dates_with_other_sums(connection, dates)
+    return AssetCheckResult(
+        asset_key=AssetKey(table.target),
+        check_name=SUMS_EQUAL_ROWS,
+        passed=not wrong,
+        metadata={
+            "dates_checked": len(dates),
+            "dates_that_differ": ", ".join(map(str, wrong)) or "none",
+        },
+    )

@@ -1,0 +1,14 @@
+"""performance_sync: everything, for a date or a range of dates."""
+
+from dagster import AssetSelection, define_asset_job, in_process_executor
+
+from engarde_pipeline.defs.assets.campaign_asset_metrics import campaign_asset_metrics
+from engarde_pipeline.defs.assets.campaign_metrics import campaign_metrics
+from engarde_pipeline.defs.assets.campaign_space_aggregates import campaign_space_aggregates
+
+performance_sync = define_asset_job(
+    "performance_sync",
+    selection=AssetSelection.assets(campaign_metrics, campaign_asset_metrics, campaign_space_aggregates),
+    description="Sync campaign and asset metrics for a date or a range of dates, then the totals.",
+    executor_def=in_process_executor,
+)

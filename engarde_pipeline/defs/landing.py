@@ -1,0 +1,236 @@
+"""How dates land in Dagster: each is materialized at the moment it is committed, and only then."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from datetime import date, timedelta
+from functools import partial
+from uuid import UUID
+
+import psycopg
+from dagster import (
+    AssetExecutionContext,
+    AssetMaterialization,
+    Config,
+    Failure,
+    MetadataValue,
+    OpExecutionContext,
+    Output,
+)
+from pydantic import Field
+
+from engarde_pipeline.bigquery.changes import MISSING_TABLE, read_versions
+from engarde_pipeline.bigquery.errors import TableMissing
+from engarde_pipeline.bigquery.extraction import Source
+from engarde_pipeline.bigquery.schema import SourceTable
+from engarde_pipeline.core.dates import today
+from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.metrics import MetricTable
+from engarde_pipeline.defs.metadata import counts_metadata, date_metadata
+from engarde_pipeline.defs.resources import BigQuery, Postgres
+from engarde_pipeline.postgres.faults import explanation
+from engarde_pipeline.postgres.load.merge import Counts
+from engarde_pipeline.postgres.load.rejected import RejectedRow, open_rejections
+from engarde_pipeline.postgres.load.synced_dates import note_synced
+from engarde_pipeline.runs.history import DATA_VERSION, landed_before
+from engarde_pipeline.runs.tags import FORCED, NO_RETRIES, REASON, tell_counts
+from engarde_pipeline.settings import load_pipeline_settings
+from engarde_pipeline.sync.dates import FailedDate, SyncedDate
+from engarde_pipeline.sync.faults import is_transient
+from engarde_pipeline.sync.retries import after_lost_connection
+from engarde_pipeline.sync.side_by_side import sync_side_by_side
+
+PROVISIONAL_DAYS = 30
+"""Platforms restate up to 28 days (Meta), 30 (Google)."""
+
+REJECTED_SHOWN = 20
+
+RETRY_NUMBER = "dagster/retry_number"
+"""The tag of a run that the daemon started again after a failure."""
+
+# Dagster materializes every partition of a range when a step ends, or none: an asset cannot say which dates
+# landed (dagster issue 17836). We log each date's materialization ourselves, so the event that would be
+# emitted at the end for all of them must not be. This output metadata key is how Dagster's own observable
+# sources say "my events are already logged"; `test_landing` guards it.
+_EVENTS_ALREADY_LOGGED = "__source_asset_observation__"
+
+
+class SyncConfig(Config):
+    """What a person may ask of a sync besides its dates."""
+
+    allow_shrink: bool = Field(
+        default=False,
+        description="Sync dates even if BigQuery has far fewer rows for them than Postgres: say so only when"
+        " the rows are meant to go. Rows that BigQuery no longer has are deleted.",
+    )
+
+    @property
+    def shrink_threshold(self) -> float | None:
+        """Rule 5's threshold, None where shrinking is intended."""
+        return None if self.allow_shrink else load_pipeline_settings().engarde_shrink_threshold
+
+
+def sync_partitions(
+    context: AssetExecutionContext,
+    table: MetricTable,
+    config: SyncConfig,
+    bigquery: BigQuery,
+    postgres: Postgres,
+) -> Output[None]:
+    """Sync the run's partitions of `table`, materializing each date as it lands.
+
+    Raises:
+        Failure: BigQuery or Postgres cannot be used, or dates did not land; dates that did stay materialized.
+    """
+    dates = [date.fromisoformat(key) for key in context.partition_keys]
+    landed = Counts()
+    failed: list[FailedDate] = []
+    started = time.monotonic()
+    with explained():
+        source = bigquery.open_source()
+        source_table = _inspect(source, table)
+        if source_table is None:
+            _mark_without_source(context, postgres, table, dates)
+            return Output(None, metadata={_EVENTS_ALREADY_LOGGED: True})
+        # Before anything is read: what changes during the read has another version, and is read again.
+        versions = read_versions(source, source_table, dates).among(dates)
+        dates = _not_landed_before(context, dates)
+        if not dates:
+            return Output(None, metadata={**counts_metadata(landed), _EVENTS_ALREADY_LOGGED: True})
+        run_id = UUID(context.run.run_id)
+        reason = context.run.tags.get(REASON, FORCED)
+        writers = load_pipeline_settings().engarde_writers
+        connect = partial(postgres.connect, context.run.run_id)
+        outcomes = sync_side_by_side(
+            table, dates, source, connect, run_id, config.shrink_threshold, writers, versions
+        )
+        with ExitStack() as stack:
+            stack.callback(lambda: tell_counts(context.instance, context.run.run_id, table, landed))
+            stack.enter_context(closing(outcomes))
+            for number, outcome in enumerate(outcomes, start=1):
+                if isinstance(outcome, FailedDate):
+                    context.log.error(f"{outcome.day} did not land ({number} of {len(dates)}): {outcome.error}")
+                    failed.append(outcome)
+                    continue
+                landed += outcome.merged.counts
+                rejected = _rejected(postgres, table, outcome)
+                context.log_event(
+                    AssetMaterialization(
+                        asset_key=context.asset_key,
+                        partition=outcome.day.isoformat(),
+                        description=_progress(number, len(dates), landed, time.monotonic() - started)
+                        + outcome.merged.counts.sentence,
+                        metadata={
+                            "reason": reason,
+                            **date_metadata(table, outcome, rejected, is_provisional(outcome.day)),
+                        },
+                        tags=_version_tags(versions.get(outcome.day)),
+                    )
+                )
+    if failed:
+        raise failure(failed, len(dates))
+    return Output(None, metadata={**counts_metadata(landed), _EVENTS_ALREADY_LOGGED: True})
+
+
+@after_lost_connection
+def _rejected(postgres: Postgres, table: MetricTable, synced: SyncedDate) -> list[RejectedRow]:
+    if not synced.merged.counts.rejected:
+        return []
+    with postgres.connect() as connection:
+        return open_rejections(connection, table, synced.day, REJECTED_SHOWN)
+
+
+def _progress(number: int, asked: int, landed: Counts, seconds: float) -> str:
+    left = timedelta(seconds=round(seconds / number * (asked - number)))
+    return f"{number} of {asked} ({landed.source_rows / seconds:,.0f} rows/s, {left} left): "
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Show a person what is wrong and what to do, instead of a stack trace.
+
+    The run is retried only after what is transient (rule 9): most of our errors are faults of configuration, data
+    or schema, which would come back.
+    """
+    try:
+        yield
+    except (EngardeError, psycopg.Error) as error:
+        if not is_transient(error):
+            _give_up()
+        raise Failure(description=_told(error), allow_retries=False) from error
+
+
+def _told(error: Exception) -> str:
+    return explanation(error) if isinstance(error, psycopg.Error) else str(error)
+
+
+def _give_up() -> None:
+    context = OpExecutionContext.get()
+    context.instance.add_run_tags(context.run.run_id, NO_RETRIES)
+
+
+def is_provisional(day: date) -> bool:
+    """Whether platforms may still restate this date."""
+    return day > today() - timedelta(days=PROVISIONAL_DAYS)
+
+
+def _mark_without_source(
+    context: AssetExecutionContext, postgres: Postgres, table: MetricTable, dates: list[date]
+) -> None:
+    # The dates are marked, or a backfill would count them as failed and hold back what is downstream.
+    note = f"BigQuery has no table {table.source}: there was nothing to sync, and nothing was changed."
+    context.log.warning(f"{note} The other tables are not affected.")
+    with postgres.connect(context.run.run_id) as connection:
+        for day in dates:
+            note_synced(connection, table, day, MISSING_TABLE, UUID(context.run.run_id))
+    for day in dates:
+        context.log_event(
+            AssetMaterialization(
+                asset_key=context.asset_key,
+                partition=day.isoformat(),
+                description=note,
+                metadata={**counts_metadata(Counts()), "source_table": "missing"},
+                tags=_version_tags(MISSING_TABLE),
+            )
+        )
+
+
+def _inspect(source: Source, table: MetricTable) -> SourceTable | None:
+    """Return the source table, None where an optional one is not there."""
+    try:
+        return source.inspect(table)
+    except TableMissing:
+        if not table.optional:
+            raise
+        return None
+
+
+def _version_tags(version: str | None) -> dict[str, str]:
+    # The numbers of a date are BigQuery's partition at this version: that is what Dagster calls a data version.
+    return {DATA_VERSION: version} if version else {}
+
+
+def _not_landed_before(context: AssetExecutionContext, dates: list[date]) -> list[date]:
+    """Return the dates that no earlier attempt of a retried run has landed."""
+    if RETRY_NUMBER not in context.run.tags:
+        return dates
+    landed = landed_before(context.instance, context.run, context.asset_key)
+    left = [day for day in dates if day not in landed]
+    context.log.info(f"{len(dates) - len(left)} of {len(dates)} dates landed before the run was retried.")
+    return left
+
+
+def failure(failed: list[FailedDate], asked: int) -> Failure:
+    """Return the failure of a sync that names the dates which did not land, and why.
+
+    The run is not retried unless one of them may land the next time.
+    """
+    if not any(is_transient(outcome.error) for outcome in failed):
+        _give_up()
+    days = ", ".join(outcome.day.isoformat() for outcome in failed)
+    reasons = "\n".join(f"* {outcome.day}: {_told(outcome.error)}" for outcome in failed)
+    return Failure(
+        description=f"{len(failed)} of {asked} dates did not land: {days}. The others are synced.\n{reasons}",
+        metadata={"failed_dates": MetadataValue.text(reasons)},
+        allow_retries=False,
+    )

@@ -1,0 +1,170 @@
+"""What Dagster shows of the vocabulary and of a synced date: schemas, lineage and per-date metadata."""
+
+from typing import Any
+
+from dagster import (
+    AssetKey,
+    MetadataValue,
+    TableColumn,
+    TableColumnDep,
+    TableColumnLineage,
+    TableRecord,
+    TableSchema,
+)
+
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, CTR, METRIC_DATE, ROAS, Measure, MetricTable
+from engarde_pipeline.postgres.load.merge import Counts
+from engarde_pipeline.postgres.load.rejected import RejectedRow
+from engarde_pipeline.runs.history import BYTES_READ
+from engarde_pipeline.sync.dates import SyncedDate
+
+_TYPES = {"count": "bigint", "amount": "numeric(38, 6)"}
+_DATE = TableColumn(METRIC_DATE, "date", "The day, in the ad account's own time zone.")
+
+
+def source_key(table: MetricTable) -> AssetKey:
+    """Return the asset key of a BigQuery table."""
+    return AssetKey(f"bigquery_{table.source}")
+
+
+def source_schema(table: MetricTable) -> TableSchema:
+    """Return the columns read from BigQuery."""
+    keys = [TableColumn(key.name, key.bigquery_type, key.description) for key in table.keys]
+    measures = [
+        TableColumn(
+            measure.name, "INT64" if measure.kind == "count" else "FLOAT64 or NUMERIC", measure.description
+        )
+        for measure in table.measures
+    ]
+    return TableSchema([TableColumn(METRIC_DATE, "DATE", _DATE.description), *keys, *measures])
+
+
+def target_schema(table: MetricTable) -> TableSchema:
+    """Return the columns written to Postgres."""
+    subject = "campaign space" if table is CAMPAIGN_METRICS else "campaign asset"
+    hour = [TableColumn("metric_hour", "smallint", "Hour 0..23, or NULL for the whole day.")]
+    return TableSchema(
+        [
+            TableColumn("tenant_id", "uuid", "The tenant."),
+            TableColumn(table.target_id, "uuid", f"The {subject}."),
+            TableColumn("platform", "text", "The ad platform."),
+            _DATE,
+            *(hour if table is CAMPAIGN_METRICS else []),
+            *(TableColumn(measure.name, _TYPES[measure.kind], measure.description) for measure in table.measures),
+            *(
+                TableColumn(
+                    ratio.name,
+                    "numeric",
+                    f"{ratio.description} {ratio.factor} * {ratio.numerator} / {ratio.denominator}"
+                    f" ({ratio.unit}); NULL where {ratio.denominator} is zero.",
+                )
+                for ratio in table.ratios
+            ),
+            TableColumn("bigquery_sync_id", "uuid", "The Dagster run that last changed the row."),
+            TableColumn("synced_from_bigquery_at", "timestamptz", "When that was."),
+        ]
+    )
+
+
+def totals_schema() -> TableSchema:
+    """Return the columns of `campaign_spaces` that the totals are written to."""
+    return TableSchema(
+        [
+            *(_total_column(measure) for measure in CAMPAIGN_METRICS.measures),
+            TableColumn("avg_ctr", "numeric", "100 * total_clicks / total_impressions, from the sums (percent)."),
+            TableColumn("avg_roas", "numeric", "total_revenue / total_spend, from the sums (factor)."),
+            TableColumn("performance_last_updated", "timestamptz", "When a total last changed."),
+        ]
+    )
+
+
+def target_lineage(table: MetricTable) -> TableColumnLineage:
+    """Return which BigQuery columns each Postgres column comes from."""
+    source = source_key(table)
+    external_ids = [name for name in table.key_names if name != "metric_hour"]
+    origins: dict[str, list[str]] = {
+        "tenant_id": [name for name in ("tenant_id", "campaign_id", "platform") if name in table.key_names],
+        table.target_id: external_ids,
+        "platform": ["platform"],
+        METRIC_DATE: [METRIC_DATE],
+        **({"metric_hour": ["metric_hour"]} if "metric_hour" in table.key_names else {}),
+        **{name: [name] for name in table.measure_names},
+        **{ratio.name: [ratio.numerator, ratio.denominator] for ratio in table.ratios},
+    }
+    return _lineage({column: [(source, name) for name in names] for column, names in origins.items()})
+
+
+def totals_lineage() -> TableColumnLineage:
+    """Return which columns of `campaign_metrics` each total comes from."""
+    metrics = AssetKey(CAMPAIGN_METRICS.target)
+    return _lineage(
+        {
+            **{f"total_{name}": [(metrics, name)] for name in CAMPAIGN_METRICS.measure_names},
+            "avg_ctr": [(metrics, CTR.numerator), (metrics, CTR.denominator)],
+            "avg_roas": [(metrics, ROAS.numerator), (metrics, ROAS.denominator)],
+        }
+    )
+
+
+def counts_metadata(counts: Counts) -> dict[str, int]:
+    """Return the names under which counts stand on a materialization (rule 2)."""
+    return {
+        "records_processed": counts.processed,
+        "records_inserted": counts.inserted,
+        "records_updated": counts.updated,
+        "records_unchanged": counts.unchanged,
+        "records_deleted": counts.deleted,
+        "records_rejected": counts.rejected,
+        "source_rows": counts.source_rows,
+    }
+
+
+def date_metadata(
+    table: MetricTable, synced: SyncedDate, rejected: list[RejectedRow], is_provisional: bool
+) -> dict[str, Any]:
+    """Return what an analyst finds on a synced date; Dagster plots the numbers over the dates."""
+    return {
+        **counts_metadata(synced.merged.counts),
+        "dagster/partition_row_count": synced.merged.rows,
+        "spend": float(synced.merged.spend),
+        "revenue": float(synced.merged.revenue),
+        "provisional": is_provisional,
+        BYTES_READ: synced.bytes_read,
+        "bigquery_read_method": synced.method,
+        "seconds_reading": round(synced.seconds_reading, 3),
+        "seconds_merging": round(synced.seconds_merging, 3),
+        **({"rejected_records": rejects_table(rejected)} if rejected else {}),
+        # On each date, since Dagster takes an asset's column lineage from its latest materialization.
+        "dagster/column_lineage": target_lineage(table),
+    }
+
+
+def rejects_table(rejected: list[RejectedRow]) -> MetadataValue[Any]:
+    """Return rejected records as a small table."""
+    return MetadataValue.table(
+        records=[
+            TableRecord(
+                {
+                    "reason": row.reason_code,
+                    "record": ", ".join(f"{key}={value}" for key, value in row.keys.items() if value is not None),
+                    "what_to_do": row.reason,
+                    "measures": ", ".join(f"{name}={value}" for name, value in row.measures.items()),
+                }
+            )
+            for row in rejected
+        ],
+        schema=TableSchema([TableColumn(name) for name in ("reason", "record", "what_to_do", "measures")]),
+    )
+
+
+def _total_column(measure: Measure) -> TableColumn:
+    return TableColumn(f"total_{measure.name}", _TYPES[measure.kind], f"Sum over all dates. {measure.description}")
+
+
+def _lineage(origins: dict[str, list[tuple[AssetKey, str]]]) -> TableColumnLineage:
+    return TableColumnLineage(
+        {
+            column: [TableColumnDep(asset_key=key, column_name=name) for key, name in deps]
+            for column, deps in origins.items()
+        }
+    )

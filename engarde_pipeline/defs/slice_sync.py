@@ -1,0 +1,116 @@
+"""slice_sync: a tenant's, some platforms' or some campaigns' part of some dates, synced on its own.
+
+It shows on the assets' timelines as observations, and never marks a date as synced (rule 8).
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date
+from uuid import UUID
+
+from dagster import AssetKey, AssetObservation, OpExecutionContext, in_process_executor, job, op
+from pydantic import Field
+
+from engarde_pipeline.core.dates import InvalidDates, dates_between
+from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.defs.landing import SyncConfig, explained, failure
+from engarde_pipeline.defs.metadata import counts_metadata
+from engarde_pipeline.defs.resources import BigQuery, Postgres
+from engarde_pipeline.postgres.load.merge import Counts
+from engarde_pipeline.postgres.load.scope import resolve_scope
+from engarde_pipeline.postgres.totals.campaign_totals import update_totals
+from engarde_pipeline.runs.tags import ALL_TENANTS, TENANT, tell_counts
+from engarde_pipeline.sync.dates import FailedDate
+from engarde_pipeline.sync.slices import sync_slice
+
+
+class SliceConfig(SyncConfig):
+    """Which part of which dates. At least one of tenant, platforms and campaigns is given."""
+
+    start: str = Field(description="The first date, as YYYY-MM-DD.")
+    end: str = Field(description="The last date, as YYYY-MM-DD; it is included.")
+    tenant: str | None = Field(default=None, description="A tenant's uuid: only this tenant's rows.")
+    platforms: list[str] = Field(
+        default_factory=list, description="Ad platforms, as in campaign_spaces.platform: meta, google, ..."
+    )
+    campaigns: list[str] = Field(
+        default_factory=list,
+        description="Campaigns: campaign space uuids, or the campaigns' ids on the ad platform.",
+    )
+
+
+class EmptySlice(EngardeError):
+    """Nothing narrows the slice, so it would be everything."""
+
+
+@op
+def sync_the_slice(
+    context: OpExecutionContext, config: SliceConfig, bigquery: BigQuery, postgres: Postgres
+) -> None:
+    """Replace the slice's rows, date by date, then bring the totals up to date."""
+    failed: list[FailedDate] = []
+    landed = {table: Counts() for table in (CAMPAIGN_METRICS, ASSET_METRICS)}
+    context.instance.add_run_tags(context.run.run_id, {TENANT: (config.tenant or ALL_TENANTS).lower()})
+    with explained(), _told(context, landed), postgres.connect(context.run.run_id) as connection:
+        if not (config.tenant or config.platforms or config.campaigns):
+            raise EmptySlice("Give a tenant, platforms or campaigns; whole dates are synced by performance_sync.")
+        dates = dates_between(_date(config.start), _date(config.end))
+        scope = resolve_scope(connection, config.tenant, config.platforms, config.campaigns)
+        outcomes = sync_slice(
+            dates, scope, bigquery.open_source(), connection, UUID(context.run.run_id), config.shrink_threshold
+        )
+        for table, outcome in outcomes:
+            if isinstance(outcome, FailedDate):
+                context.log.error(f"{table.target} {outcome.day} did not land: {outcome.error}")
+                failed.append(outcome)
+                continue
+            landed[table] += outcome.merged.counts
+            context.log_event(
+                AssetObservation(
+                    asset_key=AssetKey(table.target),
+                    partition=outcome.day.isoformat(),
+                    description=f"A slice of the date: {outcome.merged.counts.sentence}",
+                    metadata={**counts_metadata(outcome.merged.counts), "slice": _slice(config)},
+                )
+            )
+        update_totals(connection)
+    if failed:
+        raise failure(failed, len(dates))
+
+
+@job(
+    executor_def=in_process_executor,
+    description="Sync one tenant's, some platforms' or some campaigns' part of some dates. Replaces just that"
+    " part and never marks a date as synced.",
+)
+def slice_sync() -> None:
+    """Sync a slice; see `SliceConfig`."""
+    sync_the_slice()
+
+
+@contextmanager
+def _told(context: OpExecutionContext, landed: Mapping[MetricTable, Counts]) -> Iterator[None]:
+    """Have the run say what landed, however it ends."""
+    try:
+        yield
+    finally:
+        for table, counts in landed.items():
+            tell_counts(context.instance, context.run.run_id, table, counts)
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InvalidDates(f"{text!r} is not a date; write it as YYYY-MM-DD.") from None
+
+
+def _slice(config: SliceConfig) -> str:
+    return ", ".join(
+        [
+            *([f"tenant {config.tenant}"] if config.tenant else []),
+            *(f"platform {platform}" for platform in config.platforms),
+            *(f"campaign {campaign}" for campaign in config.campaigns),
+        ]
+    )

@@ -1,0 +1,262 @@
+"""The merge: one date replaced whole and at once, by sets (rules 1, 2, 3 and 5).
+
+Reads the temporary tables `records` and `kept` of the same connection; see `records`.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any, LiteralString
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg import sql
+
+from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, METRIC_HOUR, MetricTable
+from engarde_pipeline.postgres.load.locks import IS_HELD, held_values
+from engarde_pipeline.postgres.load.records import PreparedRecords, has_no_good_record, matches
+from engarde_pipeline.postgres.load.rejected import keep_rejected, resolve_rejected
+from engarde_pipeline.postgres.load.removed_rows import delete_removals
+from engarde_pipeline.postgres.load.scope import EVERYTHING, Scope
+from engarde_pipeline.postgres.load.synced_dates import note_synced
+from engarde_pipeline.postgres.totals.campaign_totals import note_changed
+from engarde_pipeline.postgres.totals.platform_days import compact
+
+
+class DateWouldShrink(EngardeError):
+    """BigQuery has far fewer rows for a date than Postgres (rule 5); nothing was changed."""
+
+
+class SessionLost(EngardeError):
+    """A pooler gave the merge another connection of the server than the one with its lock and records."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of one date's records (rule 2)."""
+
+    processed: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    deleted: int = 0
+    source_rows: int = 0
+
+    @property
+    def add_up(self) -> bool:
+        """The accounting identity."""
+        return self.processed == self.inserted + self.updated + self.unchanged + self.rejected
+
+    @property
+    def loaded(self) -> int:
+        """How many records stand in the target now."""
+        return self.processed - self.rejected
+
+    @property
+    def sentence(self) -> str:
+        """The counts in words."""
+        return (
+            f"{self.inserted} inserted, {self.updated} updated, {self.unchanged} unchanged,"
+            f" {self.deleted} deleted, {self.rejected} rejected"
+        )
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+
+@dataclass(frozen=True)
+class MergedDate:
+    """One date as it now stands in Postgres: what was done, its number of rows and two of its sums."""
+
+    counts: Counts
+    rows: int
+    spend: Decimal
+    revenue: Decimal
+
+
+# The whole merge as one statement: a full join of the date's good records with its rows says what differs, and
+# each difference is acted on. IS DISTINCT FROM keeps an unchanged row untouched: no new row version, no WAL, no
+# trigger. What a bad record keeps is not deleted. The date stands in each part, or the planner would read the
+# whole table. Inserted in this order, a tenant's rows lie together. The setting ends with the transaction; it
+# tells the triggers on deleted rows, which fire at the end of the statement, that a sync deletes these.
+_MERGE = """
+WITH difference AS MATERIALIZED (
+    SELECT t.id AS row_id, r.*
+    FROM (SELECT * FROM records WHERE metric_date = %(date)s AND reason IS NULL) r
+    FULL JOIN (SELECT * FROM {target} WHERE metric_date = %(date)s) t ON {matches_r}
+    WHERE (t.tenant_id, t.platform, {t_measures}) IS DISTINCT FROM (r.tenant_id, r.platform, {r_measures})
+      AND (r.record_key IS NOT NULL
+           OR {in_scope} AND NOT EXISTS (
+               SELECT FROM kept k
+               WHERE k.metric_date = %(date)s AND {matches_k}))
+), deleted AS (
+    DELETE FROM {target} t
+    USING difference d
+    WHERE t.metric_date = %(date)s AND t.id = d.row_id AND d.record_key IS NULL
+    RETURNING 1
+), updated AS (
+    UPDATE {target} t
+    SET tenant_id = d.tenant_id,
+        platform = d.platform,
+        {set_measures},
+        bigquery_sync_id = %(run_id)s,
+        synced_from_bigquery_at = now()
+    FROM difference d
+    WHERE t.metric_date = %(date)s AND t.id = d.row_id AND d.record_key IS NOT NULL
+    RETURNING 1
+), inserted AS (
+    INSERT INTO {target} (id, tenant_id, {target_id}, platform, metric_date, {hour_column}
+                          {measures}, bigquery_sync_id, synced_from_bigquery_at)
+    SELECT {new_id}, d.tenant_id, d.target_id, d.platform, d.metric_date, {hour_value}
+           {d_measures}, %(run_id)s, now()
+    FROM difference d
+    WHERE d.row_id IS NULL
+    ORDER BY d.tenant_id, d.target_id
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM updated), (SELECT count(*) FROM inserted),
+       set_config('engarde.is_sync', 'on', true),
+       coalesce(to_regclass('pg_temp.records')::oid = %(records_id)s, false) AND {is_held}
+"""
+
+# Rows that stay although no good record is about them; added up here, since Decimal rounds to 28 digits.
+_KEPT = """
+SELECT count(*), %(spend)s + coalesce(sum(t.spend), 0), %(revenue)s + coalesce(sum(t.revenue), 0)
+FROM {target} t
+WHERE t.metric_date = %(date)s AND {in_scope}
+  AND EXISTS (SELECT FROM kept k WHERE k.metric_date = %(date)s AND {matches_k})
+  AND {has_no_good_record}
+"""
+
+# Time-ordered uuids (version 7) are neighbours in the index. A statement's ids share the time and the random bits
+# of one uuid and count on from there (RFC 9562, 6.2): drawing random bits for every row costs a system call each.
+_NEW_ID = """
+overlay(%(first_id)s::text PLACING lpad(to_hex(row_number() OVER (ORDER BY d.tenant_id, d.target_id)), 8, '0')
+        FROM 29 FOR 8)::uuid
+"""
+
+
+def merge_date(
+    connection: psycopg.Connection,
+    table: MetricTable,
+    day: date,
+    prepared: PreparedRecords,
+    scope: Scope,
+    run_id: UUID,
+    shrink_threshold: float | None,
+    version: str | None = None,
+    removals: Sequence[int] = (),
+) -> MergedDate:
+    """Make `day` in Postgres what its records say, within `scope`, in one transaction.
+
+    A reader sees the date before or after, never between. The date's lock is held. `shrink_threshold` is the
+    smallest share of the rows Postgres has that may be left; None where the caller says that shrinking is meant.
+    `version` is that of BigQuery's partition, for a whole date where it is known. `removals` are the transactions
+    that noted the date in `removed_rows`, and that this merge answers.
+
+    Raises:
+        DateWouldShrink: fewer would be left; nothing was changed.
+        SessionLost: the lock or the records are another connection's; nothing was changed.
+        psycopg.Error: the database refused; nothing was changed.
+    """
+    values = {"date": day, "run_id": run_id, "first_id": _first_id(), **scope.parameters}
+    records = prepared.of(day)
+    proof = {"records_id": prepared.table_id, **held_values(table, day)}
+    kept, spend, revenue = 0, records.spend, records.revenue
+    with connection.transaction():
+        try:
+            deleted, updated, inserted, _, is_proven = _row(
+                connection, _compose(_MERGE, table, scope), values | proof
+            )
+        except psycopg.errors.UndefinedTable as error:
+            if '"records"' not in str(error):
+                raise
+            is_proven = False
+        if not is_proven:
+            raise SessionLost(
+                f"{table.target} {day}: this connection of the server has not the lock or not the staged rows of"
+                " the date, so nothing was changed. Something between here and Postgres gives transactions"
+                " different connections, as a pooler in transaction mode does: connect directly, or through a"
+                " pooler in session mode."
+            )
+        # A slice leaves rows alone for bad records beyond it, too.
+        if records.rejected or scope != EVERYTHING:
+            sums = {"spend": spend, "revenue": revenue}
+            kept, spend, revenue = _row(connection, _compose(_KEPT, table, scope), values | sums)
+        counts = Counts(
+            processed=records.processed,
+            inserted=inserted,
+            updated=updated,
+            unchanged=records.processed - records.rejected - inserted - updated,
+            rejected=records.rejected,
+            deleted=deleted,
+            source_rows=records.source_rows,
+        )
+        if shrink_threshold is not None:
+            _refuse_to_shrink(table, day, counts, kept, shrink_threshold)
+        if records.rejected:
+            keep_rejected(connection, table, day, run_id)
+        resolve_rejected(connection, table, day, scope)
+        if removals:
+            delete_removals(connection, table, day, removals)
+        if table is CAMPAIGN_METRICS and (inserted or updated or deleted or removals):
+            note_changed(connection, day)
+            compact(connection, day)
+        if version is not None:
+            note_synced(connection, table, day, version, run_id)
+    return MergedDate(counts, counts.loaded + kept, spend, revenue)
+
+
+def _row(connection: psycopg.Connection, statement: sql.Composed, values: dict[str, object]) -> tuple[Any, ...]:
+    row = connection.execute(statement, values).fetchone()
+    assert row is not None  # noqa: S101  each of these statements has one row
+    return row
+
+
+def _first_id() -> UUID:
+    milliseconds = time.time_ns() // 1_000_000
+    return UUID(int=(milliseconds << 80) | (uuid4().int & ~(~0 << 80) & ~(0xF << 76)) | (7 << 76))
+
+
+def _refuse_to_shrink(table: MetricTable, day: date, counts: Counts, kept: int, threshold: float) -> None:
+    # Bad records do not make up for rows that go: an id format broken for a whole day looks like that.
+    existing = counts.loaded - counts.inserted + counts.deleted + kept
+    left = min(counts.processed, counts.loaded + kept)
+    if existing and (left == 0 or left / existing < threshold):
+        bad = f" ({counts.rejected} of which cannot be loaded)" if counts.rejected else ""
+        raise DateWouldShrink(
+            f"{table.target} {day}: BigQuery has {counts.processed} records{bad} where Postgres has {existing}"
+            f" rows; {left} would be left, less than the {threshold:.0%} that ENGARDE_SHRINK_THRESHOLD asks for,"
+            " so nothing was changed. If the upstream load is broken, repair it and sync again; if the rows are"
+            " meant to go, sync again with allow_shrink (--allow-shrink)."
+        )
+
+
+def _compose(text: LiteralString, table: MetricTable, scope: Scope) -> sql.Composed:
+    has_hours = METRIC_HOUR in table.keys
+    measures = [sql.Identifier(name) for name in table.measure_names]
+    return sql.SQL(text).format(
+        target=sql.Identifier(table.target),
+        target_id=sql.Identifier(table.target_id),
+        new_id=sql.SQL(_NEW_ID),
+        is_held=sql.SQL(IS_HELD),
+        in_scope=scope.of_target(table),
+        has_no_good_record=has_no_good_record(table),
+        matches_r=matches(table, "r"),
+        matches_k=matches(table, "k"),
+        measures=_commas(measures),
+        t_measures=_commas(sql.SQL("t.{}").format(name) for name in measures),
+        r_measures=_commas(sql.SQL("r.{}").format(name) for name in measures),
+        d_measures=_commas(sql.SQL("d.{}").format(name) for name in measures),
+        set_measures=_commas(sql.SQL("{0} = d.{0}").format(name) for name in measures),
+        hour_column=sql.SQL("metric_hour," if has_hours else ""),
+        hour_value=sql.SQL("d.metric_hour," if has_hours else ""),
+    )
+
+
+def _commas(parts: Iterable[sql.Composable]) -> sql.Composed:
+    return sql.SQL(", ").join(parts)

@@ -1,0 +1,305 @@
+"""Records: the staged keys resolved to the application's ids, the staged rows summed per key and date, and judged.
+
+Two temporary tables come of it. `subjects` has one row per staged key: what it is about, `record_key` (the
+number of the key it is the same record as: a tenant may be spelled in several ways), `tenant_key` (the tenant
+as BigQuery names it, or as found through the campaign), `tenant_id`, `target_id`, and `reason`, NULL where the
+key is good. `records` has one row per record: `metric_date`, `record_key`, `source_rows`, the measures as exact
+sums, `tenant_id`, `target_id`, `platform`, `metric_hour`, and `reason`, NULL where the record is good.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+
+from engarde_pipeline.core.metrics import (
+    AMOUNT_DECIMALS,
+    ASSET_ID,
+    METRIC_HOUR,
+    TENANT_ID,
+    Measure,
+    MetricTable,
+    RejectReason,
+)
+from engarde_pipeline.postgres.load.scope import EVERYTHING, Scope
+from engarde_pipeline.postgres.load.similar_keys import create_similar_keys
+from engarde_pipeline.postgres.load.source_keys import create_kept, note_source_keys
+from engarde_pipeline.postgres.schema.application_tables import CAMPAIGN_ASSETS, CAMPAIGN_SPACES, MATCH, MATCHES
+
+# Rows that name no tenant get the one tenant that has their campaign; NULL where it is none or several.
+_NAMED = """
+WITH owner AS MATERIALIZED (
+    SELECT platform, external_campaign_id AS campaign_id,
+           coalesce(nullif(count(DISTINCT tenant_id) FILTER (WHERE NOT is_deleted), 0),
+                    count(DISTINCT tenant_id)) AS tenants,
+           coalesce(min(tenant_id::text) FILTER (WHERE NOT is_deleted), min(tenant_id::text)) AS tenant_key
+    FROM {campaign_spaces} c
+    WHERE {tenant_is_optional}
+    GROUP BY 1, 2
+), spelled AS (
+    SELECT s.key_number,
+           coalesce(lower(s.tenant_id), CASE WHEN owner.tenants = 1 THEN owner.tenant_key END) AS tenant_key,
+           {keys},
+           s.key_fault,
+           coalesce(owner.tenants > 1, false) AS is_ambiguous
+    FROM staged_keys s
+    LEFT JOIN owner
+        ON s.tenant_id IS NULL AND owner.platform = s.platform AND owner.campaign_id = s.campaign_id
+), named AS MATERIALIZED (
+    SELECT key_number, min(key_number) OVER same AS record_key, tenant_key, {names},
+           min(key_fault) OVER same AS key_fault, is_ambiguous
+    FROM spelled
+    WINDOW same AS (PARTITION BY tenant_key, {names})
+)
+"""
+
+# The application's tables have no unique key on external ids, so several matches are seen, not joined twice. Of
+# several, one that the application keeps as deleted is not meant.
+_RESOLVED = """
+, campaign AS MATERIALIZED (
+    SELECT tenant_id, platform, external_campaign_id AS campaign_id,
+           {matches} AS matches, {match} AS id
+    FROM {campaign_spaces} c
+    WHERE external_campaign_id IN (SELECT campaign_id FROM named)
+    GROUP BY 1, 2, 3
+), asset AS MATERIALIZED (
+    SELECT campaign_space_id, external_asset_id AS asset_id,
+           {matches} AS matches, {match} AS id
+    FROM {campaign_assets} a
+    WHERE {has_assets} AND external_asset_id IN (SELECT {asset_id} FROM named r)
+    GROUP BY 1, 2
+), resolved AS (
+    SELECT r.*,
+           tenants.id AS tenant_id,
+           campaign.matches AS campaign_matches,
+           CASE WHEN campaign.matches = 1 THEN campaign.id END AS campaign_space_id,
+           asset.matches AS asset_matches,
+           CASE WHEN asset.matches = 1 THEN asset.id END AS campaign_asset_id
+    FROM named r
+    LEFT JOIN tenants ON tenants.id::text = r.tenant_key
+    LEFT JOIN campaign
+        ON campaign.tenant_id = tenants.id
+        AND campaign.platform = r.platform
+        AND campaign.campaign_id = r.campaign_id
+    LEFT JOIN asset
+        ON campaign.matches = 1
+        AND asset.campaign_space_id = campaign.id
+        AND asset.asset_id = {asset_id}
+)
+"""
+
+# The first reason that applies is recorded: first whose numbers these are, then whether they are numbers.
+_SUBJECTS = """
+SELECT r.*, r.{target_id} AS target_id,
+       CASE
+           WHEN {null_key} THEN {NULL_KEY}
+           WHEN r.key_fault IS NOT NULL THEN r.key_fault
+           WHEN r.tenant_key IS NULL AND r.is_ambiguous THEN {AMBIGUOUS_TENANT}
+           WHEN r.tenant_key IS NULL THEN {CAMPAIGN_NOT_MAPPED}
+           WHEN r.tenant_id IS NULL AND r.tenant_key !~ {uuid} THEN {MALFORMED_TENANT}
+           WHEN r.tenant_id IS NULL THEN {UNKNOWN_TENANT}
+           WHEN r.campaign_matches IS NULL THEN {CAMPAIGN_NOT_MAPPED}
+           WHEN r.campaign_matches > 1 THEN {AMBIGUOUS_CAMPAIGN}
+           WHEN {has_assets} AND r.asset_matches IS NULL THEN {ASSET_NOT_MAPPED}
+           WHEN r.asset_matches > 1 THEN {AMBIGUOUS_ASSET}
+       END AS reason
+FROM resolved r
+"""
+
+_RECORDS = """
+CREATE TEMPORARY TABLE records AS
+SELECT r.*, k.tenant_id, k.target_id, k.platform, {hour} AS metric_hour,
+       CASE
+           WHEN k.reason IS NOT NULL THEN k.reason
+           WHEN {not_a_number} THEN {NOT_A_NUMBER}
+           WHEN r.is_negative THEN {NEGATIVE_MEASURE}
+           WHEN {out_of_range} THEN {OUT_OF_RANGE}
+       END AS reason
+FROM ({totals}) r
+JOIN subjects k ON k.key_number = r.record_key
+"""
+
+# Sorted before they are joined, so that each date's records lie together.
+_SUMS = """
+SELECT s.metric_date, k.record_key,
+       count(*) AS source_rows,
+       {sums},
+       coalesce(bool_or({negative}), false) AS is_negative
+FROM staged s
+JOIN subjects k USING (key_number)
+GROUP BY 1, 2
+ORDER BY 1, 2
+"""
+
+# Most sources have one row per record: then there is nothing to sum, which is most of the work otherwise.
+_IS_SUMMED = """
+SELECT NOT EXISTS (SELECT FROM staged GROUP BY metric_date, key_number HAVING count(*) > 1)
+   AND NOT EXISTS (SELECT FROM subjects WHERE record_key <> key_number)
+"""
+_SINGLE_ROWS = """
+SELECT s.metric_date, s.key_number AS record_key,
+       1::bigint AS source_rows,
+       {numbers},
+       coalesce({negative}, false) AS is_negative
+FROM staged s
+ORDER BY 1, 2
+"""
+
+_UUID = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+_REASONS = {reason.name: sql.Literal(str(reason)) for reason in RejectReason}
+
+
+@dataclass(frozen=True)
+class Records:
+    """One date's records: how many, how many of them bad, their source rows, and two sums over the good ones."""
+
+    processed: int
+    rejected: int
+    source_rows: int
+    spend: Decimal
+    revenue: Decimal
+
+
+_NO_RECORDS = Records(0, 0, 0, Decimal(0), Decimal(0))
+
+
+@dataclass(frozen=True)
+class PreparedRecords:
+    """The records of some dates, ready to be merged.
+
+    `table_id` identifies the temporary table `records`: another session's, or a later one, has another. `noted_by`
+    are the transactions in which the preparation itself noted dates in `removed_rows`.
+    """
+
+    by_date: dict[date, Records]
+    table_id: int
+    noted_by: list[int]
+
+    def of(self, day: date) -> Records:
+        return self.by_date.get(day, _NO_RECORDS)
+
+
+_BY_DATE = """
+SELECT metric_date,
+       count(*),
+       count(reason),
+       sum(source_rows)::bigint,
+       coalesce(sum(spend) FILTER (WHERE reason IS NULL), 0),
+       coalesce(sum(revenue) FILTER (WHERE reason IS NULL), 0)
+FROM records
+GROUP BY metric_date
+"""
+
+
+def create_records(connection: psycopg.Connection, table: MetricTable, scope: Scope) -> PreparedRecords:
+    """Replace the temporary tables `subjects` and `records` by what is staged, within `scope`.
+
+    Beside them stands `kept`, see `source_keys.create_kept`; where any record is bad, so does `similar_keys`.
+    """
+    connection.execute("DROP TABLE IF EXISTS pg_temp.subjects, pg_temp.records, pg_temp.kept")
+    connection.execute(sql.SQL("CREATE TEMPORARY TABLE subjects AS {}").format(_subjects(table)))
+    connection.execute("ANALYZE subjects")
+    row = connection.execute(_IS_SUMMED).fetchone()
+    connection.execute(_records(table, _SINGLE_ROWS if row == (True,) else _SUMS))
+    noted_by = note_source_keys(connection, table)
+    create_kept(connection, table)
+    if scope != EVERYTHING:
+        out_of_scope = sql.SQL("SELECT key_number FROM subjects r WHERE ({}) IS NOT TRUE").format(
+            scope.of_records()
+        )
+        connection.execute(
+            sql.SQL("DELETE FROM records WHERE record_key IN ({})").format(out_of_scope), scope.parameters
+        )
+    connection.execute("CREATE INDEX ON records (metric_date)")
+    by_date = {day: Records(*values) for day, *values in connection.execute(_BY_DATE)}
+    if any(records.rejected for records in by_date.values()):
+        create_similar_keys(connection, table)
+    row = connection.execute("SELECT 'pg_temp.records'::regclass::oid").fetchone()
+    assert row is not None  # noqa: S101  it always has one
+    return PreparedRecords(by_date, int(row[0]), noted_by)
+
+
+def matches(table: MetricTable, alias: LiteralString) -> sql.Composed:
+    """Return the condition that a row of `records` or `kept` is about the target's row t."""
+    match = sql.SQL(f"{alias}.target_id = t.{{}}").format(sql.Identifier(table.target_id))
+    if METRIC_HOUR not in table.keys:
+        return match
+    # An equality, so that it can be hashed; no hour is -1, since NULL equals nothing.
+    return sql.SQL(f"{{}} AND coalesce({alias}.metric_hour, -1) = coalesce(t.metric_hour, -1)").format(match)
+
+
+def has_no_good_record(table: MetricTable) -> sql.Composed:
+    """Return the condition that no good record of %(date)s is about the target's row t."""
+    return sql.SQL(
+        "NOT EXISTS (SELECT FROM records g WHERE g.metric_date = %(date)s AND g.reason IS NULL AND {})"
+    ).format(matches(table, "g"))
+
+
+def _subjects(table: MetricTable) -> sql.Composed:
+    keys = [key for key in table.key_names if key != "tenant_id"]
+    has_assets = ASSET_ID in table.keys
+    return sql.SQL(_NAMED + _RESOLVED + _SUBJECTS).format(
+        campaign_spaces=sql.SQL(CAMPAIGN_SPACES),
+        campaign_assets=sql.SQL(CAMPAIGN_ASSETS),
+        matches=sql.SQL(MATCHES),
+        match=sql.SQL(MATCH),
+        tenant_is_optional=sql.Literal(TENANT_ID not in table.keys),
+        keys=_list("s.{}", keys),
+        names=_list("{}", keys),
+        has_assets=sql.Literal(has_assets),
+        asset_id=sql.SQL("r.asset_id") if has_assets else sql.SQL("NULL::text"),
+        target_id=sql.Identifier(table.target_id),
+        null_key=_any("r.{} IS NULL", _required_keys(table)),
+        uuid=sql.Literal(_UUID),
+        **_REASONS,
+    )
+
+
+def _records(table: MetricTable, totals: LiteralString) -> sql.Composed:
+    amounts = [measure.name for measure in table.measures if measure.kind == "amount"]
+    return sql.SQL(_RECORDS).format(
+        hour=_hour(table),
+        totals=sql.SQL(totals).format(
+            sums=sql.SQL(", ").join(_total("sum(s.{})", measure) for measure in table.measures),
+            numbers=sql.SQL(", ").join(_total("s.{}::numeric", measure) for measure in table.measures),
+            negative=_any("s.{} < 0", table.measure_names),
+        ),
+        not_a_number=_any("r.{} = 'NaN'", amounts),
+        out_of_range=sql.SQL(" OR ").join(_out_of_range(table)),
+        **_REASONS,
+    )
+
+
+def _hour(table: MetricTable) -> sql.SQL:
+    return sql.SQL("k.metric_hour" if METRIC_HOUR in table.keys else "NULL::bigint")
+
+
+def _required_keys(table: MetricTable) -> list[str]:
+    return ["tenant_key" if key is TENANT_ID else key.name for key in table.keys if key.required]
+
+
+def _total(template: LiteralString, measure: Measure) -> sql.Composed:
+    name = sql.Identifier(measure.name)
+    total = sql.SQL("coalesce({}, 0)").format(sql.SQL(template).format(name))
+    if measure.kind == "amount":
+        total = sql.SQL("round({}, {})").format(total, sql.Literal(AMOUNT_DECIMALS))
+    return sql.SQL("{} AS {}").format(total, name)
+
+
+def _out_of_range(table: MetricTable) -> Iterator[sql.Composed]:
+    for measure in table.measures:
+        yield sql.SQL("r.{} >= {}").format(sql.Identifier(measure.name), sql.Literal(measure.limit))
+    if METRIC_HOUR in table.keys:
+        yield sql.SQL("k.metric_hour NOT BETWEEN 0 AND 23").format()
+
+
+def _list(template: LiteralString, names: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL(template).format(sql.Identifier(name)) for name in names)
+
+
+def _any(template: LiteralString, names: Iterable[str]) -> sql.Composed:
+    return sql.SQL(" OR ").join(sql.SQL(template).format(sql.Identifier(name)) for name in names)

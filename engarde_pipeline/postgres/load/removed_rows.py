@@ -1,0 +1,58 @@
+"""Rows of the metric tables that were removed without a sync, so that their dates are synced again.
+
+The application deletes a campaign space or a tenant and the foreign keys remove its metrics; somebody deletes rows
+by hand. BigQuery does not change, so no version tells that such a date is incomplete. Triggers (migration 0007)
+note the date in `removed_rows`, once per transaction; a sync of the whole date deletes the notes it has answered.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import date
+
+import psycopg
+
+from engarde_pipeline.core.metrics import MetricTable
+
+_OPEN = """
+SELECT metric_date, array_agg(transaction_id)
+FROM removed_rows
+WHERE table_name = %s AND metric_date = ANY(%s)
+GROUP BY metric_date
+"""
+
+_DELETE = """
+DELETE FROM removed_rows
+WHERE table_name = %s AND metric_date = %s AND transaction_id = ANY(%s)
+"""
+
+_DATES = """
+SELECT metric_date, md5(string_agg(transaction_id::text, ' ' ORDER BY transaction_id))
+FROM removed_rows
+WHERE table_name = %s
+GROUP BY metric_date
+"""
+
+
+def open_removals(
+    connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]
+) -> dict[date, list[int]]:
+    """Return the transactions that removed rows of `dates`, for the dates that have any.
+
+    To be called before the date is read: what is removed later is not answered by that sync.
+    """
+    # A run goes on while the schema is migrated down and up again, so the table may be missing for a moment.
+    with suppress(psycopg.errors.UndefinedTable), connection.transaction():
+        return dict(connection.execute(_OPEN, [table.target, list(dates)]).fetchall())
+    return {}
+
+
+def delete_removals(
+    connection: psycopg.Connection, table: MetricTable, day: date, removals: Sequence[int]
+) -> None:
+    """Delete the notes about `day` that `open_removals` returned, in the transaction that replaces the date."""
+    connection.execute(_DELETE, [table.target, day, list(removals)])
+
+
+def removed_dates(connection: psycopg.Connection, table: MetricTable) -> dict[date, str]:
+    """Return the dates that have lost rows since they were synced, each with a digest of what removed them."""
+    return dict(connection.execute(_DATES, [table.target]).fetchall())

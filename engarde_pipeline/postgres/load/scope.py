@@ -1,0 +1,182 @@
+"""A slice (rule 8), resolved against the application's tables: whose rows a sync may replace."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.postgres.encodings import unrepresentable
+from engarde_pipeline.postgres.schema.application_tables import CAMPAIGN_SPACES
+
+
+class UnknownSlice(EngardeError):
+    """A tenant, platform or campaign that was asked for does not exist in Postgres."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The tenant, platforms and campaign spaces a sync is narrowed to; None means all of them.
+
+    `external_campaign_ids` are the ids by which BigQuery knows `campaign_space_ids`.
+    """
+
+    tenant_id: UUID | None = None
+    platforms: tuple[str, ...] | None = None
+    campaign_space_ids: tuple[UUID, ...] | None = None
+    external_campaign_ids: tuple[str, ...] = ()
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """The values that the conditions below bind."""
+        return {
+            "tenant": self.tenant_id,
+            "platforms": list(self.platforms) if self.platforms is not None else None,
+            "campaigns": list(self.campaign_space_ids) if self.campaign_space_ids is not None else None,
+        }
+
+    def of_records(self) -> sql.Composable:
+        """The condition on a record (alias r): its tenant, platform and campaign as BigQuery names them."""
+        return self._of_keys(sql.SQL("r.tenant_key"), sql.SQL("r.platform"), sql.SQL("r.campaign_id"))
+
+    def of_target(self, table: MetricTable) -> sql.Composable:
+        """The condition on a row of the target table (alias t): that what BigQuery has for it is read."""
+        campaign = sql.SQL("t.campaign_space_id = ANY(%(campaigns)s::uuid[])")
+        if table.target_id != CAMPAIGN_METRICS.target_id:
+            campaign = sql.SQL(
+                "t.campaign_asset_id IN (SELECT id FROM campaign_assets"
+                " WHERE campaign_space_id = ANY(%(campaigns)s::uuid[]))"
+            )
+        named = self._all(
+            sql.SQL("t.tenant_id = %(tenant)s"), sql.SQL("t.platform = ANY(%(platforms)s)"), campaign
+        )
+        if self == EVERYTHING:
+            return named
+        # Before the application changed a tenant, platform or external id, the row was loaded under other keys.
+        # What BigQuery has under those is not read, so the row cannot be said to be gone.
+        loaded_as = self._of_keys(sql.SQL("k.tenant_key"), sql.SQL("k.platform"), sql.SQL("k.campaign_id"))
+        return sql.SQL(
+            "{named} AND NOT EXISTS ("
+            "SELECT FROM source_keys k WHERE k.{target_id} = t.{target_id} AND ({loaded_as}) IS NOT TRUE)"
+        ).format(named=named, target_id=sql.Identifier(table.target_id), loaded_as=loaded_as)
+
+    def of_rejected(self) -> sql.Composable:
+        """The condition on an open rejected row (alias j): the same, so that none is resolved unseen."""
+        return self._of_keys(
+            sql.SQL("(j.keys ->> 'tenant_id')"),
+            sql.SQL("(j.keys ->> 'platform')"),
+            sql.SQL("(j.keys ->> 'campaign_id')"),
+        )
+
+    def _of_keys(self, tenant: sql.SQL, platform: sql.SQL, campaign: sql.SQL) -> sql.Composable:
+        # By the campaign's keys, not its id: a record that several campaign spaces claim belongs to each of them.
+        of_campaigns = sql.SQL(
+            "EXISTS (SELECT FROM {} c WHERE c.id = ANY(%(campaigns)s::uuid[])"
+            " AND c.tenant_id::text = {} AND c.platform = {} AND c.external_campaign_id = {})"
+        ).format(sql.SQL(CAMPAIGN_SPACES), tenant, platform, campaign)
+        return self._all(
+            sql.SQL("{} = %(tenant)s::uuid::text").format(tenant),
+            sql.SQL("{} = ANY(%(platforms)s)").format(platform),
+            of_campaigns,
+        )
+
+    def _all(self, tenant: sql.Composable, platform: sql.Composable, campaign: sql.Composable) -> sql.Composable:
+        conditions = [
+            condition
+            for condition, value in (
+                (tenant, self.tenant_id),
+                (platform, self.platforms),
+                (campaign, self.campaign_space_ids),
+            )
+            if value is not None
+        ]
+        return sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("true")
+
+
+EVERYTHING = Scope()
+
+
+def resolve_scope(
+    connection: psycopg.Connection,
+    tenant: str | None,
+    platforms: Sequence[str],
+    campaigns: Sequence[str],
+) -> Scope:
+    """Return the scope of a slice.
+
+    `campaigns` are campaign space ids (uuids) or external campaign ids, as is at hand.
+
+    Raises:
+        UnknownSlice: names what does not exist, and what there is instead.
+    """
+    tenant_id = _tenant(connection, tenant) if tenant else None
+    if platforms:
+        _check_platforms(connection, platforms)
+    if not campaigns:
+        return Scope(tenant_id, tuple(platforms) or None)
+    spaces = (
+        connection.cursor(row_factory=dict_row)
+        .execute(
+            sql.SQL("""
+        SELECT id, external_campaign_id
+        FROM {campaign_spaces} c
+        WHERE (id::text = ANY(%(wanted)s) OR external_campaign_id = ANY(%(wanted)s))
+          AND (%(tenant)s::uuid IS NULL OR tenant_id = %(tenant)s)
+          AND (%(platforms)s::text[] IS NULL OR platform = ANY(%(platforms)s))
+        """).format(campaign_spaces=sql.SQL(CAMPAIGN_SPACES)),
+            {
+                "wanted": [campaign for campaign in campaigns if _is_storable(connection, campaign)],
+                "tenant": tenant_id,
+                "platforms": list(platforms) or None,
+            },
+        )
+        .fetchall()
+    )
+    found = {str(space["id"]) for space in spaces} | {space["external_campaign_id"] for space in spaces}
+    if missing := [campaign for campaign in campaigns if campaign not in found]:
+        raise UnknownSlice(
+            f"No campaign space (of this tenant and platform, where given) has the id {', '.join(missing)};"
+            " give a campaign space's uuid or the campaign's id on the ad platform."
+        )
+    return Scope(
+        tenant_id,
+        tuple(platforms) or None,
+        tuple(space["id"] for space in spaces),
+        tuple(sorted({space["external_campaign_id"] for space in spaces} - {None})),
+    )
+
+
+def _tenant(connection: psycopg.Connection, tenant: str) -> UUID:
+    if _is_storable(connection, tenant):
+        row = connection.execute("SELECT id FROM tenants WHERE id::text = lower(%s)", [tenant]).fetchone()
+        if row:
+            return UUID(str(row[0]))
+    # The application may have dropped the name.
+    known = connection.execute(
+        "SELECT to_jsonb(t) ->> 'name' AS name, id FROM tenants t ORDER BY name, id LIMIT 5"
+    ).fetchall()
+    examples = ", ".join(f"{name} ({tenant_id})" for name, tenant_id in known) or "none at all"
+    raise UnknownSlice(f"There is no tenant {tenant!r} in Postgres; give a tenant's uuid. There are: {examples}.")
+
+
+def _is_storable(connection: psycopg.Connection, text: str) -> bool:
+    """Whether the database could hold such a text, and so can be asked for it: no NUL, no half of a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text and not unrepresentable(connection, text)
+
+
+def _check_platforms(connection: psycopg.Connection, platforms: Sequence[str]) -> None:
+    statement = sql.SQL("SELECT DISTINCT platform FROM {} c ORDER BY 1").format(sql.SQL(CAMPAIGN_SPACES))
+    rows = connection.execute(statement).fetchall()
+    known = [row[0] for row in rows]
+    if unknown := [platform for platform in platforms if platform not in known]:
+        raise UnknownSlice(
+            f"No campaign space is on the platform {', '.join(unknown)}. There are: {', '.join(known)}."
+        )

@@ -1,0 +1,218 @@
+"""The keys under which BigQuery's records were loaded, and the campaign space or asset each was loaded into.
+
+When the application renames a platform, corrects an external id or moves a campaign to another tenant, BigQuery
+still has the old keys: its records are rejected, and the rows that they left earlier keep their last good value
+(rule 3). The application's keys of today do not tell which rows these are: keys are recorded as they are loaded.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from engarde_pipeline.core.metrics import ASSET_ID, METRIC_HOUR, MetricTable
+from engarde_pipeline.postgres.schema.application_tables import CAMPAIGN_ASSETS, CAMPAIGN_SPACES, MATCH, MATCHES
+
+# Where keys lead to another campaign space or asset than before, the former one's dates are noted: their rows
+# belong to the other one. Keys that are known already, which after the first sync is all of them, cost joins.
+_NOTE = """
+WITH led AS MATERIALIZED ({led}), superseded AS (
+    UPDATE source_keys k
+    SET is_current = false
+    FROM led
+    WHERE k.is_current AND k.{target_id} <> led.target_id AND {same_keys}
+    RETURNING k.{target_id}
+), again AS (
+    UPDATE source_keys k
+    SET is_current = true
+    FROM led
+    WHERE NOT k.is_current AND k.{target_id} = led.target_id AND {same_keys}
+), new AS (
+    INSERT INTO source_keys ({target_id}, {keys})
+    SELECT led.target_id, {led_keys}
+    FROM led
+    WHERE NOT EXISTS (SELECT FROM source_keys k WHERE k.{target_id} = led.target_id AND {same_keys})
+)
+INSERT INTO removed_rows (table_name, metric_date)
+SELECT DISTINCT {target_name}, t.metric_date
+FROM {target} t
+WHERE t.{target_id} IN (SELECT {target_id} FROM superseded)
+ON CONFLICT DO NOTHING
+RETURNING transaction_id
+"""
+
+_LOADED = """
+SELECT DISTINCT s.target_id, {subject_keys}
+FROM subjects s
+JOIN {targets} t ON t.id = s.target_id
+WHERE s.reason IS NULL
+"""
+
+# What the application's tables say now of the keys that were loaded; several matches lead nowhere.
+_CAMPAIGNS_OF_KEYS = """
+WITH known AS MATERIALIZED (
+    SELECT DISTINCT {keys} FROM source_keys WHERE is_current AND {target_id} IS NOT NULL
+), campaign AS (
+    SELECT k.tenant_key, k.platform, k.campaign_id, {match} AS campaign_space_id
+    FROM (SELECT DISTINCT tenant_key, platform, campaign_id FROM known) k
+    JOIN {campaign_spaces} c
+        ON c.external_campaign_id = k.campaign_id
+        AND c.platform = k.platform
+        AND c.tenant_id::text = k.tenant_key
+    GROUP BY 1, 2, 3
+    HAVING {matches} = 1
+)
+"""
+
+_MAPPED_CAMPAIGNS = """
+SELECT campaign_space_id AS target_id, {keys} FROM campaign
+"""
+
+_MAPPED_ASSETS = """
+SELECT {match} AS target_id, {keys}
+FROM campaign
+JOIN known USING (tenant_key, platform, campaign_id)
+JOIN {campaign_assets} a USING (campaign_space_id)
+WHERE a.external_asset_id = known.asset_id
+GROUP BY {keys}
+HAVING {matches} = 1
+"""
+
+# What earlier, good records left for a record that is now bad: the rows that its keys led to, and those that they
+# lead to now, where these are several. Where a bad record's tenant or platform cannot be told, or its tenant was
+# only found through the campaign, every tenant's or platform's row for that campaign is kept: a bad record must
+# not delete a good number. An hour that does not exist never left a row.
+_KEPT = """
+CREATE TEMPORARY TABLE kept AS
+WITH bad AS MATERIALIZED (
+    SELECT r.record_key, r.metric_date, r.metric_hour, s.tenant_id, {keys},
+           n.tenant_id IS NULL AS names_no_tenant
+    FROM records r
+    JOIN subjects s ON s.key_number = r.record_key
+    JOIN staged_keys n ON n.key_number = r.record_key
+    WHERE r.reason IS NOT NULL AND coalesce(r.metric_hour, 0) BETWEEN 0 AND 23
+)
+SELECT b.record_key, b.metric_date, k.{target_id} AS target_id, b.metric_hour
+FROM bad b
+JOIN source_keys k
+    ON k.{target_id} IS NOT NULL
+    AND k.campaign_id = b.campaign_id
+    AND (b.platform IS NULL OR k.platform = b.platform)
+    AND (b.tenant_id IS NULL OR b.names_no_tenant OR k.tenant_key = b.tenant_key)
+    {same_asset}
+UNION
+SELECT b.record_key, b.metric_date, {target}.id AS target_id, b.metric_hour
+FROM bad b
+JOIN {campaign_spaces} c
+    ON c.external_campaign_id = b.campaign_id
+    AND c.platform = b.platform
+    AND (b.tenant_id IS NULL OR c.tenant_id = b.tenant_id)
+{assets}
+"""
+
+_ASSETS_OF_CAMPAIGNS = """
+JOIN {campaign_assets} a ON a.campaign_space_id = c.id AND a.external_asset_id = b.asset_id
+"""
+
+_NOTHING_KEPT = """
+CREATE TEMPORARY TABLE kept (record_key integer, metric_date date, target_id uuid, metric_hour bigint)
+"""
+
+
+def note_source_keys(connection: psycopg.Connection, table: MetricTable) -> list[int]:
+    """Record the keys of `subjects` that can be loaded; return the transactions that noted dates.
+
+    A date is noted in `removed_rows` where a campaign space or asset has rows, and its keys lead to another one.
+    The sync that has resolved these keys answers what it noted itself.
+    """
+    loaded = sql.SQL(_LOADED).format(
+        targets=sql.Identifier("campaign_assets" if ASSET_ID in table.keys else "campaign_spaces"),
+        subject_keys=_each("s.{0}", _keys(table), ", "),
+    )
+    return _note(connection, table, loaded)
+
+
+def note_moved_keys(connection: psycopg.Connection, table: MetricTable) -> None:
+    """Note the dates of the rows whose keys lead to another campaign space or asset by now.
+
+    A campaign space is replaced by one with the same external id, and not deleted; two exchange their ids.
+    BigQuery does not change, so no version tells that the rows belong to another one.
+    """
+    keys = _each("{0}", _keys(table), ", ")
+    assets = ASSET_ID in table.keys
+    mapped = sql.SQL(_CAMPAIGNS_OF_KEYS + (_MAPPED_ASSETS if assets else _MAPPED_CAMPAIGNS)).format(
+        keys=keys,
+        target_id=sql.Identifier(table.target_id),
+        match=sql.SQL(MATCH),
+        matches=sql.SQL(MATCHES),
+        campaign_spaces=sql.SQL(CAMPAIGN_SPACES),
+        campaign_assets=sql.SQL(CAMPAIGN_ASSETS),
+    )
+    _note(connection, table, mapped)
+
+
+# A campaign that is deleted while it is looked up is not found at the next attempt.
+@retry(
+    retry=retry_if_exception_type(
+        (
+            psycopg.errors.ForeignKeyViolation,
+            psycopg.errors.DeadlockDetected,
+            psycopg.errors.SerializationFailure,
+        )
+    ),
+    wait=wait_exponential_jitter(multiplier=0.1, max=5),
+    stop=stop_after_delay(30),
+    reraise=True,
+)
+def _note(connection: psycopg.Connection, table: MetricTable, led: sql.Composed) -> list[int]:
+    keys = _keys(table)
+    statement = sql.SQL(_NOTE).format(
+        led=led,
+        target=sql.Identifier(table.target),
+        target_name=sql.Literal(table.target),
+        target_id=sql.Identifier(table.target_id),
+        keys=_each("{0}", keys, ", "),
+        led_keys=_each("led.{0}", keys, ", "),
+        same_keys=_each("k.{0} = led.{0}", keys, " AND "),
+    )
+    # A run goes on while the schema is migrated down and up again, so the table may be missing for a moment; the
+    # migration then fills it with the application's keys.
+    with suppress(psycopg.errors.UndefinedTable), connection.transaction():
+        return list({transaction for (transaction,) in connection.execute(statement)})
+    return []
+
+
+def create_kept(connection: psycopg.Connection, table: MetricTable) -> None:
+    """Create the temporary table `kept`: the rows that keep their last good value because a record is bad now.
+
+    Its columns are `record_key`, `metric_date`, `target_id` and `metric_hour`.
+    """
+    has_assets = ASSET_ID in table.keys
+    statement = sql.SQL(_KEPT).format(
+        target_id=sql.Identifier(table.target_id),
+        target=sql.Identifier("a" if has_assets else "c"),
+        keys=_each("s.{0}", _keys(table), ", "),
+        same_asset=sql.SQL("AND k.asset_id = b.asset_id" if has_assets else ""),
+        campaign_spaces=sql.SQL(CAMPAIGN_SPACES),
+        assets=sql.SQL(_ASSETS_OF_CAMPAIGNS if has_assets else "").format(
+            campaign_assets=sql.SQL(CAMPAIGN_ASSETS)
+        ),
+    )
+    try:
+        with connection.transaction():
+            connection.execute(statement)
+    except psycopg.errors.UndefinedTable:  # as above; without rejected records nothing has to be kept
+        if connection.execute("SELECT count(reason) > 0 FROM records").fetchone() == (True,):
+            raise
+        connection.execute(_NOTHING_KEPT)
+
+
+def _keys(table: MetricTable) -> list[str]:
+    return ["tenant_key", *(name for name in table.key_names if name not in ("tenant_id", METRIC_HOUR.name))]
+
+
+def _each(template: LiteralString, names: Sequence[str], separator: LiteralString) -> sql.Composed:
+    return sql.SQL(separator).join(sql.SQL(template).format(sql.Identifier(name)) for name in names)

@@ -1,0 +1,125 @@
+"""Staging: Arrow batches stream by COPY into temporary tables, one batch in memory at a time.
+
+`staged` has a row per source row: its date, the number of its key, its measures. `staged_keys` has each key
+once, however many dates and rows it has, so that text is sent, resolved and compared once. Both live as long
+as the connection: whatever is killed leaves nothing behind.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+from psycopg import sql
+
+from engarde_pipeline.core.metrics import METRIC_DATE, MetricTable, RejectReason
+from engarde_pipeline.postgres.encodings import holds_everything, unrepresentable
+from engarde_pipeline.postgres.load.key_numbers import KeyNumbers
+
+_CSV_OPTIONS = pyarrow.csv.WriteOptions(include_header=False)
+_STAGED_TYPES = {"STRING": "text", "INT64": "bigint", "count": "bigint", "amount": "numeric"}
+
+
+def stage(
+    connection: psycopg.Connection,
+    table: MetricTable,
+    columns: Sequence[str],
+    batches: Iterable[pa.RecordBatch],
+) -> int:
+    """Replace the temporary tables by the source rows in `batches`; return their number.
+
+    `batches` have exactly `columns`, in that order; columns of `table` the source lacks stay NULL.
+    FLOAT64 arrives as the shortest decimal that reads back as the same float, NUMERIC and BIGNUMERIC
+    digit by digit: from here on every amount is exact.
+    """
+    _create_tables(connection, table)
+    keys = [name for name in table.key_names if name in columns]
+    numbers = [METRIC_DATE, *(name for name in table.measure_names if name in columns)]
+    numbering = KeyNumbers(len(keys))
+    rows = 0
+    with connection.cursor() as cursor:
+        with cursor.copy(_copy_into("staged", ["key_number", *numbers])) as copy:
+            for batch in batches:
+                key_numbers = numbering.of([batch.column(name) for name in keys])
+                copy.write(_csv([key_numbers, *(batch.column(name) for name in numbers)]))
+                rows += batch.num_rows
+        distinct = numbering.distinct() if rows else []
+        refused = _refused_characters(connection, distinct)
+        with cursor.copy(_copy_into("staged_keys", ["key_number", *keys, "key_fault"])) as copy:
+            if rows:
+                copy.write(_keys_csv(distinct, refused))
+    connection.execute("ANALYZE staged (metric_date, key_number); ANALYZE staged_keys")
+    return rows
+
+
+def _create_tables(connection: psycopg.Connection, table: MetricTable) -> None:
+    connection.execute("DROP TABLE IF EXISTS pg_temp.staged, pg_temp.staged_keys")
+    measures = {measure.name: _STAGED_TYPES[measure.kind] for measure in table.measures}
+    keys = {key.name: _STAGED_TYPES[key.bigquery_type] for key in table.keys}
+    connection.execute(_create("staged", {"key_number": "integer", METRIC_DATE: "date", **measures}))
+    connection.execute(_create("staged_keys", {"key_number": "integer", **keys, "key_fault": "text"}))
+
+
+def _create(name: str, columns: dict[str, str]) -> sql.Composed:
+    return sql.SQL("CREATE TEMPORARY TABLE {} ({})").format(
+        sql.Identifier(name),
+        sql.SQL(", ").join(
+            sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(column_type))
+            for column, column_type in columns.items()
+        ),
+    )
+
+
+def _copy_into(name: str, columns: Iterable[str]) -> sql.Composed:
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
+        sql.Identifier(name), sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+
+
+def _csv(columns: Sequence[pa.Array]) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    encoded = pa.RecordBatch.from_arrays(columns, [str(number) for number in range(len(columns))])
+    pyarrow.csv.write_csv(encoded, sink, _CSV_OPTIONS)
+    return sink.getvalue()
+
+
+def _refused_characters(connection: psycopg.Connection, keys: Sequence[pa.Array]) -> set[str]:
+    """Return the characters of the keys that the database cannot hold; costs nothing where it is in UTF-8."""
+    if holds_everything(connection):
+        return set()
+    texts = (text for column in filter(_is_text, keys) for text in column.to_pylist() if text is not None)
+    return unrepresentable(connection, "".join({character for text in texts for character in text}))
+
+
+def _keys_csv(keys: Sequence[pa.Array], refused: set[str]) -> pa.Buffer:
+    """Encode the keys with their numbers and faults, what Postgres cannot hold being spelled out."""
+    length = len(keys[0])
+    none = pa.scalar(None, pa.string())
+    is_refused = _contains(keys, refused, length)
+    fault = pc.if_else(is_refused, str(RejectReason.NOT_REPRESENTABLE), none)
+    fault = pc.if_else(_contains(keys, "\x00", length), str(RejectReason.MALFORMED_KEY), fault)
+    spelled = [_spelled_out(column, refused) for column in keys]
+    return _csv([pa.array(range(length)), *spelled, fault])
+
+
+def _contains(keys: Iterable[pa.Array], characters: Iterable[str], length: int) -> pa.Array:
+    """Mark the keys with any of `characters`."""
+    found = pa.repeat(pa.scalar(False), length)
+    for column in filter(_is_text, keys):
+        for character in characters:
+            found = pc.or_(found, pc.fill_null(pc.match_substring(column, character), False))
+    return found
+
+
+def _spelled_out(column: pa.Array, refused: Iterable[str]) -> pa.Array:
+    if not _is_text(column):
+        return column
+    column = pc.replace_substring(column, "\x00", "\\u0000")
+    for character in refused:
+        column = pc.replace_substring(column, character, character.encode("ascii", "backslashreplace").decode())
+    return column
+
+
+def _is_text(column: pa.Array) -> bool:
+    return bool(pa.types.is_string(column.type) or pa.types.is_large_string(column.type))

@@ -1,0 +1,208 @@
+"""Can Postgres be written? Each function returns what it found, or raises an error with the cure."""
+
+from collections.abc import Iterator, Sequence
+
+import psycopg
+from psycopg import sql
+
+from engarde_pipeline.postgres.connection import SETTINGS, DatabaseUnfit, connect, open_connection
+from engarde_pipeline.postgres.schema import application_schema, migrate
+from engarde_pipeline.postgres.schema.tables import metadata
+from engarde_pipeline.postgres.visibility import check_sees_every_row
+
+OLDEST_VERSION = 15
+
+_NEEDED = {
+    migrate.VERSION_TABLE: ("SELECT",),
+    "tenants": ("SELECT",),
+    "campaign_spaces": ("SELECT", "UPDATE"),
+    "campaign_assets": ("SELECT",),
+    "campaign_metrics": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "campaign_asset_metrics": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "rejected_metric_rows": ("SELECT", "INSERT", "UPDATE"),
+    "campaign_space_months": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "bigquery_usage": ("SELECT", "INSERT", "UPDATE"),
+    "platform_days": ("SELECT", "INSERT", "DELETE"),
+    "synced_dates": ("SELECT", "INSERT", "UPDATE"),
+    "source_keys": ("SELECT", "INSERT", "UPDATE"),
+    "removed_rows": ("SELECT", "INSERT", "DELETE"),
+    "changed_dates": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+}
+
+
+# What the role or the database has set, and the session has set anew.
+_SESSION = """
+SELECT current_setting('server_encoding'),
+       (SELECT string_agg(DISTINCT split_part(setting, '=', 1), ', ')
+        FROM pg_db_role_setting, unnest(setconfig) AS setting
+        WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+          AND setrole IN (0, session_user::regrole)
+          AND lower(split_part(setting, '=', 1)) = ANY({names}))
+"""
+
+_ENCODINGS = {
+    "UTF8": "encoding UTF8",
+    "SQL_ASCII": "encoding SQL_ASCII, which takes text as it comes: ids beyond ASCII are found if the application"
+    " writes them as UTF-8",
+}
+
+
+def check_connection(database_url: str) -> str:
+    """Check that the server answers and is new enough."""
+    with connect(database_url) as connection:
+        version = _check_version(connection)
+        database, role = connection.info.dbname, connection.info.user
+    return f"PostgreSQL {version}, database {database}, role {role}"
+
+
+def _check_version(connection: psycopg.Connection) -> int:
+    version = connection.info.server_version // 10000
+    if version < OLDEST_VERSION:
+        raise DatabaseUnfit(f"PostgreSQL {version} is too old; {OLDEST_VERSION} or newer is needed.")
+    return version
+
+
+def check_schema(database_url: str) -> str:
+    """Check the application's tables, and that every migration has run, or newer ones that only added to them."""
+    adapted = _check_application(database_url)
+    found = migrate.check(database_url)
+    newest = (
+        "the newest" if found == migrate.head() else f"newer than this version's {migrate.head()} by additions"
+    )
+    return "; ".join([f"at revision {found}, {newest}", *adapted])
+
+
+def _check_application(database_url: str) -> list[str]:
+    """Check the application's tables; return how the pipeline adapts to them."""
+    with connect(database_url) as connection:
+        # Not its revision, which a role may lack the right to read.
+        row = connection.execute("SELECT to_regclass('campaign_metrics') IS NOT NULL").fetchone()
+        is_migrated = row == (True,)
+        tables = application_schema.check(connection, may_be_missing=not is_migrated)
+    return application_schema.left_to_the_application(tables) if is_migrated else []
+
+
+def check_before_upgrade(database_url: str) -> None:
+    """Check that the schema can be changed, and that a migration sees every row it reads.
+
+    One transaction is all that a migration needs, so that it is free to run over any pooler.
+
+    Raises:
+        DatabaseUnfit: it cannot, or does not.
+    """
+    with open_connection(database_url) as connection:
+        _check_version(connection)
+        _check_writable(connection)
+        check_sees_every_row(connection)
+
+
+def check_session(database_url: str) -> str:
+    """Check that a session can be what a sync relies on: it writes, keeps its connection, and sees every row."""
+    with connect(database_url) as connection:
+        check_usable(connection)
+        row = connection.execute(_session()).fetchone()
+        assert row is not None  # noqa: S101  it always has one
+        encoding, settings = row
+        over_a_pooler = connection.execute("SELECT pg_backend_pid()").fetchone() != (connection.info.backend_pid,)
+    way = "through a pooler in session mode" if over_a_pooler else "directly"
+    changed = f"; instead of the role's own: {settings}" if settings else ""
+    text = _ENCODINGS.get(encoding, f"encoding {encoding}: ids with other characters are rejected")
+    return f"{way}, can write, sees every row, {text}{changed}"
+
+
+def _session() -> sql.Composed:
+    names = [name.lower() for name in (*SETTINGS, "client_encoding") if name != "search_path"]
+    return sql.SQL(_SESSION).format(names=sql.Literal(names))
+
+
+def check_usable(connection: psycopg.Connection) -> None:
+    """Check what makes a sync over this connection fail or write wrong numbers; whether tables exist is not.
+
+    Raises:
+        DatabaseUnfit: the session can only read, triggers are off, or row-level security can hide rows.
+    """
+    _check_writable(connection)
+    if connection.execute("SHOW session_replication_role").fetchone() == ("replica",):
+        role = sql.Identifier(connection.info.user).as_string()
+        raise DatabaseUnfit(
+            "session_replication_role is replica, so that the triggers which keep sums do not fire. Let an"
+            f" administrator run ALTER ROLE {role} RESET session_replication_role; or where it is set for the"
+            " database or the server, RESET it there."
+        )
+    check_sees_every_row(connection)
+
+
+def _check_writable(connection: psycopg.Connection) -> None:
+    row = connection.execute(
+        "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::boolean"
+    ).fetchone()
+    assert row is not None  # noqa: S101  it always has one
+    is_standby, is_read_only = row
+    if is_standby:
+        raise DatabaseUnfit(
+            "The server is a standby, which is read-only. Let DATABASE_URL lead to the primary; or name every"
+            " server, as host1:5432,host2:5432, and the one that can be written is chosen."
+        )
+    if is_read_only:
+        role = sql.Identifier(connection.info.user).as_string()
+        raise DatabaseUnfit(
+            f"The session is read-only: default_transaction_read_only is on. Run ALTER ROLE {role} SET"
+            " default_transaction_read_only = off; or, where the server itself is read-only, let DATABASE_URL lead"
+            " to one that can be written."
+        )
+
+
+def check_permissions(database_url: str) -> str:
+    """Check that the role may read and write what a sync does, and stage in temporary tables."""
+    with connect(database_url) as connection:
+        role, database = (
+            sql.Identifier(name).as_string() for name in (connection.info.user, connection.info.dbname)
+        )
+        lacking = []
+        for table, privileges in _NEEDED.items():
+            if missing := [name for name in privileges if not _may(connection, table, name)]:
+                lacking.append(f"GRANT {', '.join(missing)} ON {table} TO {role};")
+        if not _may_stage(connection):
+            lacking.append(f"GRANT TEMPORARY ON DATABASE {database} TO {role};")
+        if not lacking:
+            check_sees_every_row(connection)
+            _check_writing(connection)
+    if lacking:
+        raise DatabaseUnfit("The role lacks permissions. Run:\n  " + "\n  ".join(lacking))
+    return "the role may do all that a sync does"
+
+
+def _check_writing(connection: psycopg.Connection) -> None:
+    """Check that nothing else in the database keeps the tables from being written, such as a publication."""
+    refused = []
+    totals = application_schema.writable_totals(application_schema.read(connection)["campaign_spaces"])
+    for table, privileges in _NEEDED.items():
+        column = next(iter(totals)) if table == "campaign_spaces" else None
+        for statement in _trials(table, privileges, column):
+            try:
+                connection.execute(statement)  # planned, not executed
+            except psycopg.errors.ObjectNotInPrerequisiteState as error:
+                refused.append(f"{error.diag.message_primary}: ALTER TABLE {table} REPLICA IDENTITY FULL;")
+            except psycopg.Error as error:
+                refused.append(f"{table}: {error.diag.message_primary}")
+    if refused:
+        raise DatabaseUnfit("Postgres would refuse what a sync writes:\n  " + "\n  ".join(refused))
+
+
+def _trials(table: str, privileges: Sequence[str], column: str | None) -> Iterator[sql.Composed]:
+    name = sql.Identifier(table)
+    if "DELETE" in privileges:
+        yield sql.SQL("EXPLAIN DELETE FROM {}").format(name)
+    if "UPDATE" in privileges:
+        updated = sql.Identifier(column or next(c.name for c in metadata.tables[table].columns if not c.identity))
+        yield sql.SQL("EXPLAIN UPDATE {0} SET {1} = {1}").format(name, updated)
+
+
+def _may(connection: psycopg.Connection, table: str, privilege: str) -> bool:
+    row = connection.execute("SELECT has_table_privilege(to_regclass(%s), %s)", [table, privilege]).fetchone()
+    return bool(row and row[0])
+
+
+def _may_stage(connection: psycopg.Connection) -> bool:
+    row = connection.execute("SELECT has_database_privilege(current_database(), 'TEMPORARY')").fetchone()
+    return bool(row and row[0])

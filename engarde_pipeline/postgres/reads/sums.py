@@ -1,0 +1,59 @@
+"""The sums Postgres has for some dates, in BigQuery's terms: loaded or rejected, every micro."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from engarde_pipeline.core.metrics import AMOUNT_DECIMALS, AMOUNT_DIGITS, MetricTable
+
+# A row that keeps an earlier value, because its record is bad now, is not what BigQuery has: the rejected
+# record counts in its place. Absurd amounts have no sum on either side.
+_SUMS = """
+WITH rejected AS (
+    SELECT metric_date, measures, kept_row_ids
+    FROM rejected_metric_rows
+    WHERE table_name = {source} AND metric_date = ANY(%(dates)s) AND resolved_at IS NULL
+), parts AS (
+    SELECT t.metric_date, {columns}
+    FROM {target} t
+    WHERE t.metric_date = ANY(%(dates)s)
+      AND t.id NOT IN (SELECT unnest(kept_row_ids) FROM rejected)
+    UNION ALL
+    SELECT metric_date, {payload}
+    FROM rejected
+    WHERE greatest({magnitudes}) < {limit}
+)
+SELECT metric_date, {sums}
+FROM parts
+GROUP BY metric_date
+"""
+
+
+def sums_by_date(
+    connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]
+) -> dict[date, dict[str, Decimal]]:
+    """Return each date's exact sum of each measure over all of its records, loaded and rejected."""
+    statement = sql.SQL(_SUMS).format(
+        source=sql.Literal(table.source),
+        target=sql.Identifier(table.target),
+        columns=_each("t.{name}::numeric", table.measure_names),
+        payload=_each("(measures ->> {text})::numeric", table.measure_names),
+        # NaN is greater than every number, infinity included.
+        magnitudes=_each("abs((measures ->> {text})::numeric)", table.measure_names),
+        limit=sql.Literal(10 ** (AMOUNT_DIGITS - AMOUNT_DECIMALS)),
+        sums=_each("sum({name}) AS {name}", table.measure_names),
+    )
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(statement, {"dates": list(dates)}).fetchall()
+    return {row.pop("metric_date"): row for row in rows}
+
+
+def _each(template: LiteralString, names: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL(template).format(name=sql.Identifier(name), text=sql.Literal(name)) for name in names
+    )

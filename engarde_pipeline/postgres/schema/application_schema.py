@@ -1,0 +1,284 @@
+"""Whether the application's tables are such that the pipeline can work with them; one query of the catalog.
+
+Text of any kind is read as text (see `application_tables`), and a total that cannot be written is left to the
+application. What cannot be adapted to is refused in a line for each column, with the cure.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+from psycopg.rows import kwargs_row
+
+from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, CTR, ROAS
+
+UUIDS = {
+    "tenants": ("id",),
+    "campaign_spaces": ("id", "tenant_id"),
+    "campaign_assets": ("id", "campaign_space_id"),
+}
+"""The application's tables, and their columns that must be uuids."""
+
+TEXTS = {
+    "tenants": (),
+    "campaign_spaces": ("platform", "external_campaign_id"),
+    "campaign_assets": ("external_asset_id",),
+}
+"""The columns that are read as text, whatever they are."""
+
+TOTALS = {
+    **{f"total_{name}": name for name in CAMPAIGN_METRICS.measure_names},
+    "avg_ctr": CTR.name,
+    "avg_roas": ROAS.name,
+}
+"""The columns of `campaign_spaces` that the totals are written to, and what stands in them."""
+
+LAST_UPDATED = "performance_last_updated"
+
+
+class ApplicationUnfit(EngardeError):
+    """The application's tables are not as the pipeline needs them; the message names each column and the cure."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the application. `category` is that of `pg_type`: N is a number, D a date or a time."""
+
+    type: str
+    category: str
+    is_uuid: bool
+    is_generated: bool
+    is_not_null: bool
+
+    @property
+    def holds_numbers(self) -> bool:
+        """Whether a total may be assigned to it."""
+        return self.category == "N" and not self.is_generated
+
+    @property
+    def holds_moments(self) -> bool:
+        """Whether the time of the last update may be assigned to it."""
+        return self.category == "D" and not self.is_generated
+
+
+@dataclass(frozen=True)
+class Table:
+    """One of the application's tables, as the search_path finds it; `schema` is None where it finds none.
+
+    `kind` is that of `pg_class`. `has_key`: a foreign key may refer to `id`. `heirs`: tables that inherit from it,
+    whose rows are read with it though no foreign key can refer to them. `is_redirected`: a rule stands in for
+    updates. `others`: columns whose table does not exist, and the table that they refer to instead. `elsewhere`:
+    other schemas that have a table of the name, and whether the role may use them. `quoted`: tables whose name
+    differs from it only by upper case.
+    """
+
+    name: str
+    schema: str | None
+    kind: str
+    is_unlogged: bool
+    columns: dict[str, Column]
+    has_key: bool
+    heirs: list[str]
+    is_redirected: bool
+    others: dict[str, str]
+    elsewhere: dict[str, bool]
+    quoted: list[str]
+    search_path: str
+
+
+# A domain has the category and the output function of the type below it.
+_TABLES = """
+SELECT wanted.name, n.nspname AS schema, coalesce(c.relkind::text, '') AS kind,
+       coalesce(c.relpersistence = 'u', false) AS is_unlogged,
+       (SELECT coalesce(jsonb_object_agg(a.attname, jsonb_build_object(
+                   'type', format_type(a.atttypid, a.atttypmod),
+                   'category', t.typcategory,
+                   'is_uuid', t.typoutput = 'uuid_out'::regproc,
+                   'is_generated', a.attgenerated <> '' OR a.attidentity = 'a',
+                   'is_not_null', a.attnotnull OR t.typnotnull)), '{}')
+        FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
+       EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'id'
+               WHERE i.indrelid = c.oid AND i.indisunique AND i.indimmediate AND i.indisvalid
+                 AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum) AS has_key,
+       ARRAY(SELECT h.inhrelid::regclass::text FROM pg_inherits h
+             WHERE h.inhparent = c.oid AND c.relkind = 'r') AS heirs,
+       EXISTS (SELECT FROM pg_rewrite r
+               WHERE r.ev_class = c.oid AND r.ev_type = '2' AND r.is_instead) AS is_redirected,
+       (SELECT coalesce(jsonb_object_agg(a.attname, f.confrelid::regclass::text), '{}')
+        FROM pg_constraint f
+        JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = f.conkey[1]
+        JOIN (VALUES ('tenant_id', 'tenants'), ('campaign_space_id', 'campaign_spaces')) AS meant (name, target)
+            ON meant.name = a.attname AND to_regclass(meant.target) IS NULL
+        WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conparentid = 0 AND cardinality(f.conkey) = 1
+       ) AS others,
+       (SELECT coalesce(jsonb_object_agg(s.nspname, has_schema_privilege(s.oid, 'USAGE')), '{}')
+        FROM pg_class o JOIN pg_namespace s ON s.oid = o.relnamespace
+        WHERE o.relname = wanted.name AND o.relkind IN ('r', 'p', 'v', 'm', 'f')
+          AND o.oid IS DISTINCT FROM c.oid AND s.nspname !~ '^(pg_|engarde_api$)') AS elsewhere,
+       ARRAY(SELECT quote_ident(s.nspname) || '.' || quote_ident(o.relname)
+             FROM pg_class o JOIN pg_namespace s ON s.oid = o.relnamespace
+             WHERE lower(o.relname) = wanted.name AND o.relname <> wanted.name AND o.relkind IN ('r', 'p')
+       ) AS quoted,
+       current_setting('search_path') AS search_path
+FROM unnest(%s::text[]) AS wanted (name)
+LEFT JOIN pg_class c ON c.oid = to_regclass(wanted.name)
+LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+"""
+
+_REFERENCES = {"tenant_id": "tenants", "campaign_space_id": "campaign_spaces"}
+
+_KINDS = {
+    "v": "a view",
+    "m": "a materialized view",
+    "f": "a foreign table",
+    "S": "a sequence",
+    "i": "an index",
+    "I": "an index",
+    "c": "a type",
+}
+
+
+def read(connection: psycopg.Connection) -> dict[str, Table]:
+    """Return the application's three tables, by name."""
+    with connection.cursor(row_factory=kwargs_row(_table)) as cursor:
+        return {table.name: table for table in cursor.execute(_TABLES, [list(UUIDS)])}
+
+
+def check(connection: psycopg.Connection, *, may_be_missing: bool = False) -> dict[str, Table]:
+    """Check that the pipeline can read the application's tables and write its totals; return the tables.
+
+    `may_be_missing`: before the first upgrade, which creates the tables and total columns that are missing.
+
+    Raises:
+        ApplicationUnfit: it cannot.
+    """
+    tables = read(connection)
+    if problems := [line for table in tables.values() for line in _problems(table, may_be_missing)]:
+        raise ApplicationUnfit("\n  ".join(["The application's tables are in the way:", *problems]))
+    return tables
+
+
+def writable_totals(campaign_spaces: Table) -> dict[str, str]:
+    """Return the columns that totals can be written to, and what stands in them."""
+    columns = campaign_spaces.columns
+    return {name: total for name, total in TOTALS.items() if name in columns and columns[name].holds_numbers}
+
+
+def left_to_the_application(tables: dict[str, Table]) -> list[str]:
+    """Return what is not as the pipeline would have it, and how it adapts, in a sentence each."""
+    columns = tables["campaign_spaces"].columns
+    sentences = []
+    for name in TOTALS:
+        column = columns.get(name)
+        if column is None:
+            sentences.append(f"campaign_spaces.{name} does not exist, so it is not written")
+        elif not column.holds_numbers:
+            sentences.append(f"campaign_spaces.{name} is {_what(column)}, so it is left to the application")
+        elif column.is_not_null and name in ("avg_ctr", "avg_roas"):
+            sentences.append(f"campaign_spaces.{name} is NOT NULL, so 0 stands for a ratio that does not exist")
+    return sentences
+
+
+def _problems(table: Table, may_be_missing: bool) -> Iterator[str]:
+    if table.schema is None:
+        yield from _missing(table, may_be_missing)
+        return
+    if table.kind not in ("r", "p"):
+        yield (
+            f"{table.name} is {_KINDS.get(table.kind, 'no table')} in schema {table.schema}, and must be a table,"
+            " as foreign keys refer to it: rename the view, and give the table behind it this name"
+            " (ALTER VIEW ... RENAME TO ...; ALTER TABLE ... RENAME TO ...)."
+        )
+        return
+    if table.is_unlogged:
+        yield f"{table.name} is unlogged, and foreign keys refer to it: ALTER TABLE {table.name} SET LOGGED;"
+    for heir in table.heirs:
+        yield (
+            f"{heir} inherits from {table.name}, so that its rows appear there, where no foreign key finds them:"
+            f" ALTER TABLE {heir} NO INHERIT {table.name};"
+        )
+    for column in UUIDS[table.name]:
+        if column not in table.columns:
+            yield _no_column(table.name, column, "uuid")
+        elif not table.columns[column].is_uuid:
+            yield (
+                f"{table.name}.{column} is {table.columns[column].type}, and must be uuid:"
+                f" ALTER TABLE {table.name} ALTER COLUMN {column} TYPE uuid USING {column}::text::uuid;"
+                " (with the keys that refer to it)."
+            )
+    for column, other in ((name, table.others[name]) for name in UUIDS[table.name] if name in table.others):
+        yield (
+            f"{table.name}.{column} refers to {other}, and there is no table {_REFERENCES[column]}:"
+            f" ALTER TABLE {other} RENAME TO {_REFERENCES[column]}; (a view can keep the other name)."
+        )
+    for column in TEXTS[table.name]:
+        if column not in table.columns:
+            yield _no_column(table.name, column, "text")
+    if "id" in table.columns and not table.has_key and table.kind == "p":
+        yield (
+            f"{table.name}.id has no primary key or unique constraint of its own, which a foreign key needs and a"
+            " partitioned table has only where it is partitioned by id: partition it by hash of id, or not at all."
+        )
+    elif "id" in table.columns and not table.has_key:
+        yield (
+            f"{table.name}.id has no primary key or unique constraint of its own that is not deferrable, which a"
+            f" foreign key needs: ALTER TABLE {table.name} ADD UNIQUE (id);"
+        )
+    if table.name == "campaign_spaces":
+        yield from _unwritable(table, may_be_missing)
+
+
+def _missing(table: Table, may_be_missing: bool) -> Iterator[str]:
+    if closed := [schema for schema, may_use in table.elsewhere.items() if not may_use]:
+        yield (
+            f"{table.name} is in schema {closed[0]}, which this role may not use: GRANT USAGE ON SCHEMA"
+            f" {closed[0]} TO the role; and put the schema into its search_path."
+        )
+    elif table.elsewhere:
+        yield (
+            f"{table.name} is in schema {' and '.join(table.elsewhere)}, which is not in the search_path"
+            f" ({table.search_path}), so that the application's tables are not found: ALTER DATABASE ... SET"
+            f" search_path = {', '.join(table.elsewhere)}, ...;"
+        )
+    elif table.quoted:
+        yield (
+            f"{table.name} is named {' and '.join(table.quoted)}, and upper case is another name in Postgres:"
+            f" ALTER TABLE {table.quoted[0]} RENAME TO {table.name};"
+        )
+    elif not may_be_missing:
+        yield (
+            f"{table.name} does not exist in any schema of the search_path ({table.search_path}): let this role's"
+            " search_path find it, or create it again."
+        )
+
+
+def _unwritable(table: Table, may_be_missing: bool) -> Iterator[str]:
+    if table.is_redirected:
+        yield (
+            "campaign_spaces has a rule ON UPDATE DO INSTEAD, so no total can be written: DROP RULE ... ON"
+            " campaign_spaces; (a trigger can do the same)."
+        )
+    will_be_added = may_be_missing and not TOTALS.keys() <= table.columns.keys()
+    if not writable_totals(table) and not will_be_added:
+        yield (
+            f"campaign_spaces has no column that a total could be written to: {', '.join(TOTALS)} are missing,"
+            " generated, or hold no numbers. ALTER TABLE campaign_spaces ADD total_impressions bigint; or make one"
+            " of them a plain column."
+        )
+
+
+def _no_column(table: str, column: str, kind: str) -> str:
+    return (
+        f"{table} has no column {column} ({kind}). Add it, or, where it has another name, ALTER TABLE {table} ADD"
+        f" {column} {kind} GENERATED ALWAYS AS (the_other_name) STORED;"
+    )
+
+
+def _what(column: Column) -> str:
+    return "a generated column" if column.is_generated else f"of type {column.type}"
+
+
+def _table(columns: dict[str, dict[str, object]], **values: object) -> Table:
+    return Table(columns={name: Column(**column) for name, column in columns.items()}, **values)  # type: ignore[arg-type]

@@ -1,0 +1,267 @@
+"""Schema migrations, run by Alembic from inside the package, so that they work wherever it is installed."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from psycopg import errors
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.postgres.connection import create_engine
+from engarde_pipeline.postgres.schema import application_schema, before_upgrade, newer_schema
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+VERSION_TABLE = "engarde_alembic_version"
+"""Our own version table: the application may keep its own `alembic_version` in the same schema."""
+
+LOCK_TIMEOUT = "2s"
+"""A waiting ALTER TABLE holds up whoever comes after it, plain readers included: so long, and no longer."""
+
+LOCK_ATTEMPTS = 30
+_PAUSE_SECONDS = 2
+
+_WAIT_FOR_ANOTHER = "10min"
+
+_CURES: dict[type[psycopg.Error], str] = {
+    errors.InsufficientPrivilege: "Migrate with the role that owns the application's tables.",
+    errors.ReadOnlySqlTransaction: "Migrate on the primary server, with a role that may write.",
+    errors.DependentObjectsStillExist: "Drop what depends on it, migrate, and create it again.",
+    errors.QueryCanceled: "Somebody cancelled it; migrate again.",
+    **dict.fromkeys(
+        (
+            errors.DuplicateTable,
+            errors.DuplicateObject,
+            errors.DuplicateFunction,
+            errors.DuplicateSchema,
+            errors.DuplicateColumn,
+        ),
+        "It is not the pipeline's: rename it (ALTER ... RENAME TO ...), and migrate again.",
+    ),
+}
+"""What to do where Postgres refuses a statement of a migration."""
+
+
+class SchemaNotCurrent(EngardeError):
+    """The database's schema is not the one this version of the code writes to."""
+
+
+class SchemaNewer(SchemaNotCurrent):
+    """A newer version has changed what this one relies on; it passes once that version is deployed here."""
+
+
+class MigrationRefused(EngardeError):
+    """The schema cannot be migrated as asked; nothing was changed."""
+
+
+def upgrade(database_url: str, revision: str = "head") -> None:
+    """Bring the schema up to `revision`, in one transaction; syncs and readers may go on.
+
+    Raises:
+        MigrationRefused: there is no such revision, a newer version has migrated the database, the role may not
+            change the schema, a name is taken, or a table was in use at each of `LOCK_ATTEMPTS` attempts.
+        ApplicationUnfit: the application's tables are not as the pipeline needs them.
+    """
+
+    def migrate(config: Config, connection: Connection) -> None:
+        _check_possible(connection, _check_known(connection))
+        command.upgrade(config, revision)
+
+    _run(database_url, migrate)
+
+
+def downgrade(database_url: str, revision: str) -> None:
+    """Bring the schema down to `revision` ("base" removes everything the pipeline created).
+
+    Raises:
+        MigrationRefused: as `upgrade`.
+    """
+
+    def migrate(config: Config, connection: Connection) -> None:
+        _check_known(connection)
+        command.downgrade(config, revision)
+
+    _run(database_url, migrate)
+
+
+def current(database_url: str) -> str | None:
+    """Return the database's revision, or None where no migration has run.
+
+    Raises:
+        SchemaNotCurrent: the role may not see it.
+    """
+    with _opened(database_url) as connection:
+        return _current(connection)
+
+
+def head() -> str:
+    """Return the newest revision this version of the code knows."""
+    revision = _scripts().get_current_head()
+    assert revision is not None  # noqa: S101  the package ships migrations
+    return revision
+
+
+def is_newer(revision: str) -> bool:
+    """Whether a newer version of the code has made the revision: this one does not know it."""
+    return revision not in {script.revision for script in _scripts().walk_revisions()}
+
+
+def check(database_url: str) -> str:
+    """Check that the schema is one that this version can write to; return its revision.
+
+    A newer one is, where it differs only by additions.
+
+    Raises:
+        SchemaNewer: it differs otherwise, for as long as this version runs.
+        SchemaNotCurrent: migrations are missing.
+    """
+    with _opened(database_url) as connection:
+        found = _current(connection)
+        if found is None:
+            raise SchemaNotCurrent(
+                f"The database has no schema of the pipeline yet; {head()} is needed. Run `engarde db upgrade`."
+            )
+        if found == head():
+            return found
+        if not is_newer(found):
+            raise SchemaNotCurrent(
+                f"The database's schema is at revision {found}, this version of the pipeline needs {head()}. Run"
+                " `engarde db upgrade`."
+            )
+        if changes := newer_schema.incompatible_changes(connection):
+            raise SchemaNewer(
+                f"The database's schema is at revision {found}, which this version of the pipeline ({head()}) does"
+                f" not know, and not only by additions ({'; '.join(changes)}); deploy the version that made it."
+                " Runs are retried until then."
+            )
+    return found
+
+
+@contextmanager
+def _opened(database_url: str) -> Iterator[Connection]:
+    engine = create_engine(database_url)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except DBAPIError as error:
+        if not isinstance(error.orig, psycopg.Error):
+            raise
+        if not isinstance(error.orig, errors.InsufficientPrivilege):
+            raise error.orig from None  # a lost connection is tried again
+        raise SchemaNotCurrent(
+            f"The role may not see the schema's revision: {error.orig.diag.message_primary}. Run"
+            f" GRANT SELECT ON {VERSION_TABLE} TO the role."
+        ) from None
+    finally:
+        engine.dispose()
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(_MIGRATIONS))
+
+
+def _current(connection: Connection) -> str | None:
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    return context.get_current_revision()
+
+
+def _check_known(connection: Connection) -> str | None:
+    found = _current(connection)
+    if found is not None and is_newer(found):
+        raise MigrationRefused(
+            f"The database's schema is at revision {found}, which a newer version of the pipeline made; this one"
+            f" knows {head()} at most. Nothing was changed. Deploy that version here, too."
+        )
+    return found
+
+
+def _check_possible(connection: Connection, found: str | None) -> None:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)  # noqa: S101  `create_engine` opens no other
+    tables = application_schema.check(driver, may_be_missing=found is None)
+    if found != head() and (obstacles := before_upgrade.obstacles(driver, tables, found)):
+        raise MigrationRefused(
+            "\n  ".join(
+                [
+                    "The schema cannot be upgraded yet; nothing was changed. Mend this, and upgrade again:",
+                    *obstacles,
+                ]
+            )
+        )
+
+
+def _run(database_url: str, migrate: Callable[[Config, Connection], None]) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    engine = create_engine(database_url)
+    try:
+        with engine.connect() as connection:
+            config.attributes["connection"] = connection
+            _when_unlocked(connection, lambda: migrate(config, connection))
+    except CommandError as error:
+        raise MigrationRefused(f"{error}. The newest revision is {head()}.") from None
+    except DBAPIError as error:
+        if not isinstance(error.orig, psycopg.Error):
+            raise
+        raise _refused(error.orig, error.statement) from None
+    except psycopg.Error as error:
+        raise _refused(error, None) from None
+    except SQLAlchemyError as error:
+        raise MigrationRefused(
+            f"The schema is not as a migration expects it: {error}. Nothing was changed."
+        ) from None
+    finally:
+        engine.dispose()
+
+
+def _refused(error: psycopg.Error, statement: str | None) -> MigrationRefused:
+    """Return what a person is told where Postgres refuses a statement."""
+    said = ". ".join(filter(None, (error.diag.message_primary, error.diag.message_detail))) or str(error).strip()
+    at = f" Postgres was at: {' '.join(statement.split())[:200]}" if statement else ""
+    cure = next(
+        (cure for kind, cure in _CURES.items() if isinstance(error, kind)), "Mend this, and migrate again."
+    )
+    return MigrationRefused(f"Postgres refuses to migrate: {said}. Nothing was changed. {cure}{at}")
+
+
+def _wait_for_another(connection: Connection) -> None:
+    """Take the right to migrate this database, until the end of the transaction."""
+    connection.execute(text(f"SET LOCAL lock_timeout = '{_WAIT_FOR_ANOTHER}'"))
+    try:
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('engarde_pipeline migrations'))"))
+    except DBAPIError as error:
+        if not isinstance(error.orig, errors.LockNotAvailable):
+            raise
+        raise MigrationRefused(
+            f"Another migration of this database has been under way for more than {_WAIT_FOR_ANOTHER}; nothing was"
+            " changed. See pg_stat_activity, and migrate again when it has ended."
+        ) from None
+
+
+def _when_unlocked(connection: Connection, migrate: Callable[[], None]) -> None:
+    for attempt in range(1, LOCK_ATTEMPTS + 1):
+        try:
+            with connection.begin():
+                _wait_for_another(connection)
+                connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+                migrate()
+        except DBAPIError as error:
+            if not isinstance(error.orig, errors.LockNotAvailable | errors.DeadlockDetected):
+                raise
+            if attempt == LOCK_ATTEMPTS:
+                raise MigrationRefused(
+                    f"A table was in use at each of {LOCK_ATTEMPTS} attempts; nothing was changed. Postgres was"
+                    f" at: {' '.join(str(error.statement).split())}. See pg_stat_activity for a transaction that"
+                    " stays open, end it, and migrate again."
+                ) from None
+            time.sleep(_PAUSE_SECONDS)  # those who queued behind the attempt go first
+        else:
+            return

@@ -1,0 +1,244 @@
+"""The totals on `campaign_spaces`: sums of the campaign's rows, and ratios of those sums.
+
+Kept at the cost of what changed, not of the history: a merge notes the date it changed, the months of such dates
+are summed anew into `campaign_space_months`, and the totals of the campaigns in them that changed are their sums
+over months. When no date was noted, every campaign's totals are compared with its months, and put right.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+
+from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, CTR, ROAS
+from engarde_pipeline.postgres.schema import application_schema
+from engarde_pipeline.postgres.schema.application_schema import LAST_UPDATED, Column, Table, writable_totals
+from engarde_pipeline.postgres.schema.tables import ratio_sql
+
+_MEASURES = CAMPAIGN_METRICS.measure_names
+
+# The note is locked when it is there already: whoever collects it waits, and then sees this date's rows.
+_NOTE = """
+INSERT INTO changed_dates (metric_date) VALUES (%s)
+ON CONFLICT (metric_date) DO UPDATE SET changed_at = now()
+"""
+
+_COLLECT = "DELETE FROM changed_dates RETURNING date_trunc('month', metric_date)::date"
+
+# A statement of its own: beside one that writes, Postgres would not sum in several processes.
+_SUM_MONTH = """
+CREATE TEMPORARY TABLE month_sums AS
+SELECT campaign_space_id, {sums_of_rows}
+FROM campaign_metrics
+WHERE metric_date >= {month} AND metric_date < {month} + interval '1 month'
+GROUP BY campaign_space_id
+"""
+
+_KEEP_MONTH = """
+WITH gone AS (
+    DELETE FROM campaign_space_months m
+    WHERE m.month = {month}
+      AND NOT EXISTS (SELECT FROM month_sums s WHERE s.campaign_space_id = m.campaign_space_id)
+    RETURNING campaign_space_id
+), kept AS (
+    INSERT INTO campaign_space_months AS m (campaign_space_id, month, {measures})
+    SELECT campaign_space_id, {month}, {measures} FROM month_sums
+    ON CONFLICT (campaign_space_id, month) DO UPDATE SET {set_measures}
+    WHERE ({m_measures}) IS DISTINCT FROM ({excluded_measures})
+    RETURNING campaign_space_id
+)
+INSERT INTO changed_campaigns SELECT * FROM gone UNION ALL SELECT * FROM kept
+"""
+
+# Campaigns without rows have totals of zero. Each number is what its column, which may be the application's own
+# and narrower, makes of it; NULL where it does not fit, which only absurd input brings about. A column that cannot
+# be written is left to the application; a ratio that must not be NULL is 0.
+_TOTALS = """
+WITH sums AS (
+    SELECT c.id, {sums_or_zero}
+    FROM campaign_spaces c
+    LEFT JOIN {table} m ON m.campaign_space_id = c.id
+    WHERE {chosen}
+    GROUP BY c.id
+), exact AS (
+    SELECT *, {ctr} AS ctr, {roas} AS roas FROM sums
+), totals AS (
+    SELECT id, {fitted} FROM exact
+)
+"""
+
+_CHANGED = "c.id IN (SELECT campaign_space_id FROM changed_campaigns)"
+
+# A new campaign has no totals yet, and may never have a row.
+_WITHOUT_TOTALS = """
+INSERT INTO changed_campaigns SELECT id FROM campaign_spaces WHERE NOT ({total_columns}) IS NOT NULL
+"""
+
+_EVERY_CAMPAIGN = "INSERT INTO changed_campaigns SELECT id FROM campaign_spaces"
+
+# Campaigns whose totals stand are left untouched; so is one whose sums do not fit, which must not stop the others.
+_UPDATE = """
+UPDATE campaign_spaces c
+SET {set_totals}
+FROM totals s
+WHERE s.id = c.id
+  AND {fits}
+  AND ({columns}) IS DISTINCT FROM ({s_columns})
+"""
+
+_WRONG = """
+SELECT count(*), count(*) FILTER (WHERE ({columns}) IS DISTINCT FROM ({s_columns}))
+FROM campaign_spaces c
+JOIN totals s USING (id)
+"""
+
+_WHOLE_NUMBERS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
+
+
+class TotalsRefused(EngardeError):
+    """A constraint or trigger of the application does not accept the totals."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """How many campaign spaces there are, and for how many the statement in question holds."""
+
+    campaign_spaces: int
+    affected: int
+
+
+def note_changed(connection: psycopg.Connection, day: date) -> None:
+    """Note that rows of `day` changed, in the transaction that changed them."""
+    connection.execute(_NOTE, [day])
+
+
+def update_totals(connection: psycopg.Connection) -> Totals:
+    """Bring the totals of every campaign space up to date in one transaction; `affected` were changed.
+
+    Raises:
+        ApplicationUnfit: `campaign_spaces` has no column that a total could be written to.
+        TotalsRefused: the application's constraints or triggers do not accept the totals.
+    """
+    campaign_spaces = _campaign_spaces(connection)
+    with connection.transaction():
+        # Two updates of many rows in different orders would deadlock; the second one waits instead.
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('campaign_spaces totals'))")
+        connection.execute("SET LOCAL work_mem = '64MB'")  # or a month of 10,000 campaigns is summed on disk
+        connection.execute("CREATE TEMPORARY TABLE changed_campaigns (campaign_space_id uuid)")
+        months = {month for (month,) in connection.execute(_COLLECT)}
+        for month in sorted(months):
+            _update_month(connection, month)
+        connection.execute(_without_totals(campaign_spaces) if months else _EVERY_CAMPAIGN)
+        connection.execute("ANALYZE changed_campaigns")  # one campaign is found by an index, all of them are not
+        updated = _update(
+            connection, _totals_statement(campaign_spaces, _TOTALS + _UPDATE, "campaign_space_months", _CHANGED)
+        )
+        connection.execute("DROP TABLE changed_campaigns")
+        row = connection.execute("SELECT count(*) FROM campaign_spaces").fetchone()
+        assert row is not None  # noqa: S101  an aggregate has one row
+    return Totals(row[0], updated)
+
+
+def wrong_totals(connection: psycopg.Connection) -> Totals:
+    """Compare the totals with the sums of all rows; `affected` campaign spaces differ."""
+    campaign_spaces = _campaign_spaces(connection)
+    statement = _totals_statement(campaign_spaces, _TOTALS + _WRONG, CAMPAIGN_METRICS.target, "true")
+    row = connection.execute(statement).fetchone()
+    assert row is not None  # noqa: S101  an aggregate has one row
+    return Totals(*row)
+
+
+def update_triggers(connection: psycopg.Connection) -> list[str]:
+    """Return the triggers that can change or drop what is written to `campaign_spaces`."""
+    return [
+        name
+        for (name,) in connection.execute(
+            "SELECT tgname FROM pg_trigger WHERE tgrelid = 'campaign_spaces'::regclass AND NOT tgisinternal"
+            " AND tgenabled <> 'D' AND tgtype & 19 = 19 ORDER BY tgname"  # BEFORE UPDATE FOR EACH ROW
+        )
+    ]
+
+
+def _update_month(connection: psycopg.Connection, month: date) -> None:
+    for text in (_SUM_MONTH, _KEEP_MONTH, "DROP TABLE month_sums"):
+        statement = sql.SQL(text).format(
+            month=sql.Literal(month),
+            sums_of_rows=_each("sum({0}) AS {0}", _MEASURES),
+            measures=_each("{0}", _MEASURES),
+            m_measures=_each("m.{0}", _MEASURES),
+            excluded_measures=_each("excluded.{0}", _MEASURES),
+            set_measures=_each("{0} = excluded.{0}", _MEASURES),
+        )
+        connection.execute(statement)
+
+
+def _campaign_spaces(connection: psycopg.Connection) -> Table:
+    return application_schema.check(connection)["campaign_spaces"]
+
+
+def _update(connection: psycopg.Connection, statement: sql.Composed) -> int:
+    try:
+        return connection.execute(statement).rowcount
+    except psycopg.DatabaseError as error:
+        if isinstance(error, psycopg.OperationalError):
+            raise  # passes, or is Postgres' own
+        raise TotalsRefused(
+            f"campaign_spaces does not accept its totals: {error.diag.message_primary}. Let the application's"
+            " constraint, domain or trigger accept them, or drop it; they follow at the next sync."
+        ) from None
+
+
+def _without_totals(campaign_spaces: Table) -> sql.Composed:
+    sums = [name for name, total in writable_totals(campaign_spaces).items() if total in _MEASURES]
+    return sql.SQL(_WITHOUT_TOTALS).format(total_columns=_each("{0}", sums) if sums else sql.SQL("1"))
+
+
+def _totals_statement(
+    campaign_spaces: Table, text: LiteralString, table: str, chosen: LiteralString
+) -> sql.Composed:
+    columns, written = campaign_spaces.columns, writable_totals(campaign_spaces)
+    sums = [total for total in written.values() if total in _MEASURES]
+    assignments = [
+        sql.SQL("{} = s.{}").format(sql.Identifier(column), sql.Identifier(total))
+        for column, total in written.items()
+    ]
+    if LAST_UPDATED in columns and columns[LAST_UPDATED].holds_moments:
+        assignments.append(sql.SQL("{} = now()").format(sql.Identifier(LAST_UPDATED)))
+    return sql.SQL(text).format(
+        table=sql.Identifier(table),
+        chosen=sql.SQL(chosen),
+        sums_or_zero=_each("coalesce(sum(m.{0}), 0) AS {0}", _MEASURES),
+        ctr=sql.SQL(ratio_sql(CTR)),
+        roas=sql.SQL(ratio_sql(ROAS)),
+        fitted=sql.SQL(", ").join(_fitted(total, columns[column]) for column, total in written.items()),
+        set_totals=sql.SQL(", ").join(assignments),
+        columns=_each("c.{0}", written.keys()),
+        s_columns=_each("s.{0}", written.values()),
+        fits=sql.SQL("({}) IS NOT NULL").format(_each("s.{0}", sums)) if sums else sql.SQL("true"),
+    )
+
+
+def _fitted(total: str, column: Column) -> sql.Composed:
+    fitted = sql.SQL("CASE WHEN {name} < {limit} THEN {name}::{type} END").format(
+        name=sql.Identifier(total), limit=sql.Literal(_limit(column.type)), type=sql.SQL(column.type)
+    )
+    if column.is_not_null and total not in _MEASURES:
+        fitted = sql.SQL("coalesce({}, 0::{})").format(fitted, sql.SQL(column.type))
+    return sql.SQL("{} AS {}").format(fitted, sql.Identifier(total))
+
+
+def _limit(column_type: str) -> int:
+    """Return the smallest number that may be too large for a column."""
+    if match := re.fullmatch(r"numeric\((\d+),(\d+)\)", column_type):
+        precision, scale = map(int, match.groups())
+        return int(10 ** (precision - scale)) - 1  # it may be rounded up
+    return _WHOLE_NUMBERS.get(column_type, 10**300)
+
+
+def _each(template: LiteralString, names: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL(template).format(sql.Identifier(name)) for name in names)

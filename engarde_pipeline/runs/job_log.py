@@ -1,0 +1,489 @@
+"""The job log: a Dagster run, with its retries, seen as a sync job.
+
+Nothing is kept of its own: jobs are read from the instance, by indexed look-ups only (a run's id, its job's name,
+its tags, its status), so that a long history costs nothing. What a job counted stands in its runs' tags; the
+events of a run are read only while it runs, or after it was killed, or to say why it failed.
+"""
+
+import heapq
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from dagster import (
+    AssetKey,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    RunRecord,
+    RunsFilter,
+)
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    AUTO_RETRY_RUN_ID_TAG,
+    BACKFILL_ID_TAG,
+    PARTITION_NAME_TAG,
+    RETRY_NUMBER_TAG,
+    ROOT_RUN_ID_TAG,
+    SCHEDULE_NAME_TAG,
+    SENSOR_NAME_TAG,
+    WILL_RETRY_TAG,
+)
+
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
+from engarde_pipeline.runs.history import COUNTS
+from engarde_pipeline.runs.tags import ALL_TENANTS, NO_DATES, TENANT, told_counts
+
+TRIGGER = "engarde/triggered_by"
+"""Who started a run, where no tag of Dagster's says so: api."""
+
+USER = "engarde/user"
+"""The id of the user who asked for a run."""
+
+JOB_TYPE = "engarde/job_type"
+"""A run's job type, where it does not follow from its assets: incremental_sync."""
+
+SLICE_JOB = "slice_sync"
+WHOLE_DATES_JOBS = ("performance_sync", "__ASSET_JOB")
+"""The jobs that sync every tenant: ours, and the one in which Dagster materializes assets on their own."""
+
+IN_PROGRESS = (
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.MANAGED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+)
+LANDED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
+
+_SUCCEEDED_OR_FAILED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE)
+_RUNNING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
+_ASSETS = frozenset(AssetKey(table.target) for table in (CAMPAIGN_METRICS, ASSET_METRICS))
+_TRIGGERS = {SCHEDULE_NAME_TAG: "schedule", SENSOR_NAME_TAG: "sensor", BACKFILL_ID_TAG: "backfill"}
+_PAGE = 50
+_FAR_BACK = 1000
+_RETRIED_WITHIN = timedelta(hours=1)
+"""A failed run that Dagster's daemon has not retried by then counts as failed: the daemon is down, or cannot find
+the run's code."""
+_TAGGED_WITHIN = timedelta(minutes=1)
+"""Dagster says whether it retries a run a moment after it says that the run failed."""
+
+_SENTENCE = re.compile(r".*?[.!?](?=\s|$)")
+
+
+@dataclass(frozen=True)
+class SyncJob:
+    """One sync: the first run and its retries. Moments are in UTC, dates are the partitions asked for.
+
+    `tenant_id` is None for a sync of every tenant. The counts are those of the latest attempt at each asset; while
+    a job runs, those of the dates landed so far. `records_failed` are the rejected records.
+    """
+
+    id: str
+    job_type: str
+    status: str
+    start_date: date | None
+    end_date: date | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    duration_seconds: float | None
+    records_processed: int
+    records_inserted: int
+    records_updated: int
+    records_unchanged: int
+    records_deleted: int
+    records_failed: int
+    error_message: str | None
+    error_details: str | None
+    retry_count: int
+    max_retries: int
+    triggered_by: str
+    triggered_by_user_id: str | None
+    metadata: dict[str, Any]
+    created_at: datetime
+    tenant_id: str | None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.status in ("completed", "failed")
+
+    @property
+    def run_ids(self) -> list[str]:
+        """The runs of its attempts, the first one first."""
+        return list(self.metadata["attempts"])
+
+
+def list_jobs(
+    instance: DagsterInstance, limit: int, tenant_id: str | None = None, before: str | None = None
+) -> list[SyncJob]:
+    """Return the newest jobs, newest first; from `before`, a job's id, on.
+
+    With `tenant_id` those that sync this tenant: its slices, and the syncs of every tenant.
+    """
+    runs = _newest_first(instance, limit, tenant_id, before)
+    first_runs = (record for record in runs if not _is_retry(record))
+    return _jobs(instance, list(islice(first_runs, limit)))
+
+
+def get_job(instance: DagsterInstance, run_id: str) -> SyncJob | None:
+    """Return the job to which a run belongs, as its first attempt or a later one; None where there is none."""
+    records = [
+        record
+        for record in instance.get_run_records(RunsFilter(run_ids=[run_id]), limit=1)
+        if is_sync(record.dagster_run)
+    ]
+    return next(iter(_jobs(instance, records)), None)
+
+
+def last_completed(
+    instance: DagsterInstance, tenant_id: str | None = None, of_all_campaigns: bool = False
+) -> SyncJob | None:
+    """Return the job that was started last of those that succeeded.
+
+    With `of_all_campaigns` one that left none of the tenant's out; None where that lies many jobs back.
+    """
+    runs = islice(_newest_first(instance, 1, tenant_id, None, [DagsterRunStatus.SUCCESS]), _FAR_BACK)
+    wanted = (record for record in runs if not of_all_campaigns or _is_of_all_campaigns(record.dagster_run))
+    return next(iter(_jobs(instance, list(islice(wanted, 1)))), None)
+
+
+def in_progress(instance: DagsterInstance, tenant_id: str | None = None) -> list[SyncJob]:
+    """Return the jobs that are queued, running or about to be retried, newest first."""
+    just_failed = RunsFilter(
+        statuses=[DagsterRunStatus.FAILURE], updated_after=datetime.now(UTC) - _RETRIED_WITHIN
+    )
+    records = [
+        *instance.get_run_records(RunsFilter(statuses=list(IN_PROGRESS))),
+        *(record for record in instance.get_run_records(just_failed) if _will_be_retried(instance, record)),
+    ]
+    jobs = _jobs(instance, [record for record in records if is_sync(record.dagster_run)])
+    # A job is found by each of its attempts.
+    going_on = {job.id: job for job in jobs if not job.has_ended}
+    return [job for job in going_on.values() if tenant_id is None or job.tenant_id in (None, tenant_id)]
+
+
+def last_ended(instance: DagsterInstance, count: int) -> list[DagsterRun]:
+    """Return the last attempts of the newest `count` jobs that succeeded or failed for good, newest first.
+
+    Jobs that were cancelled or have not ended are left out.
+    """
+    first_runs = (record for record in _newest_first(instance, count, None, None) if not _is_retry(record))
+    looked_at = islice(first_runs, _FAR_BACK)
+    found: list[DagsterRun] = []
+    while len(found) < count and (page := list(islice(looked_at, count))):
+        attempts = _attempts(instance, page)
+        last = [attempts[record.dagster_run.run_id][-1] for record in page]
+        found += [
+            record.dagster_run
+            for record in last
+            if record.dagster_run.status in _SUCCEEDED_OR_FAILED
+            and _status(instance, record) in ("completed", "failed")
+        ]
+    return found[:count]
+
+
+def count_jobs(instance: DagsterInstance, tenant_id: str | None = None) -> int:
+    """Return how many jobs there are. Counted by the database: runs of checks alone count, too."""
+    retries = {RETRY_NUMBER_TAG: [str(number) for number in range(1, 20)]}
+
+    def first_runs(job: str | None, tags: dict[str, str | Sequence[str]]) -> int:
+        all_runs = instance.get_runs_count(RunsFilter(job_name=job, tags=tags))
+        return all_runs - instance.get_runs_count(RunsFilter(job_name=job, tags={**tags, **retries}))
+
+    return sum(first_runs(job, tags) - first_runs(job, {**tags, **NO_DATES}) for job, tags in _sources(tenant_id))
+
+
+def failure_reasons(instance: DagsterInstance, run_id: str) -> list[str]:
+    """Return what the steps of a failed run tell the person who looks at it, without stack traces."""
+    reasons = []
+    for record in instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_FAILURE).records:
+        event = record.event_log_entry.get_dagster_event()
+        data = event.step_failure_data
+        description = data.user_failure_data.description if data.user_failure_data else None
+        error = data.error
+        while error and error.cause:  # those around the first error only say in which step it happened
+            error = error.cause
+        reasons.append(description or (error.message.strip() if error else event.message or "unknown"))
+    return reasons
+
+
+def _sources(tenant_id: str | None) -> Iterator[tuple[str | None, dict[str, str | Sequence[str]]]]:
+    """Yield the jobs, and the tags of their runs, that sync a tenant, or any."""
+    for job in WHOLE_DATES_JOBS:
+        yield job, {}
+    if tenant_id:
+        # Only slices bear this tag. Naming their job, too, makes SQLite look through all of its runs.
+        yield None, {TENANT: [tenant_id, ALL_TENANTS]}
+    else:
+        yield SLICE_JOB, {}
+
+
+def _newest_first(
+    instance: DagsterInstance,
+    expected: int,
+    tenant_id: str | None,
+    before: str | None,
+    statuses: Sequence[DagsterRunStatus] = (),
+) -> Iterator[RunRecord]:
+    """Yield the runs that are syncs; `expected` is how many of them are probably wanted."""
+    pages = [
+        _paged(instance, RunsFilter(job_name=job, tags=tags, statuses=statuses), expected, before)
+        for job, tags in _sources(tenant_id)
+    ]
+    for record in heapq.merge(*pages, key=lambda record: -record.storage_id):
+        if is_sync(record.dagster_run):
+            yield record
+
+
+def _paged(instance: DagsterInstance, only: RunsFilter, expected: int, cursor: str | None) -> Iterator[RunRecord]:
+    limit = expected
+    while records := instance.get_run_records(only, limit=limit, cursor=cursor):
+        yield from records
+        cursor = records[-1].dagster_run.run_id
+        limit = _PAGE  # there are others among them
+
+
+def is_sync(run: DagsterRun) -> bool:
+    """Whether a run syncs anything: not so one of totals or of checks alone."""
+    return run.job_name in (*WHOLE_DATES_JOBS, SLICE_JOB) and bool(synced_assets(run))
+
+
+def _is_of_all_campaigns(run: DagsterRun) -> bool:
+    config = _slice_config(run)
+    return AssetKey(CAMPAIGN_METRICS.target) in synced_assets(run) and not (
+        config.get("platforms") or config.get("campaigns")
+    )
+
+
+def synced_assets(run: DagsterRun) -> Collection[AssetKey]:
+    """Return which of the two metric tables a run syncs."""
+    # Empty where a job runs in full; a selection of checks alone has no assets.
+    if run.asset_selection or run.asset_check_selection or run.job_name == "__ASSET_JOB":
+        return _ASSETS & (run.asset_selection or frozenset())
+    return _ASSETS
+
+
+def _is_retry(record: RunRecord) -> bool:
+    # A person's re-execution of a run has no such tag, and is a job of its own.
+    return RETRY_NUMBER_TAG in record.dagster_run.tags
+
+
+def _jobs(instance: DagsterInstance, records: Sequence[RunRecord]) -> list[SyncJob]:
+    """Return the jobs that `records` are attempts of, in their order."""
+    attempts = _attempts(instance, records)
+    return [_job(instance, attempts[record.dagster_run.run_id]) for record in records]
+
+
+def _attempts(instance: DagsterInstance, records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Return, for each run, all runs of its job, the first one first: two look-ups however many jobs."""
+    if not records:
+        return {}
+    roots = {record.dagster_run.root_run_id or record.dagster_run.run_id for record in records}
+    group = {
+        record.storage_id: record
+        for record in (
+            *records,
+            *instance.get_run_records(RunsFilter(run_ids=list(roots))),
+            *instance.get_run_records(RunsFilter(tags={ROOT_RUN_ID_TAG: list(roots)})),
+        )
+    }
+    attempts: dict[str, list[RunRecord]] = {}
+    for _, record in sorted(group.items()):
+        run = record.dagster_run
+        earlier = attempts.get(run.parent_run_id or "", []) if _is_retry(record) else []
+        earlier.append(record)
+        attempts[run.run_id] = earlier
+    return attempts
+
+
+def _job(instance: DagsterInstance, attempts: Sequence[RunRecord]) -> SyncJob:
+    first, last = attempts[0].dagster_run, attempts[-1].dagster_run
+    status = _status(instance, attempts[-1])
+    start_date, end_date = _dates(first)
+    started = _moment(attempts[0].start_time)
+    completed = _moment(attempts[-1].end_time) if status in ("completed", "failed") else None
+    counts = _counts(instance, attempts)
+    reasons = _reasons(instance, last) if status in ("failed", "retrying") else []
+    message = _first_sentence(reasons[0]) if reasons else None
+    details = "\n".join(reasons)
+    return SyncJob(
+        id=first.run_id,
+        job_type=_job_type(first),
+        status=status,
+        start_date=start_date,
+        end_date=end_date,
+        started_at=started,
+        completed_at=completed,
+        duration_seconds=round((completed - started).total_seconds(), 3) if started and completed else None,
+        **{name: counts[name] for name in COUNTS if name != "records_rejected"},
+        records_failed=counts["records_rejected"],
+        error_message=message,
+        error_details=details if details and details != message else None,
+        retry_count=len(attempts) - 1,
+        max_retries=instance.run_retries_max_retries,
+        triggered_by=_triggered_by(first),
+        triggered_by_user_id=None if first.parent_run_id else first.tags.get(USER),
+        metadata=_metadata(attempts),
+        created_at=attempts[0].create_timestamp.replace(tzinfo=UTC),
+        tenant_id=_tenant_id(first),
+    )
+
+
+def _status(instance: DagsterInstance, record: RunRecord) -> str:
+    last = record.dagster_run
+    if last.status is DagsterRunStatus.SUCCESS:
+        return "completed"
+    if last.status in _RUNNING:
+        return "running"
+    if last.status in IN_PROGRESS:
+        return "retrying" if RETRY_NUMBER_TAG in last.tags else "pending"
+    return "retrying" if _will_be_retried(instance, record) else "failed"
+
+
+def _will_be_retried(instance: DagsterInstance, record: RunRecord) -> bool:
+    """Whether Dagster's daemon is about to start another attempt of a failed run.
+
+    Dagster tags every failed run for which it has retries left, also those that its daemon does not start again: a
+    run that was executed without the daemon (the command line, a notebook) has no origin, and a backfill that has
+    ended starts nothing.
+    """
+    run = record.dagster_run
+    if run.status is not DagsterRunStatus.FAILURE or not record.end_time or not instance.run_retries_enabled:
+        return False
+    if run.remote_job_origin is None or AUTO_RETRY_RUN_ID_TAG in run.tags:
+        return False
+    since = datetime.now(UTC) - _utc(record.end_time)
+    is_meant = run.tags[WILL_RETRY_TAG] == "true" if WILL_RETRY_TAG in run.tags else since < _TAGGED_WITHIN
+    return is_meant and since < _RETRIED_WITHIN and not _is_of_ended_backfill(instance, run)
+
+
+def _is_of_ended_backfill(instance: DagsterInstance, run: DagsterRun) -> bool:
+    if BACKFILL_ID_TAG not in run.tags:
+        return False
+    backfill = instance.get_backfill(run.tags[BACKFILL_ID_TAG])
+    return backfill is None or backfill.status in BULK_ACTION_TERMINAL_STATUSES
+
+
+def _job_type(run: DagsterRun) -> str:
+    if JOB_TYPE in run.tags:
+        return run.tags[JOB_TYPE]
+    if run.tags.keys() & {SCHEDULE_NAME_TAG, SENSOR_NAME_TAG}:
+        return "incremental_sync"  # automation asks for the dates that changed (rule 6)
+    assets = synced_assets(run)
+    if len(assets) > 1:
+        return "full_sync"
+    return CAMPAIGN_METRICS.source if AssetKey(CAMPAIGN_METRICS.target) in assets else ASSET_METRICS.source
+
+
+def _triggered_by(run: DagsterRun) -> str:
+    if run.parent_run_id:
+        return "manual"  # a person's re-execution, which keeps the tags of the run before
+    for tag, trigger in _TRIGGERS.items():
+        if tag in run.tags:
+            return trigger
+    return run.tags.get(TRIGGER, "manual")
+
+
+def dates_of(run: DagsterRun) -> tuple[date, date] | None:
+    """Return the first and last date that a run was asked for, of a slice too; None where there is none."""
+    first, last = _dates(run)
+    return (first, last) if first and last else None
+
+
+def _dates(run: DagsterRun) -> tuple[date | None, date | None]:
+    config = _slice_config(run)
+    partition = run.tags.get(PARTITION_NAME_TAG)
+    start = run.tags.get(ASSET_PARTITION_RANGE_START_TAG) or partition or config.get("start")
+    end = run.tags.get(ASSET_PARTITION_RANGE_END_TAG) or partition or config.get("end")
+    return _date(start), _date(end)
+
+
+def _date(text: object) -> date | None:
+    try:
+        return date.fromisoformat(str(text))
+    except ValueError:  # a person can ask for a slice of no date at all; the run fails and says so
+        return None
+
+
+def _slice_config(run: DagsterRun) -> dict[str, Any]:
+    ops: Any = run.run_config.get("ops", {})
+    return dict(ops.get("sync_the_slice", {}).get("config", {})) if run.job_name == SLICE_JOB else {}
+
+
+def _tenant_id(run: DagsterRun) -> str | None:
+    tenant = str(_slice_config(run).get("tenant") or ALL_TENANTS).lower()
+    return None if tenant == ALL_TENANTS else tenant
+
+
+def _counts(instance: DagsterInstance, attempts: Sequence[RunRecord]) -> dict[str, int]:
+    by_asset: dict[str, dict[str, int]] = {}
+    for record in attempts:
+        run = record.dagster_run
+        told = told_counts(run.run_id, run.tags)
+        # Nothing is told before an asset has ended, nor ever by a run that was killed.
+        if (
+            len(told) < len(synced_assets(run))
+            and run.status is not DagsterRunStatus.SUCCESS
+            and record.start_time
+        ):
+            told = _counts_so_far(instance, run.run_id) | told
+        by_asset |= told
+    return {name: sum(counts[name] for counts in by_asset.values()) for name in COUNTS}
+
+
+def _counts_so_far(instance: DagsterInstance, run_id: str) -> dict[str, dict[str, int]]:
+    by_asset: dict[str, dict[str, int]] = {}
+    for record in instance.get_records_for_run(run_id, of_type=LANDED).records:
+        event = record.event_log_entry.asset_materialization or record.event_log_entry.asset_observation
+        if event is None or event.asset_key not in _ASSETS:
+            continue
+        counts = by_asset.setdefault(event.asset_key.to_user_string(), dict.fromkeys(COUNTS, 0))
+        for name in COUNTS:
+            counts[name] += int(str(event.metadata[name].value)) if name in event.metadata else 0
+    return by_asset
+
+
+def _reasons(instance: DagsterInstance, run: DagsterRun) -> list[str]:
+    if run.status is DagsterRunStatus.CANCELED:
+        return ["The run was cancelled."]
+    if reasons := failure_reasons(instance, run.run_id):
+        return reasons
+    ended = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.RUN_FAILURE).records
+    return [record.event_log_entry.get_dagster_event().message or "The run failed." for record in ended[-1:]]
+
+
+def _first_sentence(text: str) -> str:
+    line = text.strip().partition("\n")[0]
+    found = _SENTENCE.match(line)
+    return found.group() if found else line
+
+
+def _metadata(attempts: Iterable[RunRecord]) -> dict[str, Any]:
+    runs = [record.dagster_run for record in attempts]
+    tags, config = runs[0].tags, _slice_config(runs[0])
+    known = {
+        "attempts": [run.run_id for run in runs],
+        "dagster_job": runs[0].job_name,
+        "schedule": tags.get(SCHEDULE_NAME_TAG),
+        "sensor": tags.get(SENSOR_NAME_TAG),
+        "backfill": tags.get(BACKFILL_ID_TAG),
+        "platforms": config.get("platforms"),
+        "campaign_space_ids": config.get("campaigns"),
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def _moment(timestamp: float | None) -> datetime | None:
+    return _utc(timestamp) if timestamp else None
+
+
+def _utc(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(timestamp, UTC)

@@ -1,0 +1,93 @@
+"""slice_sync replaces a part of some dates, tells the assets' timelines, and marks no date (rule 8)."""
+
+from datetime import date
+
+import pytest
+from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, EventLogRecord
+
+from engarde_pipeline_tests.dagster_runs import failure_of, landed_dates, run_range, run_slice
+from engarde_pipeline_tests.shop import Shop
+
+DAY, OTHER = date(2026, 3, 1), date(2026, 3, 2)
+DATES = {"start": str(DAY), "end": str(OTHER)}
+
+
+def _observations(instance: DagsterInstance, asset: str) -> list[EventLogRecord]:
+    found = instance.fetch_observations(AssetRecordsFilter(AssetKey(asset)), limit=100).records
+    return sorted(found, key=lambda record: record.partition_key or "")
+
+
+def test_only_the_slice_is_replaced(instance: DagsterInstance, shop: Shop) -> None:
+    shop.load(DAY)
+    run_range(instance, DAY, OTHER)
+    shop.world.execute(f"UPDATE {shop.world.dataset}.campaign_metrics SET clicks = 77 WHERE true")
+
+    assert run_slice(instance, {**DATES, "campaigns": ["c2"]}).success
+
+    clicks = {row["campaign_space_id"]: row["clicks"] for row in shop.world.rows()}
+    assert clicks == {shop.first: 10, shop.second: 77}
+
+
+def test_the_assets_timelines_show_it_and_no_date_is_marked(instance: DagsterInstance, shop: Shop) -> None:
+    shop.load(DAY, OTHER)
+
+    run_slice(instance, {**DATES, "tenant": str(shop.tenant), "platforms": ["meta"]})
+
+    observed = _observations(instance, "campaign_metrics")
+    assert [record.partition_key for record in observed] == [str(DAY), str(OTHER)]
+    assert observed[0].asset_observation is not None
+    metadata = {name: value.value for name, value in observed[0].asset_observation.metadata.items()}
+    assert metadata["records_inserted"] == 2
+    assert metadata["slice"] == f"tenant {shop.tenant}, platform meta"
+    assert len(_observations(instance, "campaign_asset_metrics")) == 2
+    assert landed_dates(instance, "campaign_metrics") == []
+    assert landed_dates(instance, "campaign_asset_metrics") == []
+
+
+def test_the_totals_follow(instance: DagsterInstance, shop: Shop) -> None:
+    shop.load(DAY, OTHER)
+
+    run_slice(instance, {**DATES, "tenant": str(shop.tenant)})
+
+    (spend,) = shop.world.query("SELECT DISTINCT total_spend FROM campaign_spaces")
+    assert float(spend["total_spend"]) == 21.0
+
+
+def test_a_slice_may_shrink_only_when_the_caller_says_so(instance: DagsterInstance, shop: Shop) -> None:
+    shop.load(DAY)
+    run_range(instance, DAY, DAY)
+    shop.world.execute(f"DELETE FROM {shop.world.dataset}.campaign_metrics WHERE campaign_id = 'c2'")
+    wanted = {"start": str(DAY), "end": str(DAY), "campaigns": ["c2"]}
+
+    refused = run_slice(instance, wanted)
+    assert not refused.success
+    assert "allow_shrink" in failure_of(instance, refused)
+    assert len(shop.world.rows()) == 2
+
+    assert run_slice(instance, {**wanted, "allow_shrink": True}).success
+    assert [row["campaign_space_id"] for row in shop.world.rows()] == [shop.first]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (DATES, "Give a tenant, platforms or campaigns"),
+        (
+            {**DATES, "platforms": ["friendster"]},
+            "No campaign space is on the platform friendster. There are: meta",
+        ),
+        ({**DATES, "tenant": "Acme"}, "There is no tenant 'Acme' in Postgres; give a tenant's uuid"),
+        ({**DATES, "campaigns": ["c9"]}, "has the id c9"),
+        ({**DATES, "start": "1 March", "platforms": ["meta"]}, "'1 March' is not a date; write it as YYYY-MM-DD"),
+        ({**DATES, "end": "2026-02-01", "platforms": ["meta"]}, "lies before the start"),
+        ({**DATES, "end": "2999-01-01", "platforms": ["meta"]}, "2999-01-01"),
+    ],
+)
+def test_a_config_that_makes_no_sense_is_refused_with_the_cure(
+    instance: DagsterInstance, shop: Shop, config: dict[str, object], message: str
+) -> None:
+    run = run_slice(instance, config)
+
+    assert not run.success
+    assert message in failure_of(instance, run)
+    assert shop.world.rows() == []
