@@ -9,7 +9,7 @@ from dagster import (
     in_process_executor,
 )
 
-from engarde_pipeline.core.dates import daily
+from engarde_pipeline.defs.partitions import daily
 
 
 @asset(partitions_def=daily, backfill_policy=BackfillPolicy.single_run())

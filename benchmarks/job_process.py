@@ -29,15 +29,16 @@ def _pipeline(started: float, first: date, last: date) -> dict[str, float]:
     from dagster import DagsterInstance
 
     import engarde_pipeline.definitions  # noqa: F401  what a run imports
-    from engarde_pipeline.cli.runs import sync_range
+    from engarde_pipeline.cli.runs import run_job
     from engarde_pipeline.core.dates import dates_between
+    from engarde_pipeline.runs.run_config import range_run
     from engarde_pipeline.settings import load_pipeline_settings
     from engarde_pipeline.sync.side_by_side import FEWEST_DATES
 
     loaded = time.time()
     dates = dates_between(first, last)
     with DagsterInstance.get() as instance:
-        run = sync_range(instance, dates)
+        run = run_job(instance, range_run(dates[0], dates[-1]), 2 * len(dates))
         ended = time.time()
         if not run.succeeded:
             raise RuntimeError(f"the run failed: {run.reasons}")

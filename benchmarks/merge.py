@@ -16,9 +16,9 @@ from benchmarks import data, finished
 from benchmarks.prepared import prepared_source
 from benchmarks.samples import Samples
 from benchmarks.world import World, settle
+from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.load.merge import Counts
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.dates import FailedDate
 from engarde_pipeline.sync.side_by_side import sync_side_by_side

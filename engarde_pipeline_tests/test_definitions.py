@@ -10,9 +10,9 @@ import pytest
 from dagster import AssetKey, AssetSpec, TableColumnLineage, TableSchema
 
 import engarde_pipeline
-from engarde_pipeline.core.dates import daily
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.definitions import defs
+from engarde_pipeline.defs.partitions import daily
 from engarde_pipeline_tests.conftest import NAMED_SERVERS
 
 ROOT = Path(engarde_pipeline.__file__).parents[1]

@@ -7,11 +7,13 @@ import psycopg
 from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from engarde_pipeline.alerts.incidents import Incident
+from engarde_pipeline.core.counts import total
 from engarde_pipeline.defs.checks import REJECTED_SHARE_LIMIT
 from engarde_pipeline.postgres.reads.usage import bytes_today
 from engarde_pipeline.runs.history import counts_of, latest_materializations
-from engarde_pipeline.runs.job_log import dates_of, is_sync, last_ended
+from engarde_pipeline.runs.job_log import last_ended
 from engarde_pipeline.runs.planning import TABLES, window
+from engarde_pipeline.runs.sync_runs import dates_of, is_sync
 
 FAILURES_IN_A_ROW = 3
 LONGEST_SYNC = timedelta(minutes=10)
@@ -56,18 +58,14 @@ def many_rejected(instance: DagsterInstance) -> Iterator[Incident]:
     for table in TABLES:
         latest = latest_materializations(instance, AssetKey(table.target), window())
         counts = {day: counts_of(record) for day, record in sorted(latest.items())}
-        bad = [
-            day
-            for day, found in counts.items()
-            if found["records_rejected"] > REJECTED_SHARE_LIMIT * found["records_processed"]
-        ]
+        bad = [day for day, found in counts.items() if found.rejected > REJECTED_SHARE_LIMIT * found.processed]
         if bad:
-            rejected = sum(counts[day]["records_rejected"] for day in bad)
-            processed = sum(counts[day]["records_processed"] for day in bad)
+            found = total(counts[day] for day in bad)
             yield Incident(
                 key=f"rejected {table.target}",
                 title=f"More than 5 % of {table.target}'s records are rejected",
-                reason=f"{rejected:,} of {processed:,} records could not be loaded on {len(bad)} dates.",
+                reason=f"{found.rejected:,} of {found.processed:,} records could not be loaded on {len(bad)}"
+                " dates.",
                 what_to_do="`engarde status` lists the reasons and cures; what is mapped then loads by itself.",
                 job="performance_sync",
                 dates=f"{bad[0]} .. {bad[-1]}",
@@ -88,5 +86,5 @@ def budget_nearly_used(connection: psycopg.Connection, budget: int) -> Iterator[
 
 
 def _dates(run: DagsterRun) -> str:
-    dates = dates_of(run)
-    return f"{dates[0]} .. {dates[1]}" if dates else ""
+    start, end = dates_of(run)
+    return f"{start} .. {end}" if start and end else ""

@@ -15,7 +15,7 @@ from engarde_pipeline.api.errors import MEDIA_TYPE, handle_problems
 from engarde_pipeline.api.rate_limit import RateLimit
 from engarde_pipeline.api.response_cache import Remembered
 from engarde_pipeline.api.routers import health, metrics, sync
-from engarde_pipeline.api.submissions import Launches
+from engarde_pipeline.api.submissions import Submissions
 from engarde_pipeline.api.sync_events import Feeds
 from engarde_pipeline.settings import ApiSettings
 
@@ -68,7 +68,7 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
     app.state.database = database
     app.state.answers = Remembered(database)
     app.state.dagster = dagster
-    app.state.launches = Launches(database, dagster)
+    app.state.submissions = Submissions(database, dagster)
     app.state.feeds = Feeds(dagster)
     if settings.api_cors_origins:
         app.add_middleware(

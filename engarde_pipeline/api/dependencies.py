@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 from engarde_pipeline.api.dagster_calls import Dagster
 from engarde_pipeline.api.database import Database
 from engarde_pipeline.api.response_cache import Remembered
-from engarde_pipeline.api.submissions import Launches
+from engarde_pipeline.api.submissions import Submissions
 from engarde_pipeline.api.sync_events import Feeds
 
 
@@ -24,8 +24,8 @@ async def _dagster(request: Request) -> Dagster:
     return cast("Dagster", request.app.state.dagster)
 
 
-async def _launches(request: Request) -> Launches:
-    return cast("Launches", request.app.state.launches)
+async def _submissions(request: Request) -> Submissions:
+    return cast("Submissions", request.app.state.submissions)
 
 
 async def _feeds(request: Request) -> Feeds:
@@ -35,5 +35,5 @@ async def _feeds(request: Request) -> Feeds:
 Postgres = Annotated[Database, Depends(_postgres)]
 Answers = Annotated[Remembered, Depends(_answers)]
 JobLog = Annotated[Dagster, Depends(_dagster)]
-Starter = Annotated[Launches, Depends(_launches)]
+Submitting = Annotated[Submissions, Depends(_submissions)]
 Progress = Annotated[Feeds, Depends(_feeds)]

@@ -9,7 +9,7 @@ from engarde_pipeline.api.dagster_calls import Dagster
 from engarde_pipeline.api.database import Database
 from engarde_pipeline.api.errors import Problem
 from engarde_pipeline.api.fair_semaphore import Turns
-from engarde_pipeline.api.submit import Asked, Launcher
+from engarde_pipeline.api.submit import Asked, Submitter
 from engarde_pipeline.runs.job_log import SyncJob
 
 logger = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ _TURN_SECONDS = 8
 _START_SECONDS = 5
 
 
-class Launches:
+class Submissions:
     """The turns to start a sync: in this process tenant by tenant, beside other processes a lock in Postgres.
 
     A start that takes too long is answered with 503, and goes on holding its turn until it has ended: it may yet
@@ -28,12 +28,12 @@ class Launches:
     def __init__(self, postgres: Database, dagster: Dagster) -> None:
         self._postgres = postgres
         self._dagster = dagster
-        self._launcher = Launcher()
+        self._submitter = Submitter()
         self._turns = Turns(1, most_of_one=1)
         self._under_way: set[asyncio.Task[SyncJob]] = set()
 
-    async def start(self, asked: Asked) -> SyncJob:
-        """Start what was asked for, see `Launcher.start`.
+    async def submit(self, asked: Asked) -> SyncJob:
+        """Submit what was asked for, see `Submitter.submit`.
 
         Raises:
             Problem: as there; and 503, too many others are being started, or Dagster is slow.
@@ -60,7 +60,7 @@ class Launches:
 
     async def _start(self, asked: Asked) -> SyncJob:
         async with self._postgres.lock("engarde sync launch"):
-            return await self._dagster.finish(lambda instance: self._launcher.start(instance, asked))
+            return await self._dagster.finish(lambda instance: self._submitter.submit(instance, asked))
 
     def _done(self, tenant_id: UUID, starting: asyncio.Task[SyncJob]) -> None:
         self._under_way.discard(starting)

@@ -1,59 +1,22 @@
-"""Starting a sync: a run is recorded and queued, and Dagster's daemon takes it from there.
-
-Nothing is loaded per request and no webserver is needed: the jobs are loaded once, and the run carries the name of
-the code location, by which the daemon finds it.
-"""
+"""Submitting a sync: a run is recorded and queued, and Dagster's daemon takes it from there."""
 
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 from uuid import UUID
 
-from dagster import DagsterInstance, JobDefinition, RunsFilter
-from dagster._core.definitions.reconstruct import ReconstructableRepository
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.origin import JobPythonOrigin
-from dagster._core.remote_origin import (
-    ManagedGrpcPythonEnvCodeLocationOrigin,
-    RemoteJobOrigin,
-    RemoteRepositoryOrigin,
-)
-from dagster._core.run_coordinator import SubmitRunContext
-from dagster._core.scheduler.instigation import InstigatorState, SensorInstigatorData
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-    PRIORITY_TAG,
-    REPOSITORY_LABEL_TAG,
-)
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster import DagsterInstance, RunsFilter
 
 from engarde_pipeline.api.errors import Problem, invalid
-from engarde_pipeline.core.dates import InvalidDates, dates_between, latest_date, today
-from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
-from engarde_pipeline.defs.landing import PROVISIONAL_DAYS
+from engarde_pipeline.core.dates import PROVISIONAL_DAYS, InvalidDates, dates_between, latest_date, today
+from engarde_pipeline.dagster_internals import PRIORITY_TAG, loaded_code_location, submit_run
 from engarde_pipeline.defs.sensors.changed_dates import changed_dates
-from engarde_pipeline.runs.job_log import (
-    JOB_TYPE,
-    SLICE_JOB,
-    TRIGGER,
-    USER,
-    SyncJob,
-    get_job,
-    in_progress,
-    last_completed,
-)
-from engarde_pipeline.runs.tags import TENANT
-
-CODE_LOCATION = "engarde_pipeline"
-"""The name of the code location in workspace.yaml."""
-
-MODULE = "engarde_pipeline.definitions"
-WHOLE_DATES_JOB = "performance_sync"
+from engarde_pipeline.runs.job_log import SyncJob, get_job, in_progress, last_completed
+from engarde_pipeline.runs.run_config import RANGE_JOB, SLICE_JOB, RunSpec, range_run, slice_run
+from engarde_pipeline.runs.tags import JOB_TYPE, TRIGGER, USER
 
 MOST_UNFINISHED = 10
 """Syncs of a tenant that the API has started and that have not ended."""
@@ -92,15 +55,15 @@ class Asked:
         )
 
 
-class Launcher:
-    """Starts syncs on an instance. `launches` sees to it that only one at a time calls `start`."""
+class Submitter:
+    """Submits syncs to an instance. `Submissions` sees to it that only one at a time calls `submit`."""
 
     def __init__(self) -> None:
         from engarde_pipeline.definitions import defs
 
-        self._jobs = {name: defs.resolve_job_def(name) for name in (SLICE_JOB, WHOLE_DATES_JOB)}
+        self._jobs = {name: defs.resolve_job_def(name) for name in (RANGE_JOB, SLICE_JOB)}
 
-    def start(self, instance: DagsterInstance, asked: Asked) -> SyncJob:
+    def submit(self, instance: DagsterInstance, asked: Asked) -> SyncJob:
         """Queue a run for what was asked, or return the one that an equal request with this key has started.
 
         Raises:
@@ -115,85 +78,34 @@ class Launcher:
         _check_nothing_runs(unfinished, start, end)
         ahead = _check_how_many(unfinished, asked)
         _check_daemon(instance)
-        job, run_config, tags = self._run(asked, start, end)
+        wanted = _run(asked, start, end)
         # A tenant's second sync waits for the first of every other tenant.
-        tags[PRIORITY_TAG] = str(-ahead)
-        origin = job_origin(job.name, code_location(instance))
-        run = instance.create_run_for_job(
-            job_def=job,
-            run_config=run_config,
-            tags={**job.run_tags, **tags, REPOSITORY_LABEL_TAG: origin.repository_origin.get_label()},
-            remote_job_origin=origin,
-            job_code_origin=_code_origin(job.name),
-        )
-        try:
-            instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None))  # type: ignore[arg-type]
-        except Exception:
-            # Nothing would ever start or end it, while it kept others from its dates.
-            instance.delete_run(run.run_id)
-            raise
-        return _job(instance, run.run_id)
-
-    def _run(
-        self, asked: Asked, start: date, end: date
-    ) -> tuple[JobDefinition, Mapping[str, Any], dict[str, str]]:
-        tags = {
-            TRIGGER: "api",
-            **({TENANT: str(asked.tenant_id)} if asked.tenant_id else {}),
-            **({USER: asked.user_id} if asked.user_id else {}),
-            **({JOB_TYPE: "incremental_sync"} if asked.start_date is None else {}),
-            **({_IDEMPOTENCY_KEY: _key(asked), _REQUEST: asked.digest} if asked.idempotency_key else {}),
-        }
-        if asked.tenant_id is None:
-            range_tags = {
-                ASSET_PARTITION_RANGE_START_TAG: start.isoformat(),
-                ASSET_PARTITION_RANGE_END_TAG: end.isoformat(),
-            }
-            options = {"config": {"allow_shrink": asked.allow_shrink}}
-            run_config = {"ops": {table.target: options for table in (CAMPAIGN_METRICS, ASSET_METRICS)}}
-            return self._jobs[WHOLE_DATES_JOB], run_config, {**tags, **range_tags}
-        config = {
-            "start": start.isoformat(),
-            "end": end.isoformat(),
-            "tenant": str(asked.tenant_id),
-            "platforms": [asked.platform] if asked.platform else [],
-            "campaigns": [str(campaign) for campaign in asked.campaign_space_ids],
-            "allow_shrink": asked.allow_shrink,
-        }
-        return self._jobs[SLICE_JOB], {"ops": {"sync_the_slice": {"config": config}}}, tags
+        tags = {**wanted.tags, **_tags(asked), PRIORITY_TAG: str(-ahead)}
+        location = loaded_code_location(instance, changed_dates.name)
+        run_id = submit_run(instance, self._jobs[wanted.job], wanted.run_config, tags, location)
+        return _job(instance, run_id)
 
 
-def code_location(instance: DagsterInstance) -> str:
-    """Return the name of the code location that the daemon has loaded.
-
-    It depends on how the daemon was started: with `-m` it is the module's name, and not the one in workspace.yaml.
-    The daemon stores it with the state of a sensor.
-    """
-    states = [
-        state
-        for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
-        if state.instigator_name == changed_dates.name
-    ]
-    if not states:
-        return CODE_LOCATION  # the daemon has just been started for the first time
-    latest = max(states, key=_last_tick)
-    return str(latest.origin.repository_origin.code_location_origin.location_name)
+def _run(asked: Asked, start: date, end: date) -> RunSpec:
+    if asked.tenant_id is None:
+        return range_run(start, end, allow_shrink=asked.allow_shrink)
+    return slice_run(
+        start,
+        end,
+        tenant=str(asked.tenant_id),
+        platforms=[asked.platform] if asked.platform else [],
+        campaigns=[str(campaign) for campaign in asked.campaign_space_ids],
+        allow_shrink=asked.allow_shrink,
+    )
 
 
-def _last_tick(state: InstigatorState) -> float:
-    data = state.instigator_data
-    return (data.last_tick_timestamp or 0) if isinstance(data, SensorInstigatorData) else 0
-
-
-def job_origin(job_name: str, location_name: str = CODE_LOCATION) -> RemoteJobOrigin:
-    """Return where the daemon finds a job."""
-    location = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name=MODULE), location_name)
-    return RemoteRepositoryOrigin(location, "__repository__").get_job_origin(job_name)
-
-
-def _code_origin(job_name: str) -> JobPythonOrigin:
-    repository = ReconstructableRepository.for_module(MODULE, "defs")
-    return repository.get_reconstructable_job(job_name).get_python_origin()
+def _tags(asked: Asked) -> dict[str, str]:
+    return {
+        TRIGGER: "api",
+        **({USER: asked.user_id} if asked.user_id else {}),
+        **({JOB_TYPE: "incremental_sync"} if asked.start_date is None else {}),
+        **({_IDEMPOTENCY_KEY: _key(asked), _REQUEST: asked.digest} if asked.idempotency_key else {}),
+    }
 
 
 def _started_before(instance: DagsterInstance, asked: Asked) -> SyncJob | None:

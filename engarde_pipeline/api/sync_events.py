@@ -13,7 +13,7 @@ from dagster import DagsterInstance, EventLogRecord
 
 from engarde_pipeline.api.dagster_calls import Dagster
 from engarde_pipeline.api.errors import Problem
-from engarde_pipeline.runs.history import COUNTS
+from engarde_pipeline.runs.history import counts_of_event
 from engarde_pipeline.runs.job_log import LANDED, SyncJob, get_job
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,6 @@ _PATIENCE_SECONDS = 5.0
 
 _ID = re.compile(r"(\d{1,9})-(\d{1,18})", re.ASCII)
 _END = (10**9, 0)
-_AS_OF_A_JOB = {"records_rejected": "records_failed"}
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,9 @@ def _landed(job: SyncJob, attempt: int, records: Iterable[EventLogRecord]) -> It
         event = record.event_log_entry.asset_materialization or record.event_log_entry.asset_observation
         if event is None or event.partition is None:
             continue
-        counts = {_AS_OF_A_JOB.get(name, name): event.metadata[name].value for name in COUNTS}
+        counts = counts_of_event(event).published
+        del counts["source_rows"]
+        counts["records_failed"] = counts.pop("records_rejected")  # as in a job
         data = {
             "job_id": job.id,
             "attempt": attempt,

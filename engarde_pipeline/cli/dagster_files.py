@@ -29,8 +29,7 @@ def missing_features() -> str | None:
         DagsterInstanceUnusable: Dagster cannot open it.
     """
     import yaml  # type: ignore[import-untyped]
-    from dagster import DagsterError, DagsterInstance
-    from dagster._core.run_coordinator import QueuedRunCoordinator
+    from dagster import DagsterError, DagsterInstance, QueuedRunCoordinator
 
     own, used = shipped(INSTANCE), Path(os.environ["DAGSTER_HOME"]) / INSTANCE
     try:

@@ -55,8 +55,9 @@ def open_instance() -> Iterator["DagsterInstance"]:
     """
     import yaml  # type: ignore[import-untyped]
     from dagster import DagsterError, DagsterInstance
-    from dagster._check import CheckError
     from sqlalchemy.exc import SQLAlchemyError
+
+    from engarde_pipeline.dagster_internals import CheckError
 
     home = os.environ["DAGSTER_HOME"]
     try:

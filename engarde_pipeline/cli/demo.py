@@ -25,15 +25,16 @@ def demo() -> None:
     """
     from engarde_pipeline.bigquery.client import create_client
     from engarde_pipeline.cli.report import changed_records, print_counts, print_end, print_rejected
-    from engarde_pipeline.cli.runs import sync_range
+    from engarde_pipeline.cli.runs import run_job
     from engarde_pipeline.core.dates import today
     from engarde_pipeline.local.sample_data import restate
     from engarde_pipeline.postgres.connection import connect
+    from engarde_pipeline.runs.run_config import range_run
 
     dates = [today() - timedelta(days=n) for n in reversed(range(DATES))]
     with sample_servers() as (settings, loaded), dagster_instance() as instance:
         console.rule(f"Syncing {dates[0]} .. {dates[-1]}")
-        run = sync_range(instance, dates)
+        run = run_job(instance, range_run(dates[0], dates[-1]), 2 * len(dates))
         print_counts(run)
         if run.succeeded and not changed_records(run):
             console.print("[bold green]Nothing changed:[/] Postgres already has exactly what BigQuery says.")
@@ -41,7 +42,7 @@ def demo() -> None:
             restated = [today() - timedelta(days=n) for n in RESTATED]
             console.rule("The ad platforms restate three dates, so these are synced again")
             restate(create_client(settings), settings.bigquery_dataset_id, restated)
-            run = sync_range(instance, restated)
+            run = run_job(instance, range_run(restated[0], restated[-1]), 2 * len(restated))
             print_counts(run)
         console.rule("The result")
         with connect(settings.database_url.get_secret_value()) as connection:

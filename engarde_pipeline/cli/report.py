@@ -10,11 +10,12 @@ from rich.text import Text
 
 from engarde_pipeline.cli.runs import FinishedRun
 from engarde_pipeline.cli.terminal import console, visible
+from engarde_pipeline.core.counts import PUBLISHED_NAMES, Counts
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.rejected import open_reasons
 from engarde_pipeline.postgres.reads.quality import days_counted_twice
-from engarde_pipeline.runs.history import COUNTS
+from engarde_pipeline.runs.history import counts_of_event
 from engarde_pipeline.settings import DatabaseSettings
 
 _ENDS = {
@@ -49,8 +50,9 @@ def print_counts(run: FinishedRun) -> None:
     for asset in assets:
         table.add_column(asset, justify="right")
     table.add_row("dates", *(str(totals[asset][0]) for asset in assets), end_section=True)
-    for name in COUNTS:
-        table.add_row(name.removeprefix("records_"), *(f"{totals[asset][1][name]:,}" for asset in assets))
+    for name, field in PUBLISHED_NAMES.items():
+        if name.startswith("records_"):
+            table.add_row(field, *(f"{getattr(totals[asset][1], field):,}" for asset in assets))
     console.print(table)
 
 
@@ -84,19 +86,16 @@ def print_days_counted_twice(settings: DatabaseSettings, dates: Sequence[date]) 
 
 def changed_records(run: FinishedRun) -> int:
     """Return how many rows the run inserted, updated or deleted."""
-    changing = ("records_inserted", "records_updated", "records_deleted")
-    return sum(counts[name] for _, counts in _totals(run).values() for name in changing)
+    return sum(counts.changed for _, counts in _totals(run).values())
 
 
-def _totals(run: FinishedRun) -> dict[str, tuple[int, dict[str, int]]]:
-    totals: dict[str, tuple[int, dict[str, int]]] = {}
+def _totals(run: FinishedRun) -> dict[str, tuple[int, Counts]]:
+    totals: dict[str, tuple[int, Counts]] = {}
     for entry in run.landed:
         event = entry.asset_materialization or entry.asset_observation
         if event is None:
             continue
         asset = event.asset_key.to_user_string()
-        days, counts = totals.get(asset, (0, dict.fromkeys(COUNTS, 0)))
-        for name in COUNTS:
-            counts[name] += int(str(event.metadata[name].value))
-        totals[asset] = (days + 1, counts)
+        days, counts = totals.get(asset, (0, Counts()))
+        totals[asset] = days + 1, counts + counts_of_event(event)
     return totals

@@ -1,14 +1,12 @@
 """Running a job through Dagster, with its progress on the terminal date by date."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
 from threading import Event
 from uuid import uuid4
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, EventLogEntry
-from dagster._core.events import RunFailureReason
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,7 +18,9 @@ from rich.progress import (
 )
 
 from engarde_pipeline.cli.terminal import console, hear_interrupts
+from engarde_pipeline.dagster_internals import was_interrupted
 from engarde_pipeline.runs.job_log import failure_reasons
+from engarde_pipeline.runs.run_config import RunSpec
 from engarde_pipeline.runs.tags import NO_RETRIES
 
 _POLL_SECONDS = 0.5
@@ -41,28 +41,7 @@ class FinishedRun:
         return self.status is DagsterRunStatus.SUCCESS
 
 
-def sync_range(instance: DagsterInstance, dates: Sequence[date], allow_shrink: bool = False) -> FinishedRun:
-    """Run performance_sync over consecutive `dates`, as one run over a range of partitions."""
-    options = {"config": {"allow_shrink": allow_shrink}}
-    return run_job(
-        instance,
-        "performance_sync",
-        2 * len(dates),
-        tags={
-            "dagster/asset_partition_range_start": dates[0].isoformat(),
-            "dagster/asset_partition_range_end": dates[-1].isoformat(),
-        },
-        run_config={"ops": {"campaign_metrics": options, "campaign_asset_metrics": options}},
-    )
-
-
-def run_job(
-    instance: DagsterInstance,
-    job_name: str,
-    expected_dates: int,
-    tags: Mapping[str, str] | None = None,
-    run_config: Mapping[str, object] | None = None,
-) -> FinishedRun:
+def run_job(instance: DagsterInstance, wanted: RunSpec, expected_dates: int) -> FinishedRun:
     """Run a job in this process, recorded in `instance` like any other run, and show dates as they land.
 
     Ctrl-C and SIGTERM cancel it: what has landed stays, and no date is there in part.
@@ -75,7 +54,7 @@ def run_job(
         watching = executor.submit(_watch, instance, run_id, ended, progress, bar)
         try:
             # On the main thread, the only one that Dagster can interrupt.
-            _execute(instance, job_name, run_id, tags, run_config)
+            _execute(instance, wanted, run_id)
         finally:
             ended.set()
         landed = watching.result()
@@ -87,23 +66,17 @@ def run_job(
     return FinishedRun(run_id, status, tuple(landed), tuple(reasons))
 
 
-def _execute(
-    instance: DagsterInstance,
-    job_name: str,
-    run_id: str,
-    tags: Mapping[str, str] | None,
-    run_config: Mapping[str, object] | None,
-) -> None:
+def _execute(instance: DagsterInstance, wanted: RunSpec, run_id: str) -> None:
     from engarde_pipeline.definitions import defs
 
     # What a person needs is on the progress bar and in the report; the log stays in the run's history.
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    defs.resolve_job_def(job_name).execute_in_process(
+    defs.resolve_job_def(wanted.job).execute_in_process(
         instance=instance,
         run_id=run_id,
         # Nobody can start it again but the person at the terminal: Dagster's daemon knows no code for it.
-        tags={**NO_RETRIES, **(tags or {})},
-        run_config={**(run_config or {}), **quiet},
+        tags={**NO_RETRIES, **wanted.tags},
+        run_config={**wanted.run_config, **quiet},
         raise_on_error=False,
     )
 
@@ -137,16 +110,10 @@ def _end(instance: DagsterInstance, run_id: str) -> DagsterRunStatus:
     run = instance.get_run_by_id(run_id)
     if run is None:
         return DagsterRunStatus.NOT_STARTED
-    if run.status is DagsterRunStatus.FAILURE and _was_interrupted(instance, run_id):
+    if run.status is DagsterRunStatus.FAILURE and was_interrupted(instance, run_id):
         instance.report_run_canceled(run, "Interrupted from its terminal. The dates that landed stay.")
         return DagsterRunStatus.CANCELED
     return run.status
-
-
-def _was_interrupted(instance: DagsterInstance, run_id: str) -> bool:
-    ends = instance.get_records_for_run(run_id, of_type=DagsterEventType.RUN_FAILURE).records
-    reasons = (end.event_log_entry.get_dagster_event().job_failure_data.failure_reason for end in ends)
-    return RunFailureReason.UNEXPECTED_TERMINATION in reasons
 
 
 def _label(event: EventLogEntry) -> str:

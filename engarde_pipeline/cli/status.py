@@ -68,7 +68,7 @@ def _dates_table(
     assets: dict[date, "EventLogRecord"],
     noted: dict[date, datetime],
 ) -> Table:
-    from engarde_pipeline.defs.landing import is_provisional
+    from engarde_pipeline.core.dates import is_provisional
     from engarde_pipeline.runs.history import metadata_of
 
     is_wide = console.width >= _WIDE

@@ -35,10 +35,11 @@ def sync(
     Example: `engarde sync --start 2026-11-01 --end 2026-11-07`
     """
     from engarde_pipeline.cli.report import print_sync
-    from engarde_pipeline.cli.runs import run_job, sync_range
+    from engarde_pipeline.cli.runs import run_job
     from engarde_pipeline.core.dates import InvalidDates, dates_between
     from engarde_pipeline.postgres.reads import diagnosis
     from engarde_pipeline.postgres.schema import migrate
+    from engarde_pipeline.runs.run_config import range_run, slice_run
 
     try:
         dates = dates_between(start.date(), end.date())
@@ -50,22 +51,17 @@ def sync(
         diagnosis.check_session(settings.database_url.get_secret_value())
         instance = stack.enter_context(dagster_instance())
         if tenant or platform or campaign:
-            slice_config = {
-                "start": dates[0].isoformat(),
-                "end": dates[-1].isoformat(),
-                "tenant": tenant,
-                "platforms": platform or [],
-                "campaigns": campaign or [],
-                "allow_shrink": allow_shrink,
-            }
-            run = run_job(
-                instance,
-                "slice_sync",
-                2 * len(dates),
-                run_config={"ops": {"sync_the_slice": {"config": slice_config}}},
+            wanted = slice_run(
+                dates[0],
+                dates[-1],
+                tenant=tenant,
+                platforms=platform or [],
+                campaigns=campaign or [],
+                allow_shrink=allow_shrink,
             )
         else:
-            run = sync_range(instance, dates, allow_shrink)
+            wanted = range_run(dates[0], dates[-1], allow_shrink=allow_shrink)
+        run = run_job(instance, wanted, 2 * len(dates))
         print_sync(run, settings, dates)
     if not run.succeeded:
         first = "Correct what is named above and run" if run.reasons else "Run"

@@ -28,10 +28,10 @@ from dagster import (
 from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.bigquery.sums import sums_by_date as bigquery_sums
-from engarde_pipeline.core.dates import dates_ahead, today
+from engarde_pipeline.core.dates import PROVISIONAL_DAYS, dates_ahead, today
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.defs.assets.campaign_space_aggregates import campaign_space_aggregates
-from engarde_pipeline.defs.landing import PROVISIONAL_DAYS, explained
+from engarde_pipeline.defs.landing import explained
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.postgres.reads.quality import (
     days_counted_twice,
@@ -129,18 +129,13 @@ def _dates(context: AssetCheckExecutionContext) -> list[date]:
 
 def _records_accounted_for(instance: DagsterInstance, asset: AssetKey, dates: Sequence[date]) -> AssetCheckResult:
     latest = latest_materializations(instance, asset, dates)
-    wrong = [str(day) for day, record in sorted(latest.items()) if not _add_up(counts_of(record))]
+    wrong = [str(day) for day, record in sorted(latest.items()) if not counts_of(record).add_up]
     return AssetCheckResult(
         asset_key=asset,
         check_name="records_accounted_for",
         passed=not wrong,
         metadata={"dates_checked": len(latest), "dates_that_differ": ", ".join(wrong) or "none"},
     )
-
-
-def _add_up(counts: dict[str, int]) -> bool:
-    ends = ("records_inserted", "records_updated", "records_unchanged", "records_rejected")
-    return counts["records_processed"] == sum(counts[name] for name in ends)
 
 
 def _sums_equal_bigquery(

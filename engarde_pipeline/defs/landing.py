@@ -23,36 +23,29 @@ from engarde_pipeline.bigquery.changes import MISSING_TABLE, read_versions
 from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.bigquery.schema import SourceTable
-from engarde_pipeline.core.dates import today
+from engarde_pipeline.core.counts import Counts
+from engarde_pipeline.core.dates import is_provisional
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import MetricTable
-from engarde_pipeline.defs.metadata import counts_metadata, date_metadata
+from engarde_pipeline.dagster_internals import (
+    DATA_VERSION_TAG,
+    NO_MATERIALIZATIONS_AT_THE_END,
+    RETRY_NUMBER_TAG,
+)
+from engarde_pipeline.defs.metadata import date_metadata
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.postgres.faults import explanation
-from engarde_pipeline.postgres.load.merge import Counts
 from engarde_pipeline.postgres.load.rejected import RejectedRow, open_rejections
 from engarde_pipeline.postgres.load.synced_dates import note_synced
-from engarde_pipeline.runs.history import DATA_VERSION, landed_before
-from engarde_pipeline.runs.tags import FORCED, NO_RETRIES, REASON, tell_counts
+from engarde_pipeline.runs.history import landed_before
+from engarde_pipeline.runs.tags import FORCED, NO_RETRIES, REASON, record_counts
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate
 from engarde_pipeline.sync.faults import is_transient
 from engarde_pipeline.sync.retries import after_lost_connection
 from engarde_pipeline.sync.side_by_side import sync_side_by_side
 
-PROVISIONAL_DAYS = 30
-"""Platforms restate up to 28 days (Meta), 30 (Google)."""
-
 REJECTED_SHOWN = 20
-
-RETRY_NUMBER = "dagster/retry_number"
-"""The tag of a run that the daemon started again after a failure."""
-
-# Dagster materializes every partition of a range when a step ends, or none: an asset cannot say which dates
-# landed (dagster issue 17836). We log each date's materialization ourselves, so the event that would be
-# emitted at the end for all of them must not be. This output metadata key is how Dagster's own observable
-# sources say "my events are already logged"; `test_landing` guards it.
-_EVENTS_ALREADY_LOGGED = "__source_asset_observation__"
 
 
 class SyncConfig(Config):
@@ -91,12 +84,12 @@ def sync_partitions(
         source_table = _inspect(source, table)
         if source_table is None:
             _mark_without_source(context, postgres, table, dates)
-            return Output(None, metadata={_EVENTS_ALREADY_LOGGED: True})
+            return Output(None, metadata=NO_MATERIALIZATIONS_AT_THE_END)
         # Before anything is read: what changes during the read has another version, and is read again.
         versions = read_versions(source, source_table, dates).among(dates)
         dates = _not_landed_before(context, dates)
         if not dates:
-            return Output(None, metadata={**counts_metadata(landed), _EVENTS_ALREADY_LOGGED: True})
+            return Output(None, metadata={**landed.published, **NO_MATERIALIZATIONS_AT_THE_END})
         run_id = UUID(context.run.run_id)
         reason = context.run.tags.get(REASON, FORCED)
         writers = load_pipeline_settings().engarde_writers
@@ -105,7 +98,7 @@ def sync_partitions(
             table, dates, source, connect, run_id, config.shrink_threshold, writers, versions
         )
         with ExitStack() as stack:
-            stack.callback(lambda: tell_counts(context.instance, context.run.run_id, table, landed))
+            stack.callback(lambda: record_counts(context.instance, context.run.run_id, table, landed))
             stack.enter_context(closing(outcomes))
             for number, outcome in enumerate(outcomes, start=1):
                 if isinstance(outcome, FailedDate):
@@ -129,7 +122,7 @@ def sync_partitions(
                 )
     if failed:
         raise failure(failed, len(dates))
-    return Output(None, metadata={**counts_metadata(landed), _EVENTS_ALREADY_LOGGED: True})
+    return Output(None, metadata={**landed.published, **NO_MATERIALIZATIONS_AT_THE_END})
 
 
 @after_lost_connection
@@ -169,11 +162,6 @@ def _give_up() -> None:
     context.instance.add_run_tags(context.run.run_id, NO_RETRIES)
 
 
-def is_provisional(day: date) -> bool:
-    """Whether platforms may still restate this date."""
-    return day > today() - timedelta(days=PROVISIONAL_DAYS)
-
-
 def _mark_without_source(
     context: AssetExecutionContext, postgres: Postgres, table: MetricTable, dates: list[date]
 ) -> None:
@@ -189,7 +177,7 @@ def _mark_without_source(
                 asset_key=context.asset_key,
                 partition=day.isoformat(),
                 description=note,
-                metadata={**counts_metadata(Counts()), "source_table": "missing"},
+                metadata={**Counts().published, "source_table": "missing"},
                 tags=_version_tags(MISSING_TABLE),
             )
         )
@@ -207,12 +195,12 @@ def _inspect(source: Source, table: MetricTable) -> SourceTable | None:
 
 def _version_tags(version: str | None) -> dict[str, str]:
     # The numbers of a date are BigQuery's partition at this version: that is what Dagster calls a data version.
-    return {DATA_VERSION: version} if version else {}
+    return {DATA_VERSION_TAG: version} if version else {}
 
 
 def _not_landed_before(context: AssetExecutionContext, dates: list[date]) -> list[date]:
     """Return the dates that no earlier attempt of a retried run has landed."""
-    if RETRY_NUMBER not in context.run.tags:
+    if RETRY_NUMBER_TAG not in context.run.tags:
         return dates
     landed = landed_before(context.instance, context.run, context.asset_key)
     left = [day for day in dates if day not in landed]

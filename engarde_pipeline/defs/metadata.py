@@ -13,7 +13,6 @@ from dagster import (
 )
 
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, CTR, METRIC_DATE, ROAS, Measure, MetricTable
-from engarde_pipeline.postgres.load.merge import Counts
 from engarde_pipeline.postgres.load.rejected import RejectedRow
 from engarde_pipeline.runs.history import BYTES_READ
 from engarde_pipeline.sync.dates import SyncedDate
@@ -106,25 +105,12 @@ def totals_lineage() -> TableColumnLineage:
     )
 
 
-def counts_metadata(counts: Counts) -> dict[str, int]:
-    """Return the names under which counts stand on a materialization (rule 2)."""
-    return {
-        "records_processed": counts.processed,
-        "records_inserted": counts.inserted,
-        "records_updated": counts.updated,
-        "records_unchanged": counts.unchanged,
-        "records_deleted": counts.deleted,
-        "records_rejected": counts.rejected,
-        "source_rows": counts.source_rows,
-    }
-
-
 def date_metadata(
     table: MetricTable, synced: SyncedDate, rejected: list[RejectedRow], is_provisional: bool
 ) -> dict[str, Any]:
     """Return what an analyst finds on a synced date; Dagster plots the numbers over the dates."""
     return {
-        **counts_metadata(synced.merged.counts),
+        **synced.merged.counts.published,
         "dagster/partition_row_count": synced.merged.rows,
         "spend": float(synced.merged.spend),
         "revenue": float(synced.merged.revenue),

@@ -11,16 +11,15 @@ from uuid import UUID
 from dagster import AssetKey, AssetObservation, OpExecutionContext, in_process_executor, job, op
 from pydantic import Field
 
+from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.dates import InvalidDates, dates_between
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.defs.landing import SyncConfig, explained, failure
-from engarde_pipeline.defs.metadata import counts_metadata
 from engarde_pipeline.defs.resources import BigQuery, Postgres
-from engarde_pipeline.postgres.load.merge import Counts
 from engarde_pipeline.postgres.load.scope import resolve_scope
 from engarde_pipeline.postgres.totals.campaign_totals import update_totals
-from engarde_pipeline.runs.tags import ALL_TENANTS, TENANT, tell_counts
+from engarde_pipeline.runs.tags import ALL_TENANTS, TENANT, record_counts
 from engarde_pipeline.sync.dates import FailedDate
 from engarde_pipeline.sync.slices import sync_slice
 
@@ -71,7 +70,7 @@ def sync_the_slice(
                     asset_key=AssetKey(table.target),
                     partition=outcome.day.isoformat(),
                     description=f"A slice of the date: {outcome.merged.counts.sentence}",
-                    metadata={**counts_metadata(outcome.merged.counts), "slice": _slice(config)},
+                    metadata={**outcome.merged.counts.published, "slice": _slice(config)},
                 )
             )
         update_totals(connection)
@@ -96,7 +95,7 @@ def _told(context: OpExecutionContext, landed: Mapping[MetricTable, Counts]) -> 
         yield
     finally:
         for table, counts in landed.items():
-            tell_counts(context.instance, context.run.run_id, table, counts)
+            record_counts(context.instance, context.run.run_id, table, counts)
 
 
 def _date(text: str) -> date:

@@ -5,6 +5,8 @@ from datetime import date
 
 from dagster import (
     AssetKey,
+    AssetMaterialization,
+    AssetObservation,
     AssetRecordsFilter,
     DagsterEventType,
     DagsterInstance,
@@ -13,20 +15,8 @@ from dagster import (
     RunsFilter,
 )
 
-DATA_VERSION = "dagster/data_version"
-"""Dagster's own tag for which data a materialization holds: here, the version of BigQuery's partition."""
-
-ROOT_RUN = "dagster/root_run_id"
-"""The tag of a run that was started again: the first attempt."""
-
-COUNTS = (
-    "records_processed",
-    "records_inserted",
-    "records_updated",
-    "records_unchanged",
-    "records_deleted",
-    "records_rejected",
-)
+from engarde_pipeline.core.counts import Counts
+from engarde_pipeline.dagster_internals import DATA_VERSION_TAG, ROOT_RUN_ID_TAG
 
 BYTES_READ = "bigquery_bytes_read"
 """The name under which a materialization has what was read for its date."""
@@ -53,16 +43,16 @@ def recorded_versions(instance: DagsterInstance, asset: AssetKey) -> dict[date, 
     Two queries, however many dates and materializations there are.
     """
     tags = instance.event_log_storage.get_latest_tags_by_partition(
-        asset, DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
+        asset, DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
     )
     synced = instance.get_materialized_partitions(asset)
-    return {date.fromisoformat(key): tags.get(key, {}).get(DATA_VERSION, "") for key in synced}
+    return {date.fromisoformat(key): tags.get(key, {}).get(DATA_VERSION_TAG, "") for key in synced}
 
 
 def landed_before(instance: DagsterInstance, run: DagsterRun, asset: AssetKey) -> set[date]:
     """Return the dates of `asset` that landed in the earlier attempts of a run that was retried."""
-    root = run.tags[ROOT_RUN]
-    attempts = [root, *(other.run_id for other in instance.get_runs(RunsFilter(tags={ROOT_RUN: root})))]
+    root = run.tags[ROOT_RUN_ID_TAG]
+    attempts = [root, *(other.run_id for other in instance.get_runs(RunsFilter(tags={ROOT_RUN_ID_TAG: root})))]
     return {
         date.fromisoformat(record.partition_key)
         for attempt in attempts
@@ -77,10 +67,14 @@ def metadata_of(record: EventLogRecord) -> dict[str, object]:
     return {name: value.value for name, value in materialization.metadata.items()} if materialization else {}
 
 
-def counts_of(record: EventLogRecord) -> dict[str, int]:
-    """Return a materialization's counts, by their metadata names; zero where one is absent."""
-    metadata = metadata_of(record)
-    return {name: int(str(metadata.get(name, 0))) for name in COUNTS}
+def counts_of_event(event: AssetMaterialization | AssetObservation) -> Counts:
+    """Return what became of the records of a date that landed."""
+    return Counts.from_published({name: value.value for name, value in event.metadata.items()})
+
+
+def counts_of(record: EventLogRecord) -> Counts:
+    """Return what became of a materialized date's records."""
+    return Counts.from_published(metadata_of(record))
 
 
 def bytes_last_read(instance: DagsterInstance, asset: AssetKey, dates: Sequence[date]) -> int:

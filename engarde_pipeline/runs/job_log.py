@@ -7,7 +7,7 @@ events of a run are read only while it runs, or after it was killed, or to say w
 
 import heapq
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
@@ -22,50 +22,38 @@ from dagster import (
     RunRecord,
     RunsFilter,
 )
-from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
+
+from engarde_pipeline.core.counts import Counts, total
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
+from engarde_pipeline.dagster_internals import (
     AUTO_RETRY_RUN_ID_TAG,
     BACKFILL_ID_TAG,
-    PARTITION_NAME_TAG,
     RETRY_NUMBER_TAG,
     ROOT_RUN_ID_TAG,
     SCHEDULE_NAME_TAG,
     SENSOR_NAME_TAG,
     WILL_RETRY_TAG,
+    is_of_ended_backfill,
 )
-
-from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
-from engarde_pipeline.runs.history import COUNTS
-from engarde_pipeline.runs.tags import ALL_TENANTS, NO_DATES, TENANT, told_counts
-
-TRIGGER = "engarde/triggered_by"
-"""Who started a run, where no tag of Dagster's says so: api."""
-
-USER = "engarde/user"
-"""The id of the user who asked for a run."""
-
-JOB_TYPE = "engarde/job_type"
-"""A run's job type, where it does not follow from its assets: incremental_sync."""
-
-SLICE_JOB = "slice_sync"
-WHOLE_DATES_JOBS = ("performance_sync", "__ASSET_JOB")
-"""The jobs that sync every tenant: ours, and the one in which Dagster materializes assets on their own."""
-
-IN_PROGRESS = (
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.MANAGED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
+from engarde_pipeline.runs.history import counts_of_event
+from engarde_pipeline.runs.run_config import SLICE_JOB
+from engarde_pipeline.runs.sync_runs import (
+    RANGE_JOBS,
+    SYNCED_ASSETS,
+    UNFINISHED,
+    dates_of,
+    is_of_all_campaigns,
+    is_sync,
+    slice_config,
+    synced_assets,
+    tenant_of,
 )
+from engarde_pipeline.runs.tags import ALL_TENANTS, JOB_TYPE, NO_DATES, TENANT, TRIGGER, USER, recorded_counts
+
 LANDED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
 
 _SUCCEEDED_OR_FAILED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE)
 _RUNNING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
-_ASSETS = frozenset(AssetKey(table.target) for table in (CAMPAIGN_METRICS, ASSET_METRICS))
 _TRIGGERS = {SCHEDULE_NAME_TAG: "schedule", SENSOR_NAME_TAG: "sensor", BACKFILL_ID_TAG: "backfill"}
 _PAGE = 50
 _FAR_BACK = 1000
@@ -151,7 +139,7 @@ def last_completed(
     With `of_all_campaigns` one that left none of the tenant's out; None where that lies many jobs back.
     """
     runs = islice(_newest_first(instance, 1, tenant_id, None, [DagsterRunStatus.SUCCESS]), _FAR_BACK)
-    wanted = (record for record in runs if not of_all_campaigns or _is_of_all_campaigns(record.dagster_run))
+    wanted = (record for record in runs if not of_all_campaigns or is_of_all_campaigns(record.dagster_run))
     return next(iter(_jobs(instance, list(islice(wanted, 1)))), None)
 
 
@@ -161,7 +149,7 @@ def in_progress(instance: DagsterInstance, tenant_id: str | None = None) -> list
         statuses=[DagsterRunStatus.FAILURE], updated_after=datetime.now(UTC) - _RETRIED_WITHIN
     )
     records = [
-        *instance.get_run_records(RunsFilter(statuses=list(IN_PROGRESS))),
+        *instance.get_run_records(RunsFilter(statuses=list(UNFINISHED))),
         *(record for record in instance.get_run_records(just_failed) if _will_be_retried(instance, record)),
     ]
     jobs = _jobs(instance, [record for record in records if is_sync(record.dagster_run)])
@@ -217,7 +205,7 @@ def failure_reasons(instance: DagsterInstance, run_id: str) -> list[str]:
 
 def _sources(tenant_id: str | None) -> Iterator[tuple[str | None, dict[str, str | Sequence[str]]]]:
     """Yield the jobs, and the tags of their runs, that sync a tenant, or any."""
-    for job in WHOLE_DATES_JOBS:
+    for job in RANGE_JOBS:
         yield job, {}
     if tenant_id:
         # Only slices bear this tag. Naming their job, too, makes SQLite look through all of its runs.
@@ -249,26 +237,6 @@ def _paged(instance: DagsterInstance, only: RunsFilter, expected: int, cursor: s
         yield from records
         cursor = records[-1].dagster_run.run_id
         limit = _PAGE  # there are others among them
-
-
-def is_sync(run: DagsterRun) -> bool:
-    """Whether a run syncs anything: not so one of totals or of checks alone."""
-    return run.job_name in (*WHOLE_DATES_JOBS, SLICE_JOB) and bool(synced_assets(run))
-
-
-def _is_of_all_campaigns(run: DagsterRun) -> bool:
-    config = _slice_config(run)
-    return AssetKey(CAMPAIGN_METRICS.target) in synced_assets(run) and not (
-        config.get("platforms") or config.get("campaigns")
-    )
-
-
-def synced_assets(run: DagsterRun) -> Collection[AssetKey]:
-    """Return which of the two metric tables a run syncs."""
-    # Empty where a job runs in full; a selection of checks alone has no assets.
-    if run.asset_selection or run.asset_check_selection or run.job_name == "__ASSET_JOB":
-        return _ASSETS & (run.asset_selection or frozenset())
-    return _ASSETS
 
 
 def _is_retry(record: RunRecord) -> bool:
@@ -307,7 +275,7 @@ def _attempts(instance: DagsterInstance, records: Sequence[RunRecord]) -> dict[s
 def _job(instance: DagsterInstance, attempts: Sequence[RunRecord]) -> SyncJob:
     first, last = attempts[0].dagster_run, attempts[-1].dagster_run
     status = _status(instance, attempts[-1])
-    start_date, end_date = _dates(first)
+    start_date, end_date = dates_of(first)
     started = _moment(attempts[0].start_time)
     completed = _moment(attempts[-1].end_time) if status in ("completed", "failed") else None
     counts = _counts(instance, attempts)
@@ -323,8 +291,12 @@ def _job(instance: DagsterInstance, attempts: Sequence[RunRecord]) -> SyncJob:
         started_at=started,
         completed_at=completed,
         duration_seconds=round((completed - started).total_seconds(), 3) if started and completed else None,
-        **{name: counts[name] for name in COUNTS if name != "records_rejected"},
-        records_failed=counts["records_rejected"],
+        records_processed=counts.processed,
+        records_inserted=counts.inserted,
+        records_updated=counts.updated,
+        records_unchanged=counts.unchanged,
+        records_deleted=counts.deleted,
+        records_failed=counts.rejected,
         error_message=message,
         error_details=details if details and details != message else None,
         retry_count=len(attempts) - 1,
@@ -333,7 +305,7 @@ def _job(instance: DagsterInstance, attempts: Sequence[RunRecord]) -> SyncJob:
         triggered_by_user_id=None if first.parent_run_id else first.tags.get(USER),
         metadata=_metadata(attempts),
         created_at=attempts[0].create_timestamp.replace(tzinfo=UTC),
-        tenant_id=_tenant_id(first),
+        tenant_id=tenant_of(first),
     )
 
 
@@ -343,7 +315,7 @@ def _status(instance: DagsterInstance, record: RunRecord) -> str:
         return "completed"
     if last.status in _RUNNING:
         return "running"
-    if last.status in IN_PROGRESS:
+    if last.status in UNFINISHED:
         return "retrying" if RETRY_NUMBER_TAG in last.tags else "pending"
     return "retrying" if _will_be_retried(instance, record) else "failed"
 
@@ -362,14 +334,7 @@ def _will_be_retried(instance: DagsterInstance, record: RunRecord) -> bool:
         return False
     since = datetime.now(UTC) - _utc(record.end_time)
     is_meant = run.tags[WILL_RETRY_TAG] == "true" if WILL_RETRY_TAG in run.tags else since < _TAGGED_WITHIN
-    return is_meant and since < _RETRIED_WITHIN and not _is_of_ended_backfill(instance, run)
-
-
-def _is_of_ended_backfill(instance: DagsterInstance, run: DagsterRun) -> bool:
-    if BACKFILL_ID_TAG not in run.tags:
-        return False
-    backfill = instance.get_backfill(run.tags[BACKFILL_ID_TAG])
-    return backfill is None or backfill.status in BULK_ACTION_TERMINAL_STATUSES
+    return is_meant and since < _RETRIED_WITHIN and not is_of_ended_backfill(instance, run)
 
 
 def _job_type(run: DagsterRun) -> str:
@@ -392,62 +357,30 @@ def _triggered_by(run: DagsterRun) -> str:
     return run.tags.get(TRIGGER, "manual")
 
 
-def dates_of(run: DagsterRun) -> tuple[date, date] | None:
-    """Return the first and last date that a run was asked for, of a slice too; None where there is none."""
-    first, last = _dates(run)
-    return (first, last) if first and last else None
-
-
-def _dates(run: DagsterRun) -> tuple[date | None, date | None]:
-    config = _slice_config(run)
-    partition = run.tags.get(PARTITION_NAME_TAG)
-    start = run.tags.get(ASSET_PARTITION_RANGE_START_TAG) or partition or config.get("start")
-    end = run.tags.get(ASSET_PARTITION_RANGE_END_TAG) or partition or config.get("end")
-    return _date(start), _date(end)
-
-
-def _date(text: object) -> date | None:
-    try:
-        return date.fromisoformat(str(text))
-    except ValueError:  # a person can ask for a slice of no date at all; the run fails and says so
-        return None
-
-
-def _slice_config(run: DagsterRun) -> dict[str, Any]:
-    ops: Any = run.run_config.get("ops", {})
-    return dict(ops.get("sync_the_slice", {}).get("config", {})) if run.job_name == SLICE_JOB else {}
-
-
-def _tenant_id(run: DagsterRun) -> str | None:
-    tenant = str(_slice_config(run).get("tenant") or ALL_TENANTS).lower()
-    return None if tenant == ALL_TENANTS else tenant
-
-
-def _counts(instance: DagsterInstance, attempts: Sequence[RunRecord]) -> dict[str, int]:
-    by_asset: dict[str, dict[str, int]] = {}
+def _counts(instance: DagsterInstance, attempts: Sequence[RunRecord]) -> Counts:
+    by_asset: dict[str, Counts] = {}
     for record in attempts:
         run = record.dagster_run
-        told = told_counts(run.run_id, run.tags)
-        # Nothing is told before an asset has ended, nor ever by a run that was killed.
+        recorded = recorded_counts(run.run_id, run.tags)
+        # Nothing is recorded before an asset has ended, nor ever by a run that was killed.
         if (
-            len(told) < len(synced_assets(run))
+            len(recorded) < len(synced_assets(run))
             and run.status is not DagsterRunStatus.SUCCESS
             and record.start_time
         ):
-            told = _counts_so_far(instance, run.run_id) | told
-        by_asset |= told
-    return {name: sum(counts[name] for counts in by_asset.values()) for name in COUNTS}
+            recorded = _counts_so_far(instance, run.run_id) | recorded
+        by_asset |= recorded
+    return total(by_asset.values())
 
 
-def _counts_so_far(instance: DagsterInstance, run_id: str) -> dict[str, dict[str, int]]:
-    by_asset: dict[str, dict[str, int]] = {}
+def _counts_so_far(instance: DagsterInstance, run_id: str) -> dict[str, Counts]:
+    by_asset: dict[str, Counts] = {}
     for record in instance.get_records_for_run(run_id, of_type=LANDED).records:
         event = record.event_log_entry.asset_materialization or record.event_log_entry.asset_observation
-        if event is None or event.asset_key not in _ASSETS:
+        if event is None or event.asset_key not in SYNCED_ASSETS:
             continue
-        counts = by_asset.setdefault(event.asset_key.to_user_string(), dict.fromkeys(COUNTS, 0))
-        for name in COUNTS:
-            counts[name] += int(str(event.metadata[name].value)) if name in event.metadata else 0
+        asset = event.asset_key.to_user_string()
+        by_asset[asset] = by_asset.get(asset, Counts()) + counts_of_event(event)
     return by_asset
 
 
@@ -468,7 +401,7 @@ def _first_sentence(text: str) -> str:
 
 def _metadata(attempts: Iterable[RunRecord]) -> dict[str, Any]:
     runs = [record.dagster_run for record in attempts]
-    tags, config = runs[0].tags, _slice_config(runs[0])
+    tags, config = runs[0].tags, slice_config(runs[0])
     known = {
         "attempts": [run.run_id for run in runs],
         "dagster_job": runs[0].job_name,

@@ -13,7 +13,7 @@ from engarde_pipeline.bigquery.changes import EMPTY, MISSING_TABLE, Versions, mo
 from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.bigquery.schema import SourceTable
-from engarde_pipeline.core.dates import daily, dates_ahead, latest_date, today
+from engarde_pipeline.core.dates import dates_ahead, first_date, latest_date, today
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.postgres.load.new_mappings import mapped_rejections
 from engarde_pipeline.postgres.load.removed_rows import removed_dates
@@ -35,7 +35,7 @@ def window(now: datetime | None = None) -> list[date]:
     A date that has begun east of Greenwich only is kept in step beside them; see `dates_ahead`.
     """
     days = (today(now) - timedelta(days=n) for n in reversed(range(load_pipeline_settings().engarde_window_days)))
-    return [day for day in days if day >= daily.start.date()]
+    return [day for day in days if day >= first_date()]
 
 
 def inspect_tables(source: Source) -> dict[MetricTable, SourceTable | None]:
@@ -79,7 +79,7 @@ def current_plan(
         removed = removed_dates(connection, table) if found else {}
         planned = plan_dates(table, [*days, *begun], versions, recorded, held, removed)
         due += [_without_proof(date) if date.day in ahead else date for date in planned]
-    return [planned for planned in due if daily.start.date() <= planned.day <= latest_date(now)]
+    return [planned for planned in due if first_date() <= planned.day <= latest_date(now)]
 
 
 def _without_proof(planned: PlannedDate) -> PlannedDate:
@@ -121,5 +121,5 @@ def mapped_dates(connection: psycopg.Connection) -> list[PlannedDate]:
         PlannedDate(table, day, MAPPED, " ".join(sorted(rejections)))
         for table in TABLES
         for day, rejections in mapped_rejections(connection, table).items()
-        if daily.start.date() <= day <= latest_date()
+        if first_date() <= day <= latest_date()
     ]

@@ -3,23 +3,15 @@
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
-from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, RunRequest, RunsFilter
+from dagster import AssetKey, DagsterInstance, DagsterRun, RunRequest, RunsFilter
 
-from engarde_pipeline.defs.assets.campaign_space_aggregates import campaign_space_aggregates
-from engarde_pipeline.runs.job_log import SLICE_JOB, dates_of, is_sync, synced_assets
+from engarde_pipeline.runs.run_config import SLICE_JOB, range_tags
+from engarde_pipeline.runs.sync_runs import UNFINISHED, dates_of, is_sync, synced_assets
 from engarde_pipeline.runs.tags import REASON
 from engarde_pipeline.sync.plan import PlannedDate, PlannedRange, merged_ranges
 
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
-
-UNFINISHED = [
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-]
+TOTALS_ASSET = AssetKey("campaign_space_aggregates")
+"""Selected beside the tables of a run, so that the totals follow."""
 
 
 def not_under_way(instance: DagsterInstance, due: Sequence[PlannedDate]) -> list[PlannedDate]:
@@ -37,12 +29,8 @@ def run_requests(due: Iterable[PlannedDate], run_key: str | None = None) -> list
     return [
         RunRequest(
             run_key=f"{planned.first}..{planned.last} {run_key or _digest(planned)}",
-            asset_selection=[*(AssetKey(t.target) for t in planned.tables), campaign_space_aggregates.key],
-            tags={
-                RANGE_START: planned.first.isoformat(),
-                RANGE_END: planned.last.isoformat(),
-                REASON: _reason(planned),
-            },
+            asset_selection=[*(AssetKey(t.target) for t in planned.tables), TOTALS_ASSET],
+            tags={**range_tags(planned.first, planned.last), REASON: _reason(planned)},
         )
         for planned in merged_ranges(due)
     ]
@@ -61,8 +49,8 @@ def _has(run: DagsterRun, planned: PlannedDate) -> bool:
     # A slice of a date is not the date.
     if not is_sync(run) or run.job_name == SLICE_JOB or AssetKey(planned.table.target) not in synced_assets(run):
         return False
-    dates = dates_of(run)
-    return dates is not None and dates[0] <= planned.day <= dates[1]
+    start, end = dates_of(run)
+    return start is not None and end is not None and start <= planned.day <= end
 
 
 def _digest(planned: PlannedRange) -> str:

@@ -8,19 +8,28 @@ from collections.abc import Mapping
 
 from dagster import DagsterInstance
 
+from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.metrics import MetricTable
-from engarde_pipeline.defs.metadata import counts_metadata
-from engarde_pipeline.postgres.load.merge import Counts
+from engarde_pipeline.dagster_internals import MAX_RETRIES_TAG
 
 TENANT = "engarde/tenant"
 """Whose slice a run syncs: the tenant's uuid, or ALL_TENANTS."""
 
 ALL_TENANTS = "all"
 
+TRIGGER = "engarde/triggered_by"
+"""Who started a run, where no tag of Dagster's says so: api."""
+
+USER = "engarde/user"
+"""The id of the user who asked for a run."""
+
+JOB_TYPE = "engarde/job_type"
+"""A run's job type, where it does not follow from its assets: incremental_sync."""
+
 NO_DATES = {"engarde/dates": "none"}
 """On a run that syncs no date, only totals, as each backfill starts one: it is no sync job."""
 
-NO_RETRIES = {"dagster/max_retries": "0"}
+NO_RETRIES = {MAX_RETRIES_TAG: "0"}
 """On a run that is not to be started again: `allow_retries=False` binds only an op's own retries."""
 
 REASON = "engarde/reason"
@@ -32,14 +41,14 @@ FORCED = "forced: somebody asked for it"
 _COUNTS = "engarde/counts."
 
 
-def tell_counts(instance: DagsterInstance, run_id: str, table: MetricTable, counts: Counts) -> None:
+def record_counts(instance: DagsterInstance, run_id: str, table: MetricTable, counts: Counts) -> None:
     """Put what became of a table's records on the run, once it has ended with that table."""
     # A retry copies the tags of the run before it: the run's id says whose counts these are.
-    told = json.dumps({"run_id": run_id, **counts_metadata(counts)})
-    instance.add_run_tags(run_id, {_COUNTS + table.target: told})
+    text = json.dumps({"run_id": run_id, **counts.published})
+    instance.add_run_tags(run_id, {_COUNTS + table.target: text})
 
 
-def told_counts(run_id: str, tags: Mapping[str, str]) -> dict[str, dict[str, int]]:
-    """Return the counts that the run itself put on its tags, by asset, under their metadata names."""
-    told = {key.removeprefix(_COUNTS): json.loads(value) for key, value in tags.items() if key.startswith(_COUNTS)}
-    return {asset: counts for asset, counts in told.items() if counts.pop("run_id") == run_id}
+def recorded_counts(run_id: str, tags: Mapping[str, str]) -> dict[str, Counts]:
+    """Return the counts that the run itself has put on its tags, by asset."""
+    values = {key.removeprefix(_COUNTS): json.loads(text) for key, text in tags.items() if key.startswith(_COUNTS)}
+    return {asset: Counts.from_published(found) for asset, found in values.items() if found["run_id"] == run_id}

@@ -20,8 +20,8 @@ from dagster import (
 
 from engarde_pipeline.alerts.conditions import failed_in_a_row, running_long
 from engarde_pipeline.alerts.freshness import due_since, freshness_lost
-from engarde_pipeline.api.submit import job_origin
 from engarde_pipeline.core.dates import today
+from engarde_pipeline.dagster_internals import job_origin
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.defs.sensors.alerts import Known, alerts

@@ -18,8 +18,8 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from httpx import Response
 from sqlalchemy.exc import OperationalError
 
-from engarde_pipeline.api.submit import CODE_LOCATION, MODULE
 from engarde_pipeline.core.dates import latest_date, today
+from engarde_pipeline.dagster_internals import CODE_LOCATION, MODULE
 from engarde_pipeline.runs.tags import TENANT
 from engarde_pipeline_tests.api.service import Service
 from engarde_pipeline_tests.dagster_runs import execute, run_range, run_slice

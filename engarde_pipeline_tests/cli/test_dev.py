@@ -12,7 +12,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 import engarde_pipeline
-from engarde_pipeline.api.submit import CODE_LOCATION
+from engarde_pipeline.dagster_internals import CODE_LOCATION
 from engarde_pipeline_tests.cli.conftest import Engarde
 from engarde_pipeline_tests.world import World
 

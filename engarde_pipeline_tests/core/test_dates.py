@@ -5,7 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from dagster import DagsterInstance
 
-from engarde_pipeline.core.dates import InvalidDates, daily, dates_ahead, dates_between, latest_date, today
+from engarde_pipeline.core.dates import InvalidDates, dates_ahead, dates_between, latest_date, today
+from engarde_pipeline.defs.partitions import daily
 
 FIRST = date(2020, 1, 1)
 DAY = timedelta(days=1)

@@ -9,8 +9,8 @@ from dagster import AssetCheckKey, AssetKey, DagsterEvent, DagsterInstance, Dags
 from dagster._core.events import JobFailureData
 from dagster._core.storage.dagster_run import DagsterRun
 
-from engarde_pipeline.api.submit import job_origin
 from engarde_pipeline.core.metrics import ASSET_METRICS
+from engarde_pipeline.dagster_internals import job_origin
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.runs.job_log import (
     SyncJob,

@@ -9,7 +9,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from engarde_pipeline.api.authenticated_route import AuthenticatedRoute
 from engarde_pipeline.api.database import Database
-from engarde_pipeline.api.dependencies import JobLog, Postgres, Progress, Starter
+from engarde_pipeline.api.dependencies import JobLog, Postgres, Progress, Submitting
 from engarde_pipeline.api.errors import Problem, invalid, responses
 from engarde_pipeline.api.references import ask_about, existing_tenant
 from engarde_pipeline.api.schemas import (
@@ -32,7 +32,7 @@ router = APIRouter(tags=["sync"], responses=responses(401, 403, 422, 429, 503), 
 async def start_sync(
     caller: Authenticated,
     postgres: Postgres,
-    launches: Starter,
+    submissions: Submitting,
     body: Annotated[SyncRequest | None, Body()] = None,
     idempotency_key: Annotated[
         str | None,
@@ -53,7 +53,7 @@ async def start_sync(
         user_id=caller.user_id,
         idempotency_key=idempotency_key,
     )
-    job = await launches.start(asked)
+    job = await submissions.submit(asked)
     return SyncStarted(
         message=f"The sync of {job.start_date} to {job.end_date} is {job.status}.",
         sync_job=job_body(job, caller.may_sync_all),

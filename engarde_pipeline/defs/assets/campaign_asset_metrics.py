@@ -2,11 +2,11 @@
 
 from dagster import AssetExecutionContext, Output, asset
 
-from engarde_pipeline.core.dates import backfill_policy, daily
 from engarde_pipeline.core.metrics import ASSET_METRICS
 from engarde_pipeline.defs.assets.sources import GROUP, OWNERS
 from engarde_pipeline.defs.landing import SyncConfig, sync_partitions
 from engarde_pipeline.defs.metadata import source_key, target_lineage, target_schema
+from engarde_pipeline.defs.partitions import backfill_policy, daily
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 
 

@@ -16,7 +16,7 @@ from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.defs.assets.campaign_space_aggregates import campaign_space_aggregates
 from engarde_pipeline.defs.resources import Postgres
 from engarde_pipeline.postgres.totals.pending import last_noted_change
-from engarde_pipeline.runs.requests import UNFINISHED
+from engarde_pipeline.runs.sync_runs import UNFINISHED
 
 totals = define_asset_job(
     "totals",

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import psycopg
 from psycopg import sql
 
+from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, METRIC_HOUR, MetricTable
 from engarde_pipeline.postgres.load.locks import IS_HELD, held_values
@@ -32,40 +33,6 @@ class DateWouldShrink(EngardeError):
 
 class SessionLost(EngardeError):
     """A pooler gave the merge another connection of the server than the one with its lock and records."""
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What became of one date's records (rule 2)."""
-
-    processed: int = 0
-    inserted: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    rejected: int = 0
-    deleted: int = 0
-    source_rows: int = 0
-
-    @property
-    def add_up(self) -> bool:
-        """The accounting identity."""
-        return self.processed == self.inserted + self.updated + self.unchanged + self.rejected
-
-    @property
-    def loaded(self) -> int:
-        """How many records stand in the target now."""
-        return self.processed - self.rejected
-
-    @property
-    def sentence(self) -> str:
-        """The counts in words."""
-        return (
-            f"{self.inserted} inserted, {self.updated} updated, {self.unchanged} unchanged,"
-            f" {self.deleted} deleted, {self.rejected} rejected"
-        )
-
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
 @dataclass(frozen=True)

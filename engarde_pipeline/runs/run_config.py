@@ -1,0 +1,56 @@
+"""The configuration and tags of the runs that sync: a range of dates, or a slice of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
+from engarde_pipeline.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from engarde_pipeline.runs.tags import TENANT
+
+RANGE_JOB = "performance_sync"
+SLICE_JOB = "slice_sync"
+SLICE_OP = "sync_the_slice"
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What a run of a job needs: its configuration, and the tags that say which dates it has."""
+
+    job: str
+    run_config: dict[str, Any]
+    tags: dict[str, str]
+
+
+def range_run(start: date, end: date, *, allow_shrink: bool = False) -> RunSpec:
+    """Return a run that syncs all tenants from `start` to `end`, both included."""
+    options = {"config": {"allow_shrink": allow_shrink}}
+    tables = (CAMPAIGN_METRICS, ASSET_METRICS)
+    return RunSpec(RANGE_JOB, {"ops": {table.target: options for table in tables}}, range_tags(start, end))
+
+
+def slice_run(
+    start: date,
+    end: date,
+    *,
+    tenant: str | None,
+    platforms: Sequence[str],
+    campaigns: Sequence[str],
+    allow_shrink: bool = False,
+) -> RunSpec:
+    """Return a run that syncs a tenant's, platforms' or campaigns' part from `start` to `end`, both included."""
+    config = {
+        "start": start.isoformat(),
+        "end": end.isoformat(),
+        "tenant": tenant,
+        "platforms": list(platforms),
+        "campaigns": list(campaigns),
+        "allow_shrink": allow_shrink,
+    }
+    return RunSpec(SLICE_JOB, {"ops": {SLICE_OP: {"config": config}}}, {TENANT: tenant.lower()} if tenant else {})
+
+
+def range_tags(start: date, end: date) -> dict[str, str]:
+    """Return the tags of a run over the partitions from `start` to `end`, both included."""
+    return {ASSET_PARTITION_RANGE_START_TAG: start.isoformat(), ASSET_PARTITION_RANGE_END_TAG: end.isoformat()}

@@ -1,0 +1,81 @@
+"""What a Dagster run syncs, if anything: its tables, dates and tenant, and whether it has ended."""
+
+from collections.abc import Collection
+from datetime import date
+from typing import Any
+
+from dagster import AssetKey, DagsterRun, DagsterRunStatus
+
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
+from engarde_pipeline.dagster_internals import (
+    ASSET_JOB,
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
+from engarde_pipeline.runs.run_config import RANGE_JOB, SLICE_JOB, SLICE_OP
+from engarde_pipeline.runs.tags import ALL_TENANTS
+
+RANGE_JOBS = (RANGE_JOB, ASSET_JOB)
+"""The jobs that sync every tenant: ours, and the one in which Dagster materializes assets on their own."""
+
+UNFINISHED = (
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.MANAGED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+)
+"""The statuses of a run that has not ended."""
+
+SYNCED_ASSETS = frozenset(AssetKey(table.target) for table in (CAMPAIGN_METRICS, ASSET_METRICS))
+
+
+def is_sync(run: DagsterRun) -> bool:
+    """Return whether a run syncs anything: a run of totals or of checks alone does not."""
+    return run.job_name in (*RANGE_JOBS, SLICE_JOB) and bool(synced_assets(run))
+
+
+def synced_assets(run: DagsterRun) -> Collection[AssetKey]:
+    """Return which of the two metric tables a run syncs."""
+    # Empty where a job runs in full; a selection of checks alone has no assets.
+    if run.asset_selection or run.asset_check_selection or run.job_name == ASSET_JOB:
+        return SYNCED_ASSETS & (run.asset_selection or frozenset())
+    return SYNCED_ASSETS
+
+
+def dates_of(run: DagsterRun) -> tuple[date | None, date | None]:
+    """Return the first and last date that a run was asked for, of a slice too; None where it has none."""
+    config = slice_config(run)
+    partition = run.tags.get(PARTITION_NAME_TAG)
+    start = run.tags.get(ASSET_PARTITION_RANGE_START_TAG) or partition or config.get("start")
+    end = run.tags.get(ASSET_PARTITION_RANGE_END_TAG) or partition or config.get("end")
+    return _date(start), _date(end)
+
+
+def slice_config(run: DagsterRun) -> dict[str, Any]:
+    """Return the configuration of a slice's run; of any other run it is empty."""
+    ops: Any = run.run_config.get("ops", {})
+    return dict(ops.get(SLICE_OP, {}).get("config", {})) if run.job_name == SLICE_JOB else {}
+
+
+def tenant_of(run: DagsterRun) -> str | None:
+    """Return the tenant whose slice a run syncs; None for a sync of every tenant."""
+    tenant = str(slice_config(run).get("tenant") or ALL_TENANTS).lower()
+    return None if tenant == ALL_TENANTS else tenant
+
+
+def is_of_all_campaigns(run: DagsterRun) -> bool:
+    """Return whether a run syncs every campaign of the tenants that it syncs."""
+    config = slice_config(run)
+    return AssetKey(CAMPAIGN_METRICS.target) in synced_assets(run) and not (
+        config.get("platforms") or config.get("campaigns")
+    )
+
+
+def _date(text: object) -> date | None:
+    try:
+        return date.fromisoformat(str(text))
+    except ValueError:  # a person can ask for a slice of no date at all; the run fails and says so
+        return None
