@@ -8,7 +8,7 @@ from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, Run
 
 from engarde_pipeline.alerts.incidents import Incident
 from engarde_pipeline.core.counts import total
-from engarde_pipeline.defs.checks import REJECTED_SHARE_LIMIT
+from engarde_pipeline.core.limits import REJECTED_SHARE_LIMIT
 from engarde_pipeline.postgres.reads.usage import bytes_today
 from engarde_pipeline.runs.history import counts_of, latest_materializations
 from engarde_pipeline.runs.job_log import last_ended

@@ -1,14 +1,15 @@
 """Freshness: since when a date has been due, and whether that is longer than promised."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 
+import psycopg
 from dagster import DagsterInstance
 
 from engarde_pipeline.alerts.incidents import Incident
 from engarde_pipeline.bigquery.errors import SourceError
+from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.core.errors import EngardeError
-from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.runs.planning import current_plan, inspect_tables
 
 PROMISE = timedelta(hours=1)
@@ -20,15 +21,19 @@ _UNREACHABLE = ("BigQuery", "Postgres")
 
 
 def due_since(
-    instance: DagsterInstance, bigquery: BigQuery, postgres: Postgres, before: Mapping[str, float], now: datetime
+    instance: DagsterInstance,
+    open_source: Callable[[], Source],
+    connect: Callable[[], psycopg.Connection],
+    before: Mapping[str, float],
+    now: datetime,
 ) -> dict[str, float]:
     """Return what is due now, "table date", and since when (seconds since 1970) it has been seen so.
 
     Where BigQuery or Postgres cannot be read, all is behind, and nothing of what was due is forgotten.
     """
     try:
-        source = bigquery.open_source()
-        with postgres.connect() as connection:
+        source = open_source()
+        with connect() as connection:
             plan = current_plan(instance, source, connection, inspect_tables(source))
         due = [f"{planned.table.source} {planned.day}" for planned in plan]
     except SourceError:

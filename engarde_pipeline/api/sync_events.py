@@ -13,8 +13,9 @@ from dagster import DagsterInstance, EventLogRecord
 
 from engarde_pipeline.api.dagster_calls import Dagster
 from engarde_pipeline.api.errors import Problem
+from engarde_pipeline.runs.attempts import LANDED
 from engarde_pipeline.runs.history import counts_of_event
-from engarde_pipeline.runs.job_log import LANDED, SyncJob, get_job
+from engarde_pipeline.runs.job_log import SyncJob, get_job
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from threading import Event
 from uuid import uuid4
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, EventLogEntry
+from dagster import DagsterInstance, DagsterRunStatus, EventLogEntry
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,12 +19,11 @@ from rich.progress import (
 
 from engarde_pipeline.cli.terminal import console, hear_interrupts
 from engarde_pipeline.dagster_internals import was_interrupted
-from engarde_pipeline.runs.job_log import failure_reasons
+from engarde_pipeline.runs.attempts import LANDED, failure_reasons
 from engarde_pipeline.runs.run_config import RunSpec
 from engarde_pipeline.runs.tags import NO_RETRIES
 
 _POLL_SECONDS = 0.5
-_LANDED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def _landed_events(instance: DagsterInstance, run_id: str, ended: Event) -> Iter
     cursor = None
     while True:
         is_last_look = ended.is_set()
-        page = instance.get_records_for_run(run_id, cursor=cursor, of_type=_LANDED)
+        page = instance.get_records_for_run(run_id, cursor=cursor, of_type=LANDED)
         cursor = page.cursor
         for record in page.records:
             if record.partition_key:

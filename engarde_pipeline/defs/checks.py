@@ -29,6 +29,7 @@ from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.bigquery.sums import sums_by_date as bigquery_sums
 from engarde_pipeline.core.dates import PROVISIONAL_DAYS, dates_ahead, today
+from engarde_pipeline.core.limits import REJECTED_SHARE_LIMIT
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.defs.assets.campaign_space_aggregates import campaign_space_aggregates
 from engarde_pipeline.defs.landing import explained
@@ -42,8 +43,6 @@ from engarde_pipeline.postgres.reads.sums import sums_by_date as postgres_sums
 from engarde_pipeline.postgres.totals.campaign_totals import update_triggers, wrong_totals
 from engarde_pipeline.postgres.totals.platform_days import dates_with_other_sums
 from engarde_pipeline.runs.history import counts_of, latest_materializations
-
-REJECTED_SHARE_LIMIT = 0.05
 
 DESCRIPTIONS = {
     "records_accounted_for": "Every record of a synced date was inserted, updated, unchanged or rejected:"

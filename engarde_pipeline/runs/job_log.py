@@ -6,16 +6,14 @@ events of a run are read only while it runs, or after it was killed, or to say w
 """
 
 import heapq
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any
 
 from dagster import (
     AssetKey,
-    DagsterEventType,
     DagsterInstance,
     DagsterRun,
     DagsterRunStatus,
@@ -23,23 +21,27 @@ from dagster import (
     RunsFilter,
 )
 
-from engarde_pipeline.core.counts import Counts, total
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 from engarde_pipeline.dagster_internals import (
-    AUTO_RETRY_RUN_ID_TAG,
     BACKFILL_ID_TAG,
     RETRY_NUMBER_TAG,
-    ROOT_RUN_ID_TAG,
     SCHEDULE_NAME_TAG,
     SENSOR_NAME_TAG,
-    WILL_RETRY_TAG,
-    is_of_ended_backfill,
 )
-from engarde_pipeline.runs.history import counts_of_event
+from engarde_pipeline.runs.attempts import (
+    RETRIED_WITHIN,
+    attempts_of,
+    counts_of_attempts,
+    first_sentence,
+    is_retry,
+    reasons_of,
+    status_of,
+    utc,
+    will_be_retried,
+)
 from engarde_pipeline.runs.run_config import SLICE_JOB
 from engarde_pipeline.runs.sync_runs import (
     RANGE_JOBS,
-    SYNCED_ASSETS,
     UNFINISHED,
     dates_of,
     is_of_all_campaigns,
@@ -48,22 +50,12 @@ from engarde_pipeline.runs.sync_runs import (
     synced_assets,
     tenant_of,
 )
-from engarde_pipeline.runs.tags import ALL_TENANTS, JOB_TYPE, NO_DATES, TENANT, TRIGGER, USER, recorded_counts
-
-LANDED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
+from engarde_pipeline.runs.tags import ALL_TENANTS, JOB_TYPE, NO_DATES, TENANT, TRIGGER, USER
 
 _SUCCEEDED_OR_FAILED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE)
-_RUNNING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 _TRIGGERS = {SCHEDULE_NAME_TAG: "schedule", SENSOR_NAME_TAG: "sensor", BACKFILL_ID_TAG: "backfill"}
 _PAGE = 50
 _FAR_BACK = 1000
-_RETRIED_WITHIN = timedelta(hours=1)
-"""A failed run that Dagster's daemon has not retried by then counts as failed: the daemon is down, or cannot find
-the run's code."""
-_TAGGED_WITHIN = timedelta(minutes=1)
-"""Dagster says whether it retries a run a moment after it says that the run failed."""
-
-_SENTENCE = re.compile(r".*?[.!?](?=\s|$)")
 
 
 @dataclass(frozen=True)
@@ -117,7 +109,7 @@ def list_jobs(
     With `tenant_id` those that sync this tenant: its slices, and the syncs of every tenant.
     """
     runs = _newest_first(instance, limit, tenant_id, before)
-    first_runs = (record for record in runs if not _is_retry(record))
+    first_runs = (record for record in runs if not is_retry(record))
     return _jobs(instance, list(islice(first_runs, limit)))
 
 
@@ -145,12 +137,10 @@ def last_completed(
 
 def in_progress(instance: DagsterInstance, tenant_id: str | None = None) -> list[SyncJob]:
     """Return the jobs that are queued, running or about to be retried, newest first."""
-    just_failed = RunsFilter(
-        statuses=[DagsterRunStatus.FAILURE], updated_after=datetime.now(UTC) - _RETRIED_WITHIN
-    )
+    just_failed = RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=datetime.now(UTC) - RETRIED_WITHIN)
     records = [
         *instance.get_run_records(RunsFilter(statuses=list(UNFINISHED))),
-        *(record for record in instance.get_run_records(just_failed) if _will_be_retried(instance, record)),
+        *(record for record in instance.get_run_records(just_failed) if will_be_retried(instance, record)),
     ]
     jobs = _jobs(instance, [record for record in records if is_sync(record.dagster_run)])
     # A job is found by each of its attempts.
@@ -163,17 +153,17 @@ def last_ended(instance: DagsterInstance, count: int) -> list[DagsterRun]:
 
     Jobs that were cancelled or have not ended are left out.
     """
-    first_runs = (record for record in _newest_first(instance, count, None, None) if not _is_retry(record))
+    first_runs = (record for record in _newest_first(instance, count, None, None) if not is_retry(record))
     looked_at = islice(first_runs, _FAR_BACK)
     found: list[DagsterRun] = []
     while len(found) < count and (page := list(islice(looked_at, count))):
-        attempts = _attempts(instance, page)
+        attempts = attempts_of(instance, page)
         last = [attempts[record.dagster_run.run_id][-1] for record in page]
         found += [
             record.dagster_run
             for record in last
             if record.dagster_run.status in _SUCCEEDED_OR_FAILED
-            and _status(instance, record) in ("completed", "failed")
+            and status_of(instance, record) in ("completed", "failed")
         ]
     return found[:count]
 
@@ -187,20 +177,6 @@ def count_jobs(instance: DagsterInstance, tenant_id: str | None = None) -> int:
         return all_runs - instance.get_runs_count(RunsFilter(job_name=job, tags={**tags, **retries}))
 
     return sum(first_runs(job, tags) - first_runs(job, {**tags, **NO_DATES}) for job, tags in _sources(tenant_id))
-
-
-def failure_reasons(instance: DagsterInstance, run_id: str) -> list[str]:
-    """Return what the steps of a failed run tell the person who looks at it, without stack traces."""
-    reasons = []
-    for record in instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_FAILURE).records:
-        event = record.event_log_entry.get_dagster_event()
-        data = event.step_failure_data
-        description = data.user_failure_data.description if data.user_failure_data else None
-        error = data.error
-        while error and error.cause:  # those around the first error only say in which step it happened
-            error = error.cause
-        reasons.append(description or (error.message.strip() if error else event.message or "unknown"))
-    return reasons
 
 
 def _sources(tenant_id: str | None) -> Iterator[tuple[str | None, dict[str, str | Sequence[str]]]]:
@@ -239,48 +215,21 @@ def _paged(instance: DagsterInstance, only: RunsFilter, expected: int, cursor: s
         limit = _PAGE  # there are others among them
 
 
-def _is_retry(record: RunRecord) -> bool:
-    # A person's re-execution of a run has no such tag, and is a job of its own.
-    return RETRY_NUMBER_TAG in record.dagster_run.tags
-
-
 def _jobs(instance: DagsterInstance, records: Sequence[RunRecord]) -> list[SyncJob]:
     """Return the jobs that `records` are attempts of, in their order."""
-    attempts = _attempts(instance, records)
+    attempts = attempts_of(instance, records)
     return [_job(instance, attempts[record.dagster_run.run_id]) for record in records]
-
-
-def _attempts(instance: DagsterInstance, records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Return, for each run, all runs of its job, the first one first: two look-ups however many jobs."""
-    if not records:
-        return {}
-    roots = {record.dagster_run.root_run_id or record.dagster_run.run_id for record in records}
-    group = {
-        record.storage_id: record
-        for record in (
-            *records,
-            *instance.get_run_records(RunsFilter(run_ids=list(roots))),
-            *instance.get_run_records(RunsFilter(tags={ROOT_RUN_ID_TAG: list(roots)})),
-        )
-    }
-    attempts: dict[str, list[RunRecord]] = {}
-    for _, record in sorted(group.items()):
-        run = record.dagster_run
-        earlier = attempts.get(run.parent_run_id or "", []) if _is_retry(record) else []
-        earlier.append(record)
-        attempts[run.run_id] = earlier
-    return attempts
 
 
 def _job(instance: DagsterInstance, attempts: Sequence[RunRecord]) -> SyncJob:
     first, last = attempts[0].dagster_run, attempts[-1].dagster_run
-    status = _status(instance, attempts[-1])
+    status = status_of(instance, attempts[-1])
     start_date, end_date = dates_of(first)
     started = _moment(attempts[0].start_time)
     completed = _moment(attempts[-1].end_time) if status in ("completed", "failed") else None
-    counts = _counts(instance, attempts)
-    reasons = _reasons(instance, last) if status in ("failed", "retrying") else []
-    message = _first_sentence(reasons[0]) if reasons else None
+    counts = counts_of_attempts(instance, attempts)
+    reasons = reasons_of(instance, last) if status in ("failed", "retrying") else []
+    message = first_sentence(reasons[0]) if reasons else None
     details = "\n".join(reasons)
     return SyncJob(
         id=first.run_id,
@@ -309,34 +258,6 @@ def _job(instance: DagsterInstance, attempts: Sequence[RunRecord]) -> SyncJob:
     )
 
 
-def _status(instance: DagsterInstance, record: RunRecord) -> str:
-    last = record.dagster_run
-    if last.status is DagsterRunStatus.SUCCESS:
-        return "completed"
-    if last.status in _RUNNING:
-        return "running"
-    if last.status in UNFINISHED:
-        return "retrying" if RETRY_NUMBER_TAG in last.tags else "pending"
-    return "retrying" if _will_be_retried(instance, record) else "failed"
-
-
-def _will_be_retried(instance: DagsterInstance, record: RunRecord) -> bool:
-    """Whether Dagster's daemon is about to start another attempt of a failed run.
-
-    Dagster tags every failed run for which it has retries left, also those that its daemon does not start again: a
-    run that was executed without the daemon (the command line, a notebook) has no origin, and a backfill that has
-    ended starts nothing.
-    """
-    run = record.dagster_run
-    if run.status is not DagsterRunStatus.FAILURE or not record.end_time or not instance.run_retries_enabled:
-        return False
-    if run.remote_job_origin is None or AUTO_RETRY_RUN_ID_TAG in run.tags:
-        return False
-    since = datetime.now(UTC) - _utc(record.end_time)
-    is_meant = run.tags[WILL_RETRY_TAG] == "true" if WILL_RETRY_TAG in run.tags else since < _TAGGED_WITHIN
-    return is_meant and since < _RETRIED_WITHIN and not is_of_ended_backfill(instance, run)
-
-
 def _job_type(run: DagsterRun) -> str:
     if JOB_TYPE in run.tags:
         return run.tags[JOB_TYPE]
@@ -357,48 +278,6 @@ def _triggered_by(run: DagsterRun) -> str:
     return run.tags.get(TRIGGER, "manual")
 
 
-def _counts(instance: DagsterInstance, attempts: Sequence[RunRecord]) -> Counts:
-    by_asset: dict[str, Counts] = {}
-    for record in attempts:
-        run = record.dagster_run
-        recorded = recorded_counts(run.run_id, run.tags)
-        # Nothing is recorded before an asset has ended, nor ever by a run that was killed.
-        if (
-            len(recorded) < len(synced_assets(run))
-            and run.status is not DagsterRunStatus.SUCCESS
-            and record.start_time
-        ):
-            recorded = _counts_so_far(instance, run.run_id) | recorded
-        by_asset |= recorded
-    return total(by_asset.values())
-
-
-def _counts_so_far(instance: DagsterInstance, run_id: str) -> dict[str, Counts]:
-    by_asset: dict[str, Counts] = {}
-    for record in instance.get_records_for_run(run_id, of_type=LANDED).records:
-        event = record.event_log_entry.asset_materialization or record.event_log_entry.asset_observation
-        if event is None or event.asset_key not in SYNCED_ASSETS:
-            continue
-        asset = event.asset_key.to_user_string()
-        by_asset[asset] = by_asset.get(asset, Counts()) + counts_of_event(event)
-    return by_asset
-
-
-def _reasons(instance: DagsterInstance, run: DagsterRun) -> list[str]:
-    if run.status is DagsterRunStatus.CANCELED:
-        return ["The run was cancelled."]
-    if reasons := failure_reasons(instance, run.run_id):
-        return reasons
-    ended = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.RUN_FAILURE).records
-    return [record.event_log_entry.get_dagster_event().message or "The run failed." for record in ended[-1:]]
-
-
-def _first_sentence(text: str) -> str:
-    line = text.strip().partition("\n")[0]
-    found = _SENTENCE.match(line)
-    return found.group() if found else line
-
-
 def _metadata(attempts: Iterable[RunRecord]) -> dict[str, Any]:
     runs = [record.dagster_run for record in attempts]
     tags, config = runs[0].tags, slice_config(runs[0])
@@ -415,8 +294,4 @@ def _metadata(attempts: Iterable[RunRecord]) -> dict[str, Any]:
 
 
 def _moment(timestamp: float | None) -> datetime | None:
-    return _utc(timestamp) if timestamp else None
-
-
-def _utc(timestamp: float) -> datetime:
-    return datetime.fromtimestamp(timestamp, UTC)
+    return utc(timestamp) if timestamp else None

@@ -178,10 +178,10 @@ def test_a_cursor_that_cannot_be_read_starts_anew(instance: DagsterInstance, sho
 def test_a_date_due_for_more_than_an_hour_is_told(instance: DagsterInstance, shop: Shop) -> None:
     shop.load(today())
     noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    since = due_since(instance, BigQuery(), Postgres(), {}, noon)
+    since = due_since(instance, BigQuery().open_source, Postgres().connect, {}, noon)
     assert list(freshness_lost(since, noon + timedelta(minutes=60))) == []
 
-    later = due_since(instance, BigQuery(), Postgres(), since, noon + timedelta(minutes=61))
+    later = due_since(instance, BigQuery().open_source, Postgres().connect, since, noon + timedelta(minutes=61))
     (incident,) = freshness_lost(later, noon + timedelta(minutes=61))
 
     assert "60 dates have been due" in incident.reason  # 30 dates of two tables, never synced
@@ -192,7 +192,7 @@ def test_a_bigquery_that_cannot_be_read_for_an_hour_is_told(
 ) -> None:
     monkeypatch.setenv("BIGQUERY_PROJECT_ID", "somebody-elses")
     noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    since = due_since(instance, BigQuery(), Postgres(), {}, noon)
+    since = due_since(instance, BigQuery().open_source, Postgres().connect, {}, noon)
     (incident,) = freshness_lost(since, noon + timedelta(minutes=61))
     assert incident.reason == "BigQuery cannot be read."
 

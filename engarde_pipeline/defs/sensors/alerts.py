@@ -66,7 +66,7 @@ def alerts(context: SensorEvaluationContext, bigquery: BigQuery, postgres: Postg
     now = datetime.now(UTC)
     known = Known.read(context.cursor)
     if now.timestamp() - known.looked_at >= LOOK_EVERY.total_seconds():
-        known.due_since = due_since(context.instance, bigquery, postgres, known.due_since, now)
+        known.due_since = due_since(context.instance, bigquery.open_source, postgres.connect, known.due_since, now)
         known.looked_at = now.timestamp()
     found = current_incidents(context.instance, postgres, known, now)
     channels = configured_channels(load_pipeline_settings())

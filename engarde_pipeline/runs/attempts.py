@@ -1,0 +1,145 @@
+"""The attempts of a sync job, a run and its retries: how the job stands, what it counted, and why it failed."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
+
+from engarde_pipeline.core.counts import Counts, total
+from engarde_pipeline.dagster_internals import (
+    AUTO_RETRY_RUN_ID_TAG,
+    RETRY_NUMBER_TAG,
+    ROOT_RUN_ID_TAG,
+    WILL_RETRY_TAG,
+    is_of_ended_backfill,
+)
+from engarde_pipeline.runs.history import counts_of_event
+from engarde_pipeline.runs.sync_runs import SYNCED_ASSETS, UNFINISHED, synced_assets
+from engarde_pipeline.runs.tags import recorded_counts
+
+LANDED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
+"""The events of a date that landed: of a whole date, or of a slice of it."""
+
+_RUNNING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
+RETRIED_WITHIN = timedelta(hours=1)
+"""A failed run that Dagster's daemon has not retried by then counts as failed: the daemon is down, or cannot find
+the run's code."""
+_TAGGED_WITHIN = timedelta(minutes=1)
+"""Dagster says whether it retries a run a moment after it says that the run failed."""
+_SENTENCE = re.compile(r".*?[.!?](?=\s|$)")
+
+
+def attempts_of(instance: DagsterInstance, records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Return, for each run, all runs of its job, the first one first: two look-ups however many jobs."""
+    if not records:
+        return {}
+    roots = {record.dagster_run.root_run_id or record.dagster_run.run_id for record in records}
+    group = {
+        record.storage_id: record
+        for record in (
+            *records,
+            *instance.get_run_records(RunsFilter(run_ids=list(roots))),
+            *instance.get_run_records(RunsFilter(tags={ROOT_RUN_ID_TAG: list(roots)})),
+        )
+    }
+    attempts: dict[str, list[RunRecord]] = {}
+    for _, record in sorted(group.items()):
+        run = record.dagster_run
+        earlier = attempts.get(run.parent_run_id or "", []) if is_retry(record) else []
+        earlier.append(record)
+        attempts[run.run_id] = earlier
+    return attempts
+
+
+def is_retry(record: RunRecord) -> bool:
+    # A person's re-execution of a run has no such tag, and is a job of its own.
+    return RETRY_NUMBER_TAG in record.dagster_run.tags
+
+
+def status_of(instance: DagsterInstance, record: RunRecord) -> str:
+    last = record.dagster_run
+    if last.status is DagsterRunStatus.SUCCESS:
+        return "completed"
+    if last.status in _RUNNING:
+        return "running"
+    if last.status in UNFINISHED:
+        return "retrying" if RETRY_NUMBER_TAG in last.tags else "pending"
+    return "retrying" if will_be_retried(instance, record) else "failed"
+
+
+def will_be_retried(instance: DagsterInstance, record: RunRecord) -> bool:
+    """Whether Dagster's daemon is about to start another attempt of a failed run.
+
+    Dagster tags every failed run for which it has retries left, also those that its daemon does not start again: a
+    run that was executed without the daemon (the command line, a notebook) has no origin, and a backfill that has
+    ended starts nothing.
+    """
+    run = record.dagster_run
+    if run.status is not DagsterRunStatus.FAILURE or not record.end_time or not instance.run_retries_enabled:
+        return False
+    if run.remote_job_origin is None or AUTO_RETRY_RUN_ID_TAG in run.tags:
+        return False
+    since = datetime.now(UTC) - utc(record.end_time)
+    is_meant = run.tags[WILL_RETRY_TAG] == "true" if WILL_RETRY_TAG in run.tags else since < _TAGGED_WITHIN
+    return is_meant and since < RETRIED_WITHIN and not is_of_ended_backfill(instance, run)
+
+
+def counts_of_attempts(instance: DagsterInstance, attempts: Sequence[RunRecord]) -> Counts:
+    by_asset: dict[str, Counts] = {}
+    for record in attempts:
+        run = record.dagster_run
+        recorded = recorded_counts(run.run_id, run.tags)
+        # Nothing is recorded before an asset has ended, nor ever by a run that was killed.
+        if (
+            len(recorded) < len(synced_assets(run))
+            and run.status is not DagsterRunStatus.SUCCESS
+            and record.start_time
+        ):
+            recorded = _counts_so_far(instance, run.run_id) | recorded
+        by_asset |= recorded
+    return total(by_asset.values())
+
+
+def _counts_so_far(instance: DagsterInstance, run_id: str) -> dict[str, Counts]:
+    by_asset: dict[str, Counts] = {}
+    for record in instance.get_records_for_run(run_id, of_type=LANDED).records:
+        event = record.event_log_entry.asset_materialization or record.event_log_entry.asset_observation
+        if event is None or event.asset_key not in SYNCED_ASSETS:
+            continue
+        asset = event.asset_key.to_user_string()
+        by_asset[asset] = by_asset.get(asset, Counts()) + counts_of_event(event)
+    return by_asset
+
+
+def reasons_of(instance: DagsterInstance, run: DagsterRun) -> list[str]:
+    if run.status is DagsterRunStatus.CANCELED:
+        return ["The run was cancelled."]
+    if reasons := failure_reasons(instance, run.run_id):
+        return reasons
+    ended = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.RUN_FAILURE).records
+    return [record.event_log_entry.get_dagster_event().message or "The run failed." for record in ended[-1:]]
+
+
+def failure_reasons(instance: DagsterInstance, run_id: str) -> list[str]:
+    """Return what the steps of a failed run tell the person who looks at it, without stack traces."""
+    reasons = []
+    for record in instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_FAILURE).records:
+        event = record.event_log_entry.get_dagster_event()
+        data = event.step_failure_data
+        description = data.user_failure_data.description if data.user_failure_data else None
+        error = data.error
+        while error and error.cause:  # those around the first error only say in which step it happened
+            error = error.cause
+        reasons.append(description or (error.message.strip() if error else event.message or "unknown"))
+    return reasons
+
+
+def first_sentence(text: str) -> str:
+    line = text.strip().partition("\n")[0]
+    found = _SENTENCE.match(line)
+    return found.group() if found else line
+
+
+def utc(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(timestamp, UTC)
