@@ -15,10 +15,10 @@ from engarde_pipeline.defs.jobs import performance_sync
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.defs.schedules import hourly_sync, nightly_reconciliation
 from engarde_pipeline.defs.sensors.alerts import alerts
-from engarde_pipeline.defs.sensors.changed_dates import changed_dates
-from engarde_pipeline.defs.sensors.lost_runs import vanished_runs
-from engarde_pipeline.defs.sensors.new_mappings import arrived_mappings
-from engarde_pipeline.defs.sensors.pending_totals import left_totals, totals
+from engarde_pipeline.defs.sensors.changed_partitions import changed_partitions
+from engarde_pipeline.defs.sensors.lost_runs import lost_runs
+from engarde_pipeline.defs.sensors.new_mappings import new_mappings
+from engarde_pipeline.defs.sensors.pending_totals import pending_totals, totals
 from engarde_pipeline.defs.slice_sync import slice_sync
 from engarde_pipeline.settings import check_environment
 
@@ -34,7 +34,7 @@ defs = Definitions(
     ],
     asset_checks=[campaign_metrics_checks, campaign_asset_metrics_checks, totals_equal_rows],
     jobs=[performance_sync, slice_sync, totals],
-    sensors=[changed_dates, arrived_mappings, left_totals, vanished_runs, alerts],
+    sensors=[changed_partitions, new_mappings, pending_totals, lost_runs, alerts],
     schedules=[hourly_sync, nightly_reconciliation],
     resources={"bigquery": BigQuery(), "postgres": Postgres()},
     # Steps are short and share their connections' cost: a process for each would cost seconds.

@@ -107,7 +107,7 @@ def test_there_is_a_job_for_dates_one_for_slices_and_one_for_totals() -> None:
 def test_every_sensor_and_schedule_is_on_after_a_fresh_install_and_described() -> None:
     sensors = {sensor.name: sensor for sensor in defs.sensors or ()}
     schedules = {schedule.name: schedule for schedule in defs.schedules or ()}
-    assert sensors.keys() == {"changed_dates", "arrived_mappings", "left_totals", "vanished_runs", "alerts"}
+    assert sensors.keys() == {"changed_partitions", "new_mappings", "pending_totals", "lost_runs", "alerts"}
     assert schedules.keys() == {"hourly_sync", "nightly_reconciliation"}
     for automation in (*sensors.values(), *schedules.values()):
         assert automation.default_status.value == "RUNNING"

@@ -52,8 +52,8 @@ def freshness_lost(since: Mapping[str, float], now: datetime) -> Iterator[Incide
             title="Postgres is more than an hour behind BigQuery",
             reason=" ".join(f"{server} cannot be read." for server in _UNREACHABLE if server in late)
             or f"{len(late)} dates have been due for more than an hour.",
-            what_to_do="`engarde plan` says what is due and why; see whether the sensor changed_dates is on, what"
-            " it says, and whether its runs fail.",
+            what_to_do="`engarde plan` shows what is due and why. Check in the Dagster UI that the sensor"
+            " changed_partitions is running, what its last tick says, and whether its runs fail.",
             job="performance_sync",
             dates=", ".join(late[:10]) + (" ..." if len(late) > 10 else ""),
         )

@@ -13,7 +13,7 @@ from dagster import DagsterInstance, RunsFilter
 from engarde_pipeline.api.errors import Problem, invalid
 from engarde_pipeline.core.dates import PROVISIONAL_DAYS, InvalidDates, dates_between, latest_date, today
 from engarde_pipeline.dagster_internals import PRIORITY_TAG, loaded_code_location, submit_run
-from engarde_pipeline.defs.sensors.changed_dates import changed_dates
+from engarde_pipeline.defs.sensors.changed_partitions import changed_partitions
 from engarde_pipeline.runs.job_log import SyncJob, get_job, in_progress, last_completed
 from engarde_pipeline.runs.run_config import RANGE_JOB, SLICE_JOB, RunSpec, range_run, slice_run
 from engarde_pipeline.runs.tags import JOB_TYPE, TRIGGER, USER
@@ -81,7 +81,7 @@ class Submitter:
         wanted = _run(asked, start, end)
         # A tenant's second sync waits for the first of every other tenant.
         tags = {**wanted.tags, **_tags(asked), PRIORITY_TAG: str(-ahead)}
-        location = loaded_code_location(instance, changed_dates.name)
+        location = loaded_code_location(instance, changed_partitions.name)
         run_id = submit_run(instance, self._jobs[wanted.job], wanted.run_config, tags, location)
         return _job(instance, run_id)
 

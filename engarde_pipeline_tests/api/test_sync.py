@@ -69,7 +69,7 @@ def test_a_sync_is_queued_for_the_code_location_that_the_daemon_has_loaded(
     # As after `dagster-daemon run -m engarde_pipeline.definitions`, where it ran with workspace.yaml before.
     for name, last_tick in ((CODE_LOCATION, 1.0), (MODULE, 2.0)):
         location = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name=MODULE), name)
-        sensor = RemoteRepositoryOrigin(location, "__repository__").get_instigator_origin("changed_dates")
+        sensor = RemoteRepositoryOrigin(location, "__repository__").get_instigator_origin("changed_partitions")
         state = SensorInstigatorData(last_tick_timestamp=last_tick)
         instance.add_instigator_state(
             InstigatorState(sensor, InstigatorType.SENSOR, InstigatorStatus.DECLARED_IN_CODE, state)

@@ -20,15 +20,15 @@ from dagster import (
     job,
 )
 
+import engarde_pipeline.defs.sensors.lost_runs as lost_runs_sensor
 from engarde_pipeline.core.dates import today
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.defs.schedules import hourly_sync, nightly_reconciliation
-from engarde_pipeline.defs.sensors import lost_runs
-from engarde_pipeline.defs.sensors.lost_runs import SILENCE, vanished_runs
-from engarde_pipeline.defs.sensors.new_mappings import arrived_mappings
-from engarde_pipeline.defs.sensors.pending_totals import left_totals
+from engarde_pipeline.defs.sensors.lost_runs import SILENCE, lost_runs
+from engarde_pipeline.defs.sensors.new_mappings import new_mappings
+from engarde_pipeline.defs.sensors.pending_totals import pending_totals
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.runs.history import recorded_versions
 from engarde_pipeline_tests.bigquery.faulty import Fault, refusal
@@ -120,7 +120,7 @@ def test_a_mapping_that_arrives_brings_its_dates_and_no_others(instance: Dagster
     run_range(instance, YESTERDAY, TODAY)
 
     def tick() -> list[RunRequest]:
-        result = arrived_mappings(build_sensor_context(instance, definitions=defs), postgres=Postgres())
+        result = new_mappings(build_sensor_context(instance, definitions=defs), postgres=Postgres())
         return list(result.run_requests or ())  # type: ignore[union-attr]
 
     assert tick() == []
@@ -147,7 +147,7 @@ def test_a_tenant_or_an_asset_that_arrives_counts_too(instance: DagsterInstance,
     else:
         shop.world.asset(shop.first, "a9")
 
-    result = arrived_mappings(build_sensor_context(instance, definitions=defs), postgres=Postgres())
+    result = new_mappings(build_sensor_context(instance, definitions=defs), postgres=Postgres())
     assert _ranges(list(result.run_requests or ())) == [(str(TODAY), str(TODAY))]  # type: ignore[union-attr]
 
 
@@ -181,7 +181,7 @@ def test_mapped_dates_are_estimated_at_what_their_last_sync_read(
     shop.world.load([{**stranger, "metric_date": YESTERDAY}])
     shop.world.sync_one(YESTERDAY)
     shop.world.campaign(shop.tenant, "c9")
-    result = arrived_mappings(build_sensor_context(instance, definitions=defs), postgres=Postgres())
+    result = new_mappings(build_sensor_context(instance, definitions=defs), postgres=Postgres())
     assert isinstance(result, SensorResult)
     assert result.skip_reason
     assert "6,000 would be" in str(result.skip_reason.skip_message)
@@ -195,13 +195,13 @@ def test_totals_follow_though_a_date_of_the_run_failed(instance: DagsterInstance
     world.execute(f"UPDATE {world.dataset}.campaign_metrics SET clicks = 30 WHERE metric_date = '{TODAY}'")
     assert not run_range(instance, YESTERDAY, TODAY).success
 
-    result = left_totals(build_sensor_context(instance, definitions=defs), postgres=Postgres())
+    result = pending_totals(build_sensor_context(instance, definitions=defs), postgres=Postgres())
     assert isinstance(result, RunRequest)
     assert defs.resolve_job_def("totals").execute_in_process(instance=instance).success
 
     totals = world.query("SELECT sum(total_clicks) AS clicks FROM campaign_spaces")[0]["clicks"]
     assert totals == sum(row["clicks"] for row in world.rows()) == 80
-    again = left_totals(build_sensor_context(instance, definitions=defs), postgres=Postgres())
+    again = pending_totals(build_sensor_context(instance, definitions=defs), postgres=Postgres())
     assert isinstance(again, SkipReason)
 
 
@@ -250,7 +250,7 @@ def _silent_run(instance: DagsterInstance, silence: timedelta, of_job: JobDefini
 
 
 def _statuses_after_a_look(instance: DagsterInstance) -> list[DagsterRunStatus]:
-    vanished_runs(build_sensor_context(instance, definitions=defs), postgres=Postgres())
+    lost_runs(build_sensor_context(instance, definitions=defs), postgres=Postgres())
     return [run.status for run in instance.get_runs()]
 
 
@@ -265,7 +265,7 @@ def test_a_run_that_was_never_queued_is_ended(
     instance.create_run_for_job(defs.resolve_job_def("performance_sync"))
     assert _statuses_after_a_look(instance) == [DagsterRunStatus.NOT_STARTED]
 
-    monkeypatch.setattr(lost_runs, "SILENCE", timedelta(seconds=-5))
+    monkeypatch.setattr(lost_runs_sensor, "SILENCE", timedelta(seconds=-5))
 
     assert _statuses_after_a_look(instance) == [DagsterRunStatus.FAILURE]
 

@@ -1,4 +1,4 @@
-"""vanished_runs: a run whose process is gone is ended, as no other run takes its dates before.
+"""lost_runs: a run whose process is gone is ended, as no other run takes its dates before.
 
 Dagster's run monitoring notices a process that ends while its code server lives. Where that went too, only the
 longest run time of `dagster.yaml` would, hours later. Nor does it notice a run that was recorded and never queued.
@@ -31,7 +31,7 @@ SILENCE = timedelta(minutes=10)
     description="End the runs whose process is gone: no connection to Postgres, and no event for ten minutes."
     " What they left is synced by a retry, or by the plan.",
 )
-def vanished_runs(context: SensorEvaluationContext, postgres: Postgres) -> SkipReason:
+def lost_runs(context: SensorEvaluationContext, postgres: Postgres) -> SkipReason:
     """Mark vanished runs as failed; a run of another code location is left alone."""
     instance, now = context.instance, datetime.now(UTC)
     for record in instance.get_run_records(

@@ -1,4 +1,4 @@
-"""arrived_mappings: when campaigns or assets are added in Postgres, dates that lacked them are synced again."""
+"""new_mappings: when campaigns or assets are added in Postgres, dates that lacked them are synced again."""
 
 from dagster import DefaultSensorStatus, SensorEvaluationContext, SensorResult, sensor
 
@@ -17,14 +17,14 @@ from engarde_pipeline.runs.requests import described, not_under_way, run_request
     description="Sync the dates whose rejected records can be loaded now, since their tenant, campaign or asset"
     " was added in Postgres.",
 )
-def arrived_mappings(context: SensorEvaluationContext, postgres: Postgres) -> SensorResult:
+def new_mappings(context: SensorEvaluationContext, postgres: Postgres) -> SensorResult:
     """Ask for the dates with rejected records that can be resolved now, once per set of records.
 
     It also notes the dates of rows that belong to another campaign space or asset now.
     """
     try:
         with postgres.connect() as connection:
-            note_moved_rows(connection)  # the sensor changed_dates asks for these
+            note_moved_rows(connection)  # the sensor changed_partitions asks for these
             due = mapped_dates(connection)
         ready = not_under_way(context.instance, due)
         if not ready:

@@ -1,4 +1,4 @@
-"""left_totals: where a date of a run failed, its totals step was skipped; the totals follow all the same."""
+"""pending_totals: where a date of a run failed, its totals step was skipped; the totals follow all the same."""
 
 from dagster import (
     AssetSelection,
@@ -15,7 +15,7 @@ from dagster import (
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.defs.assets.campaign_space_aggregates import campaign_space_aggregates
 from engarde_pipeline.defs.resources import Postgres
-from engarde_pipeline.postgres.totals.pending import last_noted_change
+from engarde_pipeline.postgres.totals.campaign_totals import last_noted_change
 from engarde_pipeline.runs.sync_runs import UNFINISHED
 
 totals = define_asset_job(
@@ -32,7 +32,7 @@ totals = define_asset_job(
     default_status=DefaultSensorStatus.RUNNING,
     description="Bring the totals up to date when a sync changed dates and ended without doing it.",
 )
-def left_totals(context: SensorEvaluationContext, postgres: Postgres) -> RunRequest | SkipReason:
+def pending_totals(context: SensorEvaluationContext, postgres: Postgres) -> RunRequest | SkipReason:
     """Ask for the totals when changed dates are left and no run is on its way that will sum them."""
     try:
         with postgres.connect() as connection:

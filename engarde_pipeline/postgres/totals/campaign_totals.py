@@ -8,7 +8,7 @@ over months. When no date was noted, every campaign's totals are compared with i
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import LiteralString
 
 import psycopg
@@ -115,6 +115,12 @@ class Totals:
 def note_changed(connection: psycopg.Connection, day: date) -> None:
     """Note that rows of `day` changed, in the transaction that changed them."""
     connection.execute(_NOTE, [day])
+
+
+def last_noted_change(connection: psycopg.Connection) -> datetime | None:
+    """Return when a date last changed that is not in the totals yet; None where there is none."""
+    row = connection.execute("SELECT max(changed_at) FROM changed_dates").fetchone()
+    return row[0] if row else None
 
 
 def update_totals(connection: psycopg.Connection) -> Totals:

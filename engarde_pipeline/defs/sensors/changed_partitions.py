@@ -1,4 +1,4 @@
-"""changed_dates: twice a minute, the dates whose partitions changed in BigQuery are synced again.
+"""changed_partitions: twice a minute, the dates whose partitions changed in BigQuery are synced again.
 
 A sensor of our own, not Dagster's observable sources with automation conditions: those observe all partitions or
 none, ask for one run per partition, and do not know that a run over a range is already on its way. What they do
@@ -64,8 +64,8 @@ class _Cursor:
             )
         except (ValueError, KeyError) as error:  # of another version of the code, or edited by hand
             logger.warning(
-                "The cursor of changed_dates cannot be read (%s). Every table is looked at anew; nothing that was"
-                " asked for is asked for twice.",
+                "The cursor of changed_partitions cannot be read (%s). Every table is checked again; no run is"
+                " requested twice.",
                 type(error).__name__,
             )
             return cls()
@@ -88,7 +88,7 @@ class _Cursor:
     " Postgres without a sync. Looks at free table"
     " metadata, at partition metadata only when a table changed, and never at the metrics themselves.",
 )
-def changed_dates(context: SensorEvaluationContext, bigquery: BigQuery, postgres: Postgres) -> SensorResult:
+def changed_partitions(context: SensorEvaluationContext, bigquery: BigQuery, postgres: Postgres) -> SensorResult:
     """Ask for the dates that are due, once per version; see `_Cursor`."""
     before = _Cursor.read(context.cursor)
     try:

@@ -9,7 +9,7 @@ from dagster import DagsterInstance, DagsterRunStatus, RunRequest, SensorResult,
 from engarde_pipeline.core.dates import dates_ahead, latest_date, today
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.defs.resources import BigQuery, Postgres
-from engarde_pipeline.defs.sensors.changed_dates import changed_dates
+from engarde_pipeline.defs.sensors.changed_partitions import changed_partitions
 from engarde_pipeline.runs.history import metadata_of
 from engarde_pipeline_tests.bigquery.faulty import Answer, Fault, Request, refusal
 from engarde_pipeline_tests.dagster_runs import materializations
@@ -29,7 +29,7 @@ def tick(instance: DagsterInstance, times: Times) -> Tick:
 
     def evaluate() -> SensorResult:
         context = build_sensor_context(instance, cursor=cursor[0], definitions=defs)
-        result = changed_dates(context, bigquery=BigQuery(), postgres=Postgres())
+        result = changed_partitions(context, bigquery=BigQuery(), postgres=Postgres())
         assert isinstance(result, SensorResult)
         cursor[0] = result.cursor
         return result
@@ -88,7 +88,7 @@ def test_a_cursor_that_cannot_be_read_starts_anew(
 ) -> None:
     shop.load(TODAY)
     context = build_sensor_context(instance, cursor=cursor, definitions=defs)
-    result = changed_dates(context, bigquery=BigQuery(), postgres=Postgres())
+    result = changed_partitions(context, bigquery=BigQuery(), postgres=Postgres())
     assert isinstance(result, SensorResult)
     assert asked(result) == [(str(TODAY - timedelta(days=29)), str(TODAY), BOTH)]
 
