@@ -24,29 +24,27 @@ from engarde_pipeline.sync.dates import FailedDate, SyncedDate, sync_dates
 
 PROJECT = "engarde-tests"
 
+
+def _measure_columns(table: MetricTable) -> dict[str, str]:
+    # Conversions are whole numbers on most platforms.
+    fractional = {measure.name for measure in table.measures if measure.kind == "amount"} - {"conversions"}
+    return {name: "FLOAT64" if name in fractional else "INT64" for name in table.measure_names}
+
+
 # NUMERIC(38, 9) where BigQuery would say NUMERIC: the emulator keeps three decimals of a plain NUMERIC.
 CAMPAIGN_COLUMNS = {
     "tenant_id": "STRING",
     "campaign_id": "STRING",
     "platform": "STRING",
     "metric_date": "DATE",
-    "impressions": "INT64",
-    "clicks": "INT64",
-    "spend": "FLOAT64",
-    "conversions": "INT64",
-    "revenue": "FLOAT64",
+    **_measure_columns(CAMPAIGN_METRICS),
 }
 ASSET_COLUMNS = {
     "campaign_id": "STRING",
     "asset_id": "STRING",
     "platform": "STRING",
     "metric_date": "DATE",
-    "impressions": "INT64",
-    "clicks": "INT64",
-    "spend": "FLOAT64",
-    "conversions": "INT64",
-    "revenue": "FLOAT64",
-    "engagements": "INT64",
+    **_measure_columns(ASSET_METRICS),
 }
 
 _ARROW = {

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from engarde_pipeline.core import metrics
+
 CAMPAIGN_SPACE = "0f6a2c1e-5b1d-4c58-9d0e-3a7b6f2e8c41"
 JOB = "7b0e4f52-91c3-4f6a-8a53-2f1d9c0b6e77"
 
@@ -31,8 +33,18 @@ _SYNC_JOB = {
 }
 
 _RATIOS = {"ctr": 1.0, "cpc": 1.05, "cpm": 10.5, "roas": 4.0, "conversion_rate": 10.0}
-_ONE_DATE = {"impressions": 1000, "clicks": 10, "spend": 10.5, "conversions": 1.0, "revenue": 42.0, **_RATIOS}
+_MEASURES = dict.fromkeys(metrics.CAMPAIGN_METRICS.measure_names, 0)
+_ONE_DATE = {
+    **_MEASURES,
+    "impressions": 1000,
+    "clicks": 10,
+    "spend": 10.5,
+    "conversions": 1.0,
+    "revenue": 42.0,
+    **_RATIOS,
+}
 _TWO_CAMPAIGNS = {
+    **_MEASURES,
     "impressions": 4000,
     "clicks": 40,
     "spend": 42.0,
@@ -75,6 +87,7 @@ CAMPAIGN_METRICS: dict[str, Any] = {
     **_DATES,
     "metrics": [{"date": "2026-03-01", **_ONE_DATE}, {"date": "2026-03-02", **_ONE_DATE}],
     "summary": {
+        **{f"total_{name}": 0 for name in _MEASURES},
         "total_impressions": 2000,
         "total_clicks": 20,
         "total_spend": 21.0,

@@ -186,14 +186,16 @@ class MetricPoint(Numbers):
     date: date
 
 
-class Summary(BaseModel):
+_totals: dict[str, Any] = {
+    f"total_{measure.name}": (int if measure.kind == "count" else float, ...)
+    for measure in CAMPAIGN_METRICS.measures
+}
+Totals = create_model("Totals", **_totals)
+
+
+class Summary(Totals):
     """Sums over the dates, and the ratios of these sums."""
 
-    total_impressions: int
-    total_clicks: int
-    total_spend: float
-    total_conversions: float
-    total_revenue: float
     avg_ctr: float | None
     avg_roas: float | None
     avg_cpc: float | None

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+Kind = Literal["count", "amount"]
+
 
 @dataclass(frozen=True)
 class Measure:
     """An additive number. A `count` is whole (int64); an `amount` has six decimals."""
 
     name: str
-    kind: Literal["count", "amount"]
+    kind: Kind
     description: str
 
     @property

@@ -26,6 +26,7 @@ from engarde_pipeline.api.schemas import (
 )
 from engarde_pipeline.api.tokens import Authenticated
 from engarde_pipeline.core.dates import latest_date, today
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.reads.metrics_queries import GroupBy, Wanted, groups, one_campaign, reads_rows
 
 MOST_GROUPS = 10_000
@@ -147,7 +148,7 @@ def _after(by: GroupBy, cursor: str | None) -> object:
 
 
 def _summary(row: Row) -> Summary:
-    totals = {f"total_{name}": row[name] for name in ("impressions", "clicks", "spend", "conversions", "revenue")}
+    totals = {f"total_{name}": row[name] for name in CAMPAIGN_METRICS.measure_names}
     return Summary(
         **totals,
         avg_ctr=row["ctr"],

@@ -4,7 +4,7 @@
 pipeline reads or writes are named here.
 """
 
-from typing import LiteralString
+from typing import Any, LiteralString
 
 from sqlalchemy import (
     ARRAY,
@@ -28,12 +28,14 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects.postgresql import BYTEA, JSONB
+from sqlalchemy.types import TypeEngine
 
 from engarde_pipeline.core.metrics import (
     AMOUNT_DECIMALS,
     AMOUNT_DIGITS,
     ASSET_METRICS,
     CAMPAIGN_METRICS,
+    Kind,
     Measure,
     MetricTable,
     Ratio,
@@ -46,9 +48,17 @@ def _id() -> Column[object]:
     return Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()"))
 
 
+def column_type(kind: Kind) -> TypeEngine[Any]:
+    """Return the type of a measure's column."""
+    return BigInteger() if kind == "count" else Numeric(AMOUNT_DIGITS, AMOUNT_DECIMALS)
+
+
 def _measure(measure: Measure) -> Column[object]:
-    column_type = BigInteger() if measure.kind == "count" else Numeric(AMOUNT_DIGITS, AMOUNT_DECIMALS)
-    return Column(measure.name, column_type, nullable=False)
+    return Column(measure.name, column_type(measure.kind), nullable=False, server_default=text("0"))
+
+
+def _sum_of(measure: Measure) -> Column[object]:
+    return Column(measure.name, Numeric, nullable=False, server_default=text("0"))
 
 
 def ratio_sql(ratio: Ratio) -> LiteralString:
@@ -76,11 +86,7 @@ campaign_spaces = Table(
     Column("name", Text, nullable=False),
     Column("platform", Text, nullable=False),
     Column("external_campaign_id", Text),
-    Column("total_impressions", BigInteger),
-    Column("total_clicks", BigInteger),
-    Column("total_spend", Numeric(AMOUNT_DIGITS, AMOUNT_DECIMALS)),
-    Column("total_conversions", Numeric(AMOUNT_DIGITS, AMOUNT_DECIMALS)),
-    Column("total_revenue", Numeric(AMOUNT_DIGITS, AMOUNT_DECIMALS)),
+    *(Column(f"total_{measure.name}", column_type(measure.kind)) for measure in CAMPAIGN_METRICS.measures),
     Column("avg_ctr", Numeric),
     Column("avg_roas", Numeric),
     Column("performance_last_updated", DateTime(timezone=True)),
@@ -129,7 +135,7 @@ platform_days = Table(
     Column("metric_date", Date, nullable=False),
     Column("platform", Text, nullable=False),
     Column("row_count", BigInteger, nullable=False, comment="Rows of campaign_metrics added, less removed."),
-    *(Column(measure.name, Numeric, nullable=False) for measure in CAMPAIGN_METRICS.measures),
+    *map(_sum_of, CAMPAIGN_METRICS.measures),
     Index("platform_days_tenant_date", "tenant_id", "metric_date"),
     Index("platform_days_date", "metric_date"),
     comment="Parts of sums, to be added up.",
@@ -142,7 +148,7 @@ campaign_space_months = Table(
     metadata,
     Column("campaign_space_id", Uuid, primary_key=True),
     Column("month", Date, primary_key=True, comment="Its first day."),
-    *(Column(measure.name, Numeric, nullable=False) for measure in CAMPAIGN_METRICS.measures),
+    *map(_sum_of, CAMPAIGN_METRICS.measures),
 )
 
 changed_dates = Table(
