@@ -355,7 +355,7 @@ def test_an_applications_own_alembic_is_not_taken_for_ours(empty_database_url: s
 
 
 def test_of_three_upgrades_at_once_one_migrates_and_the_others_wait_for_it(empty_database_url: str) -> None:
-    code = f"from engarde_pipeline.postgres import migrate; migrate.upgrade({empty_database_url!r})"
+    code = f"from engarde_pipeline.postgres.schema import migrate; migrate.upgrade({empty_database_url!r})"
     started = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(3)]
 
     assert [process.communicate()[1] for process in started] == [b"", b"", b""]
