@@ -19,6 +19,7 @@ from benchmarks.world import World, settle
 from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.dates import FailedDate
 from engarde_pipeline.sync.side_by_side import sync_side_by_side
@@ -62,8 +63,7 @@ def sync(
         days,
         prepared_source(path),
         lambda: connect(url),
-        uuid4(),
-        0.5,
+        LoadOptions(uuid4(), 0.5),
         writers or load_pipeline_settings().engarde_writers,
     )
     with closing(outcomes), world.bars.part(label, len(days)) as advance:

@@ -10,6 +10,7 @@ from benchmarks.children import peak_memory
 from benchmarks.prepared import prepared_source
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.dates import SyncedDate
 from engarde_pipeline.sync.side_by_side import sync_side_by_side
@@ -22,8 +23,7 @@ def main(_started: str, url: str, rows: str, dates: str) -> None:
         data.days(int(dates)),
         prepared_source(Path(rows)),
         lambda: connect(url),
-        uuid4(),
-        0.5,
+        LoadOptions(uuid4(), 0.5),
         load_pipeline_settings().engarde_writers,
     )
     landed = sum(isinstance(outcome, SyncedDate) for outcome in outcomes)

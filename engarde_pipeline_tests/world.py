@@ -18,6 +18,7 @@ from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.local.bigquery import Emulator
 from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.scope import EVERYTHING, Scope
 from engarde_pipeline.settings import Settings
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate, sync_dates
@@ -205,10 +206,8 @@ class World:
     ) -> list[SyncedDate | FailedDate]:
         """Sync dates on a connection of their own; return what became of each."""
         with connect(self.database_url) as connection:
-            outcomes = sync_dates(
-                table, dates, self.source, connection, run_id or uuid4(), shrink_threshold, scope
-            )
-            return list(outcomes)
+            options = LoadOptions(run_id or uuid4(), shrink_threshold, scope)
+            return list(sync_dates(table, dates, self.source, connection, options))
 
     def sync_one(self, day: date, **options: Any) -> SyncedDate:
         """Sync one date that must land."""

@@ -35,17 +35,14 @@ from engarde_pipeline.dagster_internals import (
 from engarde_pipeline.defs.metadata import date_metadata
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.postgres.faults import explanation
-from engarde_pipeline.postgres.load.rejected import RejectedRow, open_rejections
+from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.synced_dates import note_synced
 from engarde_pipeline.runs.history import landed_before
 from engarde_pipeline.runs.tags import FORCED, NO_RETRIES, REASON, record_counts
 from engarde_pipeline.settings import load_pipeline_settings
-from engarde_pipeline.sync.dates import FailedDate, SyncedDate
+from engarde_pipeline.sync.dates import FailedDate
 from engarde_pipeline.sync.faults import is_transient
-from engarde_pipeline.sync.retries import after_lost_connection
 from engarde_pipeline.sync.side_by_side import sync_side_by_side
-
-REJECTED_SHOWN = 20
 
 
 class SyncConfig(Config):
@@ -94,9 +91,8 @@ def sync_partitions(
         reason = context.run.tags.get(REASON, FORCED)
         writers = load_pipeline_settings().engarde_writers
         connect = partial(postgres.connect, context.run.run_id)
-        outcomes = sync_side_by_side(
-            table, dates, source, connect, run_id, config.shrink_threshold, writers, versions
-        )
+        options = LoadOptions(run_id, config.shrink_threshold, versions=versions)
+        outcomes = sync_side_by_side(table, dates, source, connect, options, writers)
         with ExitStack() as stack:
             stack.callback(lambda: record_counts(context.instance, context.run.run_id, table, landed))
             stack.enter_context(closing(outcomes))
@@ -106,7 +102,6 @@ def sync_partitions(
                     failed.append(outcome)
                     continue
                 landed += outcome.merged.counts
-                rejected = _rejected(postgres, table, outcome)
                 context.log_event(
                     AssetMaterialization(
                         asset_key=context.asset_key,
@@ -115,7 +110,7 @@ def sync_partitions(
                         + outcome.merged.counts.sentence,
                         metadata={
                             "reason": reason,
-                            **date_metadata(table, outcome, rejected, is_provisional(outcome.day)),
+                            **date_metadata(table, outcome, is_provisional(outcome.day)),
                         },
                         tags=_version_tags(versions.get(outcome.day)),
                     )
@@ -123,14 +118,6 @@ def sync_partitions(
     if failed:
         raise failure(failed, len(dates))
     return Output(None, metadata={**landed.published, **NO_MATERIALIZATIONS_AT_THE_END})
-
-
-@after_lost_connection
-def _rejected(postgres: Postgres, table: MetricTable, synced: SyncedDate) -> list[RejectedRow]:
-    if not synced.merged.counts.rejected:
-        return []
-    with postgres.connect() as connection:
-        return open_rejections(connection, table, synced.day, REJECTED_SHOWN)
 
 
 def _progress(number: int, asked: int, landed: Counts, seconds: float) -> str:

@@ -105,9 +105,7 @@ def totals_lineage() -> TableColumnLineage:
     )
 
 
-def date_metadata(
-    table: MetricTable, synced: SyncedDate, rejected: list[RejectedRow], is_provisional: bool
-) -> dict[str, Any]:
+def date_metadata(table: MetricTable, synced: SyncedDate, is_provisional: bool) -> dict[str, Any]:
     """Return what an analyst finds on a synced date; Dagster plots the numbers over the dates."""
     return {
         **synced.merged.counts.published,
@@ -119,7 +117,7 @@ def date_metadata(
         "bigquery_read_method": synced.method,
         "seconds_reading": round(synced.seconds_reading, 3),
         "seconds_merging": round(synced.seconds_merging, 3),
-        **({"rejected_records": rejects_table(rejected)} if rejected else {}),
+        **({"rejected_records": rejects_table(rejected)} if (rejected := synced.merged.rejected) else {}),
         # On each date, since Dagster takes an asset's column lineage from its latest materialization.
         "dagster/column_lineage": target_lineage(table),
     }

@@ -17,6 +17,7 @@ from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.defs.landing import SyncConfig, explained, failure
 from engarde_pipeline.defs.resources import BigQuery, Postgres
+from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.scope import resolve_scope
 from engarde_pipeline.postgres.totals.campaign_totals import update_totals
 from engarde_pipeline.runs.tags import ALL_TENANTS, TENANT, record_counts
@@ -56,9 +57,8 @@ def sync_the_slice(
             raise EmptySlice("Give a tenant, platforms or campaigns; whole dates are synced by performance_sync.")
         dates = dates_between(_date(config.start), _date(config.end))
         scope = resolve_scope(connection, config.tenant, config.platforms, config.campaigns)
-        outcomes = sync_slice(
-            dates, scope, bigquery.open_source(), connection, UUID(context.run.run_id), config.shrink_threshold
-        )
+        options = LoadOptions(UUID(context.run.run_id), config.shrink_threshold, scope)
+        outcomes = sync_slice(dates, bigquery.open_source(), connection, options)
         for table, outcome in outcomes:
             if isinstance(outcome, FailedDate):
                 context.log.error(f"{table.target} {outcome.day} did not land: {outcome.error}")

@@ -5,30 +5,23 @@ Plain Python: an asset, a job, a test or a notebook calls it. Dates are read tog
 
 import logging
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from uuid import UUID
 
 import psycopg
 
 from engarde_pipeline.bigquery.extraction import Selection, Source
 from engarde_pipeline.core.metrics import MetricTable
-from engarde_pipeline.postgres.load.locks import dates_locked
-from engarde_pipeline.postgres.load.merge import DateWouldShrink, MergedDate, merge_date
-from engarde_pipeline.postgres.load.records import create_records
-from engarde_pipeline.postgres.load.removed_rows import open_removals
-from engarde_pipeline.postgres.load.scope import EVERYTHING, Scope
-from engarde_pipeline.postgres.load.staging import stage
+from engarde_pipeline.postgres.load.merge import DateWouldShrink, MergedDate
+from engarde_pipeline.postgres.load.options import LoadOptions
+from engarde_pipeline.postgres.load.session import LoadSession
 from engarde_pipeline.sync.retries import after_conflict
 
 logger = logging.getLogger(__name__)
 
 DATES_PER_READ = 31
 """Dates that are read and staged together: few reads, while the first dates land soon."""
-
-UNKNOWN: Mapping[date, str] = {}
-"""Where nobody looked at the versions."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +49,9 @@ def sync_dates(
     dates: Sequence[date],
     source: Source,
     connection: psycopg.Connection,
-    run_id: UUID,
-    shrink_threshold: float | None,
-    scope: Scope = EVERYTHING,
-    versions: Mapping[date, str] = UNKNOWN,
+    options: LoadOptions,
 ) -> Generator[SyncedDate | FailedDate]:
     """Sync `dates` and yield each as soon as it is committed, or has failed; a failed date stops no other.
-
-    `shrink_threshold` is rule 5's; None where the caller says that shrinking is intended. Every number that
-    changes carries `run_id`. `versions` are those of BigQuery's partitions, looked at before this: they are
-    noted beside the dates, for whole dates only.
 
     Raises:
         SourceError: BigQuery cannot be read (rule 4). Dates not yet yielded are unchanged.
@@ -73,17 +59,17 @@ def sync_dates(
         SessionLost: a pooler does not keep the session. Dates not yet yielded are unchanged.
         psycopg.OperationalError: the connection broke. Dates not yet yielded are unchanged.
     """
+    scope = options.scope
     source_table = source.inspect(table)
     selection = Selection(scope.tenant_id, scope.platforms or (), scope.external_campaign_ids)
     for span in _spans(sorted(set(dates))):
-        with dates_locked(connection, table, span):
-            # A slice does not bring back the rows of others.
-            removals = open_removals(connection, table, span) if scope == EVERYTHING else {}
+        load = LoadSession(connection, table, options)
+        with load.locked(span):
             started = time.perf_counter()
             extraction = source.read(source_table, span[0], span[-1], selection)
             # One transaction, and so one connection of the server, whatever stands between.
             with connection.transaction():
-                rows = stage(connection, table, list(source_table.columns), extraction.batches)
+                rows = load.stage(list(source_table.columns), extraction.batches)
                 seconds_reading = time.perf_counter() - started
                 logger.info(
                     "%s: read %d rows of %s to %s in %.1f s (%s)",
@@ -95,22 +81,12 @@ def sync_dates(
                     extraction.method,
                 )
                 started = time.perf_counter()
-                prepared = create_records(connection, table, scope)
+                load.prepare()
             seconds_preparing = time.perf_counter() - started
             for day in span:
                 started = time.perf_counter()
                 try:
-                    merged = after_conflict(merge_date)(
-                        connection,
-                        table,
-                        day,
-                        prepared,
-                        scope,
-                        run_id,
-                        shrink_threshold,
-                        versions.get(day),
-                        [*removals.get(day, ()), *prepared.noted_by] if scope == EVERYTHING else (),
-                    )
+                    merged = after_conflict(load.merge)(day)
                 except (DateWouldShrink, psycopg.Error) as error:
                     if connection.closed:
                         raise

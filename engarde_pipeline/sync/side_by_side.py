@@ -3,19 +3,19 @@ overlap. Every date is still one transaction of one connection; see `dates`.
 """
 
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import date
 from math import ceil
 from queue import Queue
-from uuid import UUID
 
 import psycopg
 
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.core.metrics import MetricTable
-from engarde_pipeline.sync.dates import DATES_PER_READ, UNKNOWN, FailedDate, SyncedDate, sync_dates
+from engarde_pipeline.postgres.load.options import LoadOptions
+from engarde_pipeline.sync.dates import DATES_PER_READ, FailedDate, SyncedDate, sync_dates
 from engarde_pipeline.sync.retries import after_lost_connection
 
 FEWEST_DATES = 7
@@ -29,10 +29,8 @@ def sync_side_by_side(
     dates: Sequence[date],
     source: Source,
     connect: Callable[[], psycopg.Connection],
-    run_id: UUID,
-    shrink_threshold: float | None,
+    options: LoadOptions,
     writers: int,
-    versions: Mapping[date, str] = UNKNOWN,
 ) -> Generator[Outcome]:
     """Sync `dates` over up to `writers` connections; yield each as soon as it has landed or failed, in any order.
 
@@ -55,9 +53,7 @@ def sync_side_by_side(
     @after_lost_connection
     def sync_rest(left: list[date]) -> None:
         with connect() as connection:
-            synced = sync_dates(
-                table, tuple(left), source, connection, run_id, shrink_threshold, versions=versions
-            )
+            synced = sync_dates(table, tuple(left), source, connection, options)
             with closing(synced):
                 for outcome in synced:
                     left.remove(outcome.day)

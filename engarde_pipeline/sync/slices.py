@@ -2,26 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import date
-from uuid import UUID
 
 import psycopg
 
 from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
-from engarde_pipeline.postgres.load.scope import Scope
+from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate, sync_dates
 
 
 def sync_slice(
     dates: Sequence[date],
-    scope: Scope,
     source: Source,
     connection: psycopg.Connection,
-    run_id: UUID,
-    shrink_threshold: float | None,
+    options: LoadOptions,
 ) -> Iterator[tuple[MetricTable, SyncedDate | FailedDate]]:
-    """Sync the slice `scope` of `dates` in both tables, yielding each date as it lands.
+    """Sync the slice that is the options' scope of `dates` in both tables, yielding each date as it lands.
 
     Raises as `sync_dates` does.
     """
@@ -32,6 +29,6 @@ def sync_slice(
             if table.optional:
                 continue
             raise
-        outcomes = sync_dates(table, dates, source, connection, run_id, shrink_threshold, scope)
+        outcomes = sync_dates(table, dates, source, connection, options)
         for outcome in outcomes:
             yield table, outcome

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.scope import Scope
 from engarde_pipeline.sync.dates import SyncedDate, sync_dates
 from engarde_pipeline_tests import oracle
@@ -109,12 +110,10 @@ def _sync_under(
     with FAULTS[kind](world, table, number) as (source, address):
         try:
             with connect(address) as connection:
-                for outcome in sync_dates(table, chapter.dates, source, connection, run, None):
+                for outcome in sync_dates(table, chapter.dates, source, connection, LoadOptions(run, None)):
                     if isinstance(outcome, SyncedDate):
                         counts = outcome.merged.counts
-                        assert counts.processed == (
-                            counts.inserted + counts.updated + counts.unchanged + counts.rejected
-                        )
+                        assert counts.add_up
                         landed.add(outcome.day)
                     else:
                         report.stopped[kind] += 1
@@ -141,7 +140,7 @@ def _slice_under(
     report.slices += 1
     with FAULTS[kind](world, table, number) as (source, address):
         with suppress(psycopg.Error, EngardeError), connect(address) as connection:
-            for _ in sync_dates(table, chapter.dates, source, connection, uuid4(), None, scope):
+            for _ in sync_dates(table, chapter.dates, source, connection, LoadOptions(uuid4(), None, scope)):
                 pass
         _wait_until_nothing_is_left(world)
     now = held(world, table)

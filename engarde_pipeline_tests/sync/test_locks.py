@@ -12,6 +12,7 @@ import pytest
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.locks import dates_locked
+from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.scope import EVERYTHING, Scope
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate, sync_dates
 from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, asset_row, measures, row
@@ -25,7 +26,7 @@ Outcomes = Iterator[SyncedDate | FailedDate]
 
 def begin(world: World, connection: psycopg.Connection, *dates: date) -> Outcomes:
     """Sync the first of `dates` and stop there; the rest goes on as the outcomes are read."""
-    outcomes = sync_dates(CAMPAIGN_METRICS, dates, world.source, connection, uuid4(), None)
+    outcomes = sync_dates(CAMPAIGN_METRICS, dates, world.source, connection, LoadOptions(uuid4(), None))
     assert isinstance(next(outcomes), SyncedDate)
     return outcomes
 

@@ -11,6 +11,7 @@ from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import open_connection
 from engarde_pipeline.postgres.load.merge import SessionLost
+from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate, sync_dates
 from engarde_pipeline_tests.poolers import pgbouncer
 from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, row
@@ -27,15 +28,8 @@ def begin(
     world: World, connection: psycopg.Connection, run_id: UUID | None = None
 ) -> Iterator[SyncedDate | FailedDate]:
     connection.prepare_threshold = None
-    return sync_dates(
-        CAMPAIGN_METRICS,
-        [DAY, NEXT_DAY],
-        world.source,
-        connection,
-        run_id or uuid4(),
-        None,
-        versions={DAY: "v1", NEXT_DAY: "v1"},
-    )
+    options = LoadOptions(run_id or uuid4(), None, versions={DAY: "v1", NEXT_DAY: "v1"})
+    return sync_dates(CAMPAIGN_METRICS, [DAY, NEXT_DAY], world.source, connection, options)
 
 
 def test_a_merge_on_another_connection_of_the_server_changes_nothing(

@@ -12,6 +12,7 @@ import pytest
 from engarde_pipeline.bigquery.errors import SchemaMismatch
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate
 from engarde_pipeline.sync.side_by_side import sync_side_by_side
 from engarde_pipeline_tests.sync.samples import row
@@ -23,8 +24,9 @@ Outcomes = Generator[SyncedDate | FailedDate]
 
 
 def begin(world: World, writers: int = 3, threshold: float | None = 0.5) -> Outcomes:
+    options = LoadOptions(uuid4(), threshold)
     return sync_side_by_side(
-        CAMPAIGN_METRICS, DAYS, world.source, lambda: connect(world.database_url), uuid4(), threshold, writers
+        CAMPAIGN_METRICS, DAYS, world.source, lambda: connect(world.database_url), options, writers
     )
 
 

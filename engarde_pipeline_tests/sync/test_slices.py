@@ -9,6 +9,7 @@ import pytest
 from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.core.metrics import ASSET_METRICS, RejectReason
 from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.scope import Scope, UnknownSlice, resolve_scope
 from engarde_pipeline.sync.dates import SyncedDate
 from engarde_pipeline.sync.slices import sync_slice
@@ -293,7 +294,7 @@ def slice_of(world: World, scope: Scope) -> dict[str, dict[str, int]]:
     """Sync a slice of DAY; return the counts of each table."""
     counts = {}
     with connect(world.database_url) as connection:
-        for table, outcome in sync_slice([DAY], scope, world.source, connection, uuid4(), 0.5):
+        for table, outcome in sync_slice([DAY], world.source, connection, LoadOptions(uuid4(), 0.5, scope)):
             assert isinstance(outcome, SyncedDate)
             counts[table.source] = counted(outcome)
     return counts

@@ -18,13 +18,17 @@ from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, METRIC_HOUR, MetricTable
 from engarde_pipeline.postgres.load.locks import IS_HELD, held_values
+from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.records import PreparedRecords, has_no_good_record, matches
-from engarde_pipeline.postgres.load.rejected import keep_rejected, resolve_rejected
+from engarde_pipeline.postgres.load.rejected import RejectedRow, keep_rejected, open_rejections, resolve_rejected
 from engarde_pipeline.postgres.load.removed_rows import delete_removals
-from engarde_pipeline.postgres.load.scope import EVERYTHING, Scope
+from engarde_pipeline.postgres.load.scope import Scope
 from engarde_pipeline.postgres.load.synced_dates import note_synced
 from engarde_pipeline.postgres.totals.campaign_totals import note_changed
 from engarde_pipeline.postgres.totals.platform_days import compact
+
+REJECTED_SHOWN = 20
+"""Rejected records that a merge returns, for people to see; all of them are in `rejected_metric_rows`."""
 
 
 class DateWouldShrink(EngardeError):
@@ -37,12 +41,16 @@ class SessionLost(EngardeError):
 
 @dataclass(frozen=True)
 class MergedDate:
-    """One date as it now stands in Postgres: what was done, its number of rows and two of its sums."""
+    """One date as it now stands in Postgres: what was done, its number of rows and two of its sums.
+
+    `rejected` are the first `REJECTED_SHOWN` of its rejected records.
+    """
 
     counts: Counts
     rows: int
     spend: Decimal
     revenue: Decimal
+    rejected: list[RejectedRow]
 
 
 # The whole merge as one statement: a full join of the date's good records with its rows says what differs, and
@@ -112,17 +120,12 @@ def merge_date(
     table: MetricTable,
     day: date,
     prepared: PreparedRecords,
-    scope: Scope,
-    run_id: UUID,
-    shrink_threshold: float | None,
-    version: str | None = None,
+    options: LoadOptions,
     removals: Sequence[int] = (),
 ) -> MergedDate:
-    """Make `day` in Postgres what its records say, within `scope`, in one transaction.
+    """Make `day` in Postgres what its records say, within the options' scope, in one transaction.
 
-    A reader sees the date before or after, never between. The date's lock is held. `shrink_threshold` is the
-    smallest share of the rows Postgres has that may be left; None where the caller says that shrinking is meant.
-    `version` is that of BigQuery's partition, for a whole date where it is known. `removals` are the transactions
+    A reader sees the date before or after, never between. The date's lock is held. `removals` are the transactions
     that noted the date in `removed_rows`, and that this merge answers.
 
     Raises:
@@ -130,6 +133,7 @@ def merge_date(
         SessionLost: the lock or the records are another connection's; nothing was changed.
         psycopg.Error: the database refused; nothing was changed.
     """
+    scope, run_id = options.scope, options.run_id
     values = {"date": day, "run_id": run_id, "first_id": _first_id(), **scope.parameters}
     records = prepared.of(day)
     proof = {"records_id": prepared.table_id, **held_values(table, day)}
@@ -151,7 +155,7 @@ def merge_date(
                 " pooler in session mode."
             )
         # A slice leaves rows alone for bad records beyond it, too.
-        if records.rejected or scope != EVERYTHING:
+        if records.rejected or not options.is_of_whole_dates:
             sums = {"spend": spend, "revenue": revenue}
             kept, spend, revenue = _row(connection, _compose(_KEPT, table, scope), values | sums)
         counts = Counts(
@@ -163,8 +167,8 @@ def merge_date(
             deleted=deleted,
             source_rows=records.source_rows,
         )
-        if shrink_threshold is not None:
-            _refuse_to_shrink(table, day, counts, kept, shrink_threshold)
+        if options.shrink_threshold is not None:
+            _refuse_to_shrink(table, day, counts, kept, options.shrink_threshold)
         if records.rejected:
             keep_rejected(connection, table, day, run_id)
         resolve_rejected(connection, table, day, scope)
@@ -173,9 +177,10 @@ def merge_date(
         if table is CAMPAIGN_METRICS and (inserted or updated or deleted or removals):
             note_changed(connection, day)
             compact(connection, day)
-        if version is not None:
+        if version := options.versions.get(day):
             note_synced(connection, table, day, version, run_id)
-    return MergedDate(counts, counts.loaded + kept, spend, revenue)
+        rejected = open_rejections(connection, table, day, REJECTED_SHOWN) if records.rejected else []
+    return MergedDate(counts, counts.loaded + kept, spend, revenue, rejected)
 
 
 def _row(connection: psycopg.Connection, statement: sql.Composed, values: dict[str, object]) -> tuple[Any, ...]:
