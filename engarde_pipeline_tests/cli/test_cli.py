@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -84,6 +85,12 @@ def test_help_teaches(engarde: Engarde, command: list[str], teaches: str) -> Non
     said = engarde(*command, "--help")
     assert said.code == 0
     assert teaches in said.words
+
+
+def test_the_version_is_the_one_in_pyproject(engarde: Engarde) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    said = engarde("--version")
+    assert (said.code, said.out) == (0, f"engarde-pipeline {project['version']}\n")
 
 
 def test_it_runs_as_a_module() -> None:
