@@ -4,10 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo dev test lint format constraints audit bench storm clean
+.PHONY: help demo dev test test-long lint format docs constraints audit bench storm clean
 
 help:  ## List the commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 demo: $(INSTALLED)  ## Sync 30 dates of sample data, from an empty machine to a table of results
 	@$(VENV)/bin/engarde demo
@@ -15,9 +15,13 @@ demo: $(INSTALLED)  ## Sync 30 dates of sample data, from an empty machine to a 
 dev: $(INSTALLED)  ## Start the Dagster UI and daemon (sample data where nothing is configured)
 	@$(VENV)/bin/engarde dev
 
-test: $(INSTALLED)  ## Run the tests on every Postgres there is, and say what they cover
+test: $(INSTALLED)  ## Run the tests, but for the long ones, and say what they cover
 	@.ci/test-programs $(VENV)
-	$(VENV)/bin/pytest -n auto --dist loadgroup --cov --cov-report=term
+	$(VENV)/bin/pytest -n auto --dist loadgroup -m "not long" --cov --cov-report=term
+
+test-long: $(INSTALLED)  ## Run the long tests: storms of faults and kills, a day in fast motion, PostgreSQL 15
+	@.ci/test-programs $(VENV)
+	$(VENV)/bin/pytest -n auto --dist loadgroup -m long
 
 lint: $(INSTALLED)  ## Check style and types
 	$(VENV)/bin/ruff check
@@ -27,6 +31,14 @@ lint: $(INSTALLED)  ## Check style and types
 format: $(INSTALLED)  ## Format the code, and mend what the linter can
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
+
+docs: $(INSTALLED)  ## Build the documentation site in build/site, and check its links
+	@rm -rf build/docs
+	@mkdir -p build/docs/benchmarks
+	@cp -R README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md LICENSE constraints.txt deploy docs build/docs
+	@cp benchmarks/report.md benchmarks/report-*.svg build/docs/benchmarks
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build  # the variable silences an announcement of the theme
+	@echo "The documentation is in build/site/index.html."
 
 constraints: $(INSTALLED)  ## Pin the newest versions pyproject.toml allows, with hashes, for every platform
 	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \

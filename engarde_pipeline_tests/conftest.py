@@ -2,15 +2,18 @@
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
 from dagster import DagsterInstance
-from sqlalchemy.engine import make_url
+from sqlalchemy import event
+from sqlalchemy.engine import Engine, make_url
 
 from engarde_pipeline.cli.terminal import hear_interrupts
 from engarde_pipeline.local.bigquery import Emulator
@@ -23,6 +26,10 @@ from engarde_pipeline_tests.world import World
 
 # What touches SQL runs on every server there is; the layers above only on the embedded one.
 _ON_EVERY_SERVER = ("postgres", "sync")
+
+# A database is created and dropped for every test, each of which would otherwise wait for the disk. A test about
+# crashes starts a server of its own.
+_WITHOUT_CRASH_SAFETY = ("fsync", "full_page_writes")
 
 NAMED_SERVERS = {"BIGQUERY_PROJECT_ID": "nowhere", "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/nothing"}
 """Servers that nobody connects to."""
@@ -39,9 +46,9 @@ def pytest_configure() -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "postgres_server" in metafunc.fixturenames:
-        names = [servers.EMBEDDED]
+        names: list[Any] = [servers.EMBEDDED]
         if metafunc.definition.path.parent.name in _ON_EVERY_SERVER:
-            names.append(servers.INSTALLED)
+            names.append(pytest.param(servers.INSTALLED, marks=pytest.mark.long))
         metafunc.parametrize("postgres_server", names, indirect=True, scope="session")
 
 
@@ -68,6 +75,9 @@ def postgres_server(request: pytest.FixtureRequest) -> Iterator[str]:
     # Not under pytest's own directory: any other pytest that starts locks the server's user out of that.
     with TemporaryDirectory(prefix=f"engarde-{request.param}-") as directory, run(Path(directory)) as url:
         with connect(url) as connection:
+            for setting in _WITHOUT_CRASH_SAFETY:
+                connection.execute(f"ALTER SYSTEM SET {setting} = off".encode())
+            connection.execute("SELECT pg_reload_conf()")
             connection.execute("CREATE DATABASE migrated")
         migrate.upgrade(_database(url, "migrated"))
         yield url
@@ -98,14 +108,31 @@ def world(database_url: str, emulator: Emulator) -> Iterator[World]:
     made.close()
 
 
+@event.listens_for(Engine, "connect")
+def _without_waiting_for_the_disk(connection: object, _: object) -> None:
+    """Let Dagster's storage in this process commit without a sync, of which every event would need one."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
+
+
+@pytest.fixture(scope="session")
+def empty_dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Dagster home whose databases have every table and no rows, to be copied."""
+    home = tmp_path_factory.mktemp("dagster") / "home"
+    home.mkdir()
+    shutil.copy(Path(__file__).parents[1] / "dagster.yaml", home)  # without it Dagster sends telemetry
+    with DagsterInstance.from_config(str(home)) as instance:
+        instance.get_runs()
+    return home
+
+
 @pytest.fixture
-def configured(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+def configured(world: World, empty_dagster_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     """The world, named by the environment as in production, with a Dagster home of its own."""
     for name, value in world.environment.items():
         monkeypatch.setenv(name, value)
     home = tmp_path / "dagster"
-    home.mkdir()
-    shutil.copy(Path(__file__).parents[1] / "dagster.yaml", home)  # without it Dagster sends telemetry
+    shutil.copytree(empty_dagster_home, home)
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     monkeypatch.setenv("ENGARDE_HOME", str(tmp_path / "engarde"))
     return world
@@ -126,7 +153,8 @@ def shop(configured: World) -> Shop:
 def _new_database(server: str, template: str) -> Iterator[str]:
     name = f"test_{uuid4().hex}"
     with connect(server) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        # Copied as files, since writing the template to the log, as is the default, takes longer.
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY".encode())
         yield _database(server, name)
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 

@@ -16,6 +16,8 @@ from benchmarks.samples import Samples
 from benchmarks.sizes import Size
 from benchmarks.world import opened
 
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("benchmarks")]
+
 TINY = Size(
     tenants=2,
     campaigns=50,

@@ -112,6 +112,7 @@ FAULTS: list[Answer | Callable[[Request], Answer | None]] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("daemon")
 def test_after_a_day_of_changes_faults_and_backfills_postgres_is_bigquery(
     shop: Shop,

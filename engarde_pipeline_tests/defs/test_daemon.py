@@ -24,6 +24,7 @@ def clicks(shop: Shop) -> int:
     return sum(int(row["clicks"]) for row in shop.world.rows())
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("daemon")
 def test_postgres_follows_bigquery_through_changes_faults_mappings_and_a_kill(
     shop: Shop, times: Times, instance: DagsterInstance, tmp_path: Path

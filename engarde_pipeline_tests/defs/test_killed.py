@@ -15,6 +15,8 @@ from engarde_pipeline.local.sample_data import fill_bigquery, seed_postgres
 from engarde_pipeline_tests.dagster_runs import landed_dates
 from engarde_pipeline_tests.world import World
 
+pytestmark = pytest.mark.long
+
 FIRST, LAST = today() - timedelta(days=59), today()
 
 

@@ -10,6 +10,7 @@ from engarde_pipeline_tests.storm.kills import storm_of_kills
 from engarde_pipeline_tests.storm.platform import running_platform
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("kills")
 def test_after_a_storm_of_kills_postgres_is_bigquery_and_dagster_tells_the_truth(
     monkeypatch: pytest.MonkeyPatch,
