@@ -2,15 +2,16 @@
 
 No other module imports from `dagster._...`. `test_dagster_internals` fails when a new version of Dagster changes
 what stands here.
+
+* The tags (`..._TAG`): Dagster documents them by their text and exports no constants.
+* `CheckError`: `DagsterInstance.get` raises it for some malformed dagster.yaml, and no public error is its base.
+* The rest is used by the functions below, which say what is missing.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-# The public way that is missing: Dagster documents these tags by their text and exports none of them.
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, EventLogRecord, JobDefinition
-
-# The public way that is missing: `DagsterInstance.get` raises this for some malformed dagster.yaml.
 from dagster._check import CheckError as CheckError
 from dagster._core.definitions.data_version import DATA_VERSION_TAG as DATA_VERSION_TAG
 from dagster._core.definitions.reconstruct import ReconstructableRepository

@@ -39,6 +39,7 @@ def create_collation(world: World) -> None:
             "CREATE COLLATION case_insensitive (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
         )
     except psycopg.errors.FeatureNotSupported as error:
+        # The embedded server is built without ICU, so no database on it has such a collation; PostgreSQL 15 does.
         pytest.skip(str(error))
 
 

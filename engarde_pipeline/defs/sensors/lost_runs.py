@@ -1,4 +1,4 @@
-"""lost_runs: a run whose process is gone is ended, as no other run takes its dates before.
+"""lost_runs: mark runs whose process is gone as failed, so that other runs can take their dates.
 
 Dagster's run monitoring notices a process that ends while its code server lives. Where that went too, only the
 longest run time of `dagster.yaml` would, hours later. Nor does it notice a run that was recorded and never queued.
@@ -32,31 +32,34 @@ SILENCE = timedelta(minutes=10)
     " What they left is synced by a retry, or by the plan.",
 )
 def lost_runs(context: SensorEvaluationContext, postgres: Postgres) -> SkipReason:
-    """Mark vanished runs as failed; a run of another code location is left alone."""
+    """Mark lost runs as failed; a run of another code location is left alone."""
     instance, now = context.instance, datetime.now(UTC)
     for record in instance.get_run_records(
         RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED], created_before=now - SILENCE)
     ):
         if _is_ours(context, record.dagster_run):
-            instance.report_run_failed(record.dagster_run, "Who recorded the run went before it could be queued.")
+            instance.report_run_failed(
+                record.dagster_run,
+                "The process that created this run ended before it queued the run.",
+            )
     started = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
     silent = [run for run in started if _is_ours(context, run) and now - _last_event(instance, run) > SILENCE]
     if not silent:
-        return SkipReason("Every run that has started tells what it does.")
+        return SkipReason("Every run that has started has logged an event in the last ten minutes.")
     try:
         with postgres.connect() as connection:
             connected = connected_runs(connection)
     except EngardeError as error:
         return SkipReason(f"Postgres cannot be asked which runs are connected: {error}")
-    vanished = [run for run in silent if run.run_id not in connected]
-    for run in vanished:
+    lost = [run for run in silent if run.run_id not in connected]
+    for run in lost:
         instance.report_run_failed(
             run,
             f"The run's process is gone: it has logged nothing for {SILENCE.seconds // 60} minutes and has no"
-            " connection to Postgres. Dates that landed stay; the others are synced again by themselves.",
+            " connection to Postgres. Dates that landed stay; the others are synced again automatically.",
         )
     return SkipReason(
-        f"{len(vanished)} runs had vanished, and were ended; {len(silent) - len(vanished)} only wait."
+        f"{len(lost)} lost runs were marked as failed; {len(silent) - len(lost)} silent runs are still connected."
     )
 
 

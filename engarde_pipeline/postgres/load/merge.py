@@ -177,7 +177,8 @@ def merge_date(
         if table is CAMPAIGN_METRICS and (inserted or updated or deleted or removals):
             note_changed(connection, day)
             compact(connection, day)
-        if version := options.versions.get(day):
+        version = options.versions.get(day)
+        if version is not None:
             note_synced(connection, table, day, version, run_id)
         rejected = open_rejections(connection, table, day, REJECTED_SHOWN) if records.rejected else []
     return MergedDate(counts, counts.loaded + kept, spend, revenue, rejected)
