@@ -1,4 +1,4 @@
-"""The real servers the tests run on: embedded PostgreSQL 18, an installed PostgreSQL 15, the BigQuery emulator."""
+"""The real servers the tests run on: embedded PostgreSQL 18, an installed older one, the BigQuery emulator."""
 
 import os
 import pwd
@@ -14,9 +14,13 @@ import pytest
 from engarde_pipeline.local import bigquery, postgres
 
 EMBEDDED = "postgres-18"
-INSTALLED = "postgres-15"
 
-_DEBIAN_BINARIES = Path("/usr/lib/postgresql/15/bin")
+_INSTALLED_VERSION = os.environ.get("ENGARDE_TEST_POSTGRES", "15")
+"""The major version of the installed server: 15, 16 or 17."""
+
+INSTALLED = f"postgres-{_INSTALLED_VERSION}"
+
+_DEBIAN_BINARIES = Path(f"/usr/lib/postgresql/{_INSTALLED_VERSION}/bin")
 
 
 def skip_without(program: str, problem: str = "is not installed") -> NoReturn:
@@ -34,9 +38,9 @@ def installed_program(name: str) -> Path:
 
 
 def installed_postgres() -> Path:
-    """Return the directory with PostgreSQL 15's server binaries, or skip the test without them."""
+    """Return the directory with the installed server's binaries, or skip the test without them."""
     if not (_DEBIAN_BINARIES / "initdb").exists():
-        skip_without("PostgreSQL 15")
+        skip_without(f"PostgreSQL {_INSTALLED_VERSION}")
     return _DEBIAN_BINARIES
 
 
@@ -51,7 +55,7 @@ def embedded_server(home: Path) -> Iterator[str]:
 
 @contextmanager
 def installed_server(directory: Path, options: str = "") -> Iterator[str]:
-    """Run the installed PostgreSQL 15 on a unix socket in `directory`; yield the address of its database.
+    """Run the installed Postgres on a unix socket in `directory`; yield the address of its database.
 
     `options` are more of the server's own.
     """

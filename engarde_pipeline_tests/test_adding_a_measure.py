@@ -42,7 +42,7 @@ def test_a_measure_is_one_line_a_migration_and_its_tests(tmp_path: Path) -> None
     tests = tmp_path / "engarde_pipeline_tests/recipes/test_video_views.py"
     shutil.copy(tmp_path / "engarde_pipeline_tests/recipes/video_views.py", tests)
 
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not postgres-15"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not long"]
     migrations = "engarde_pipeline_tests/postgres/test_migrations.py"
     same_tables = f"{migrations}::test_the_tables_in_code_are_the_tables_in_the_database"
     for selected in (str(tests), same_tables):
