@@ -1,4 +1,4 @@
-"""The code location: what there is, in one place."""
+"""The Dagster definitions of the code location."""
 
 from dagster import Definitions, in_process_executor
 
@@ -37,6 +37,6 @@ defs = Definitions(
     sensors=[changed_partitions, new_mappings, pending_totals, lost_runs, alerts],
     schedules=[hourly_sync, nightly_reconciliation],
     resources={"bigquery": BigQuery(), "postgres": Postgres()},
-    # Steps are short and share their connections' cost: a process for each would cost seconds.
+    # Steps are short and reuse their connections; starting a process for each would take seconds.
     executor=in_process_executor,
 )

@@ -14,7 +14,7 @@ from engarde_pipeline.runs.planning import current_plan, inspect_tables
 
 PROMISE = timedelta(hours=1)
 
-LOOK_EVERY = timedelta(minutes=10)
+CHECK_INTERVAL = timedelta(minutes=10)
 """A look is a query on partition metadata, 10 MB: not every minute."""
 
 _UNREACHABLE = ("BigQuery", "Postgres")

@@ -1,6 +1,6 @@
-"""The daily byte budget: what stops sensors and schedules before BigQuery costs more than was meant.
+"""The daily byte budget, which limits what sensors and schedules may read from BigQuery.
 
-A person's own sync is not stopped.
+Runs that a person starts are not limited.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,10 @@ from engarde_pipeline.sync.plan import PlannedDate
 
 
 def estimated_bytes(instance: DagsterInstance, due: Sequence[PlannedDate]) -> int:
-    """Return how many bytes the planned dates will read, as far as it can be known.
+    """Return an estimate of the bytes that syncing the planned dates will read.
 
-    A date counts its partition's size; where BigQuery tells none, as for a view, what its last sync read.
+    A date is estimated at its partition's size or, where BigQuery reports none (as for a view), at what its last
+    sync read.
     """
     return sum(planned.size for planned in due) + sum(
         bytes_last_read(
@@ -30,8 +31,8 @@ def estimated_bytes(instance: DagsterInstance, due: Sequence[PlannedDate]) -> in
     )
 
 
-def why_not(postgres: Postgres, planned_bytes: int) -> str | None:
-    """Return why `planned_bytes` may not be read today, or None if they may.
+def over_budget(postgres: Postgres, planned_bytes: int) -> str | None:
+    """Return why reading `planned_bytes` would exceed today's budget, or None if it would not.
 
     Raises:
         DatabaseUnavailable, SchemaNotCurrent: the bytes read so far cannot be looked up.
@@ -42,6 +43,7 @@ def why_not(postgres: Postgres, planned_bytes: int) -> str | None:
     if used + planned_bytes <= budget and used < budget:
         return None
     return (
-        f"The daily budget stops this: {used:,} bytes are read today (UTC), {planned_bytes:,} would be, of"
-        f" {budget:,}. Raise ENGARDE_DAILY_BYTES, sync by hand, or wait for tomorrow."
+        f"This would exceed the daily budget of {budget:,} bytes: {used:,} bytes have been read today (UTC), and"
+        f" {planned_bytes:,} more would be read. Raise ENGARDE_DAILY_BYTES, start the sync manually, or wait"
+        " until tomorrow."
     )

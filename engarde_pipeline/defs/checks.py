@@ -1,7 +1,7 @@
-"""The asset checks: can this number be trusted?
+"""The asset checks, which compare the synced data with BigQuery and with itself.
 
-In a sync they look at the dates of the run; run by hand from the UI, at the dates still provisional. They
-report and hold nothing back: the totals are sums of what stands in Postgres either way.
+In a sync they check the dates of the run; started manually from the UI, they check the provisional dates. They do
+not block downstream assets: the totals are sums of what is in Postgres whether or not a check passes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -45,24 +45,24 @@ from engarde_pipeline.postgres.totals.platform_days import dates_with_other_sums
 from engarde_pipeline.runs.history import counts_of, latest_materializations
 
 DESCRIPTIONS = {
-    "records_accounted_for": "Every record of a synced date was inserted, updated, unchanged or rejected:"
-    " processed = inserted + updated + unchanged + rejected.",
-    "sums_equal_bigquery": "Each date's sum of each measure is exactly what BigQuery computes, with rejected"
-    " records counted on Postgres' side. BigQuery may have moved on since the sync: then sync again.",
-    "rejected_share_below_5_percent": "Less than 5 % of the records could not be loaded.",
-    "clicks_not_above_impressions": "No row has more clicks than impressions. A warning: some platforms count"
-    " late clicks.",
+    "records_accounted_for": "Every record of a synced date is counted as inserted, updated, unchanged or"
+    " rejected: processed = inserted + updated + unchanged + rejected.",
+    "sums_equal_bigquery": "Each date's sum of each measure in Postgres, rejected records included, equals the"
+    " sum that BigQuery computes. If BigQuery has changed since the sync, sync the date again.",
+    "rejected_share_below_5_percent": "Less than 5 % of the records were rejected.",
+    "clicks_not_above_impressions": "No row has more clicks than impressions. Only a warning, because some"
+    " platforms count late clicks.",
 }
 NO_DAY_COUNTED_TWICE = "no_day_counted_twice"
 NO_DAY_COUNTED_TWICE_DESCRIPTION = (
-    "No campaign has rows for the hours of a day and one for the whole day too: sums would count the day twice. A"
-    " warning: both are records. Delete the rows of one kind in BigQuery."
+    "No campaign has both hourly rows and a row for the whole day on the same date: sums would count the day"
+    " twice. Only a warning, because all of them are valid records. Delete the rows of one kind in BigQuery."
 )
 SUMS_EQUAL_ROWS = "platform_days_equal_rows"
 SUMS_EQUAL_ROWS_DESCRIPTION = (
-    "The sums per tenant, date and platform that the API reads are those of the rows. If not, rows were changed"
-    " with the table's triggers switched off: `engarde db downgrade 0004`, `engarde db upgrade` and then"
-    " deploy/postgres-role.sql add all of them up again."
+    "The sums per tenant, date and platform that the API reads equal the sums of the rows. If they differ, rows"
+    " were changed while the table's triggers were disabled. To rebuild the sums, run `engarde db downgrade 0004`,"
+    " `engarde db upgrade` and deploy/postgres-role.sql."
 )
 
 
@@ -106,7 +106,7 @@ campaign_asset_metrics_checks = _metric_checks(ASSET_METRICS)
 
 @asset_check(asset=campaign_space_aggregates)
 def totals_equal_rows(context: AssetCheckExecutionContext, postgres: Postgres) -> AssetCheckResult:
-    """The totals on every campaign space are the sums of its rows in `campaign_metrics`."""
+    """The totals of each campaign space equal the sums of its rows in `campaign_metrics`."""
     with explained(), postgres.connect(context.run.run_id) as connection:
         totals = wrong_totals(connection)
         triggers = update_triggers(connection) if totals.affected else []

@@ -1,4 +1,4 @@
-"""performance_sync: everything, for a date or a range of dates."""
+"""The job `performance_sync`: syncs all tables for a date or a range of dates."""
 
 from dagster import AssetSelection, define_asset_job, in_process_executor
 
@@ -9,6 +9,6 @@ from engarde_pipeline.defs.assets.campaign_space_aggregates import campaign_spac
 performance_sync = define_asset_job(
     "performance_sync",
     selection=AssetSelection.assets(campaign_metrics, campaign_asset_metrics, campaign_space_aggregates),
-    description="Sync campaign and asset metrics for a date or a range of dates, then the totals.",
+    description="Sync campaign and asset metrics for a date or a range of dates, then update the totals.",
     executor_def=in_process_executor,
 )

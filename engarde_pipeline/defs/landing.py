@@ -1,4 +1,4 @@
-"""How dates land in Dagster: each is materialized at the moment it is committed, and only then."""
+"""Syncs the partitions of an asset and records a materialization for each date as it is committed."""
 
 import time
 from collections.abc import Iterator
@@ -46,17 +46,17 @@ from engarde_pipeline.sync.side_by_side import sync_side_by_side
 
 
 class SyncConfig(Config):
-    """What a person may ask of a sync besides its dates."""
+    """The options of a sync besides its dates."""
 
     allow_shrink: bool = Field(
         default=False,
-        description="Sync dates even if BigQuery has far fewer rows for them than Postgres: say so only when"
-        " the rows are meant to go. Rows that BigQuery no longer has are deleted.",
+        description="Sync dates even if BigQuery has far fewer rows for them than Postgres. Use it only when the"
+        " missing rows are meant to be deleted: rows that BigQuery no longer has are removed from Postgres.",
     )
 
     @property
     def shrink_threshold(self) -> float | None:
-        """Rule 5's threshold, None where shrinking is intended."""
+        """The threshold of rule 5, or None if shrinking is allowed."""
         return None if self.allow_shrink else load_pipeline_settings().engarde_shrink_threshold
 
 
@@ -70,7 +70,7 @@ def sync_partitions(
     """Sync the run's partitions of `table`, materializing each date as it lands.
 
     Raises:
-        Failure: BigQuery or Postgres cannot be used, or dates did not land; dates that did stay materialized.
+        Failure: BigQuery or Postgres cannot be used, or dates did not land; those that landed stay materialized.
     """
     dates = [date.fromisoformat(key) for key in context.partition_keys]
     landed = Counts()
@@ -82,7 +82,8 @@ def sync_partitions(
         if source_table is None:
             _mark_without_source(context, postgres, table, dates)
             return Output(None, metadata=NO_MATERIALIZATIONS_AT_THE_END)
-        # Before anything is read: what changes during the read has another version, and is read again.
+        # Read the versions before the data: a partition that changes during the read gets a new version and is
+        # synced again.
         versions = read_versions(source, source_table, dates).among(dates)
         dates = _not_landed_before(context, dates)
         if not dates:
@@ -127,24 +128,24 @@ def _progress(number: int, asked: int, landed: Counts, seconds: float) -> str:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Show a person what is wrong and what to do, instead of a stack trace.
+    """Turn expected errors into a `Failure` that says what is wrong and what to do, without a stack trace.
 
-    The run is retried only after what is transient (rule 9): most of our errors are faults of configuration, data
-    or schema, which would come back.
+    The run is retried only after a transient error (rule 9): other errors are faults of configuration, data or
+    schema, which a retry would hit again.
     """
     try:
         yield
     except (EngardeError, psycopg.Error) as error:
         if not is_transient(error):
-            _give_up()
-        raise Failure(description=_told(error), allow_retries=False) from error
+            _disable_retries()
+        raise Failure(description=_message(error), allow_retries=False) from error
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return explanation(error) if isinstance(error, psycopg.Error) else str(error)
 
 
-def _give_up() -> None:
+def _disable_retries() -> None:
     context = OpExecutionContext.get()
     context.instance.add_run_tags(context.run.run_id, NO_RETRIES)
 
@@ -152,8 +153,8 @@ def _give_up() -> None:
 def _mark_without_source(
     context: AssetExecutionContext, postgres: Postgres, table: MetricTable, dates: list[date]
 ) -> None:
-    # The dates are marked, or a backfill would count them as failed and hold back what is downstream.
-    note = f"BigQuery has no table {table.source}: there was nothing to sync, and nothing was changed."
+    # Without a materialization, a backfill would count the dates as failed and hold back downstream assets.
+    note = f"BigQuery has no table {table.source}. There was nothing to sync, and nothing was changed."
     context.log.warning(f"{note} The other tables are not affected.")
     with postgres.connect(context.run.run_id) as connection:
         for day in dates:
@@ -171,7 +172,7 @@ def _mark_without_source(
 
 
 def _inspect(source: Source, table: MetricTable) -> SourceTable | None:
-    """Return the source table, None where an optional one is not there."""
+    """Return the source table, or None if an optional table does not exist."""
     try:
         return source.inspect(table)
     except TableMissing:
@@ -181,29 +182,31 @@ def _inspect(source: Source, table: MetricTable) -> SourceTable | None:
 
 
 def _version_tags(version: str | None) -> dict[str, str]:
-    # The numbers of a date are BigQuery's partition at this version: that is what Dagster calls a data version.
+    # The version of the BigQuery partition that a date was read at is its data version in Dagster.
     return {DATA_VERSION_TAG: version} if version else {}
 
 
 def _not_landed_before(context: AssetExecutionContext, dates: list[date]) -> list[date]:
-    """Return the dates that no earlier attempt of a retried run has landed."""
+    """Return the dates that have not landed in an earlier attempt of a retried run."""
     if RETRY_NUMBER_TAG not in context.run.tags:
         return dates
     landed = landed_before(context.instance, context.run, context.asset_key)
     left = [day for day in dates if day not in landed]
-    context.log.info(f"{len(dates) - len(left)} of {len(dates)} dates landed before the run was retried.")
+    context.log.info(
+        f"{len(dates) - len(left)} of {len(dates)} dates landed in an earlier attempt and are skipped."
+    )
     return left
 
 
 def failure(failed: list[FailedDate], asked: int) -> Failure:
-    """Return the failure of a sync that names the dates which did not land, and why.
+    """Return a `Failure` that lists the dates which did not land and why.
 
-    The run is not retried unless one of them may land the next time.
+    The run is retried only if one of the errors is transient.
     """
     if not any(is_transient(outcome.error) for outcome in failed):
-        _give_up()
+        _disable_retries()
     days = ", ".join(outcome.day.isoformat() for outcome in failed)
-    reasons = "\n".join(f"* {outcome.day}: {_told(outcome.error)}" for outcome in failed)
+    reasons = "\n".join(f"* {outcome.day}: {_message(outcome.error)}" for outcome in failed)
     return Failure(
         description=f"{len(failed)} of {asked} dates did not land: {days}. The others are synced.\n{reasons}",
         metadata={"failed_dates": MetadataValue.text(reasons)},

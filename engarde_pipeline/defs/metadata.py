@@ -1,4 +1,4 @@
-"""What Dagster shows of the vocabulary and of a synced date: schemas, lineage and per-date metadata."""
+"""Dagster metadata: table schemas, column lineage and the metadata of a synced date."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from engarde_pipeline.runs.history import BYTES_READ
 from engarde_pipeline.sync.dates import SyncedDate
 
 _TYPES = {"count": "bigint", "amount": "numeric(38, 6)"}
-_DATE = TableColumn(METRIC_DATE, "date", "The day, in the ad account's own time zone.")
+_DATE = TableColumn(METRIC_DATE, "date", "The date, in the ad account's time zone.")
 
 
 def source_key(table: MetricTable) -> AssetKey:
@@ -41,7 +41,7 @@ def source_schema(table: MetricTable) -> TableSchema:
 def target_schema(table: MetricTable) -> TableSchema:
     """Return the columns written to Postgres."""
     subject = "campaign space" if table is CAMPAIGN_METRICS else "campaign asset"
-    hour = [TableColumn("metric_hour", "smallint", "Hour 0..23, or NULL for the whole day.")]
+    hour = [TableColumn("metric_hour", "smallint", "The hour, 0 to 23, or NULL for the whole day.")]
     return TableSchema(
         [
             TableColumn("tenant_id", "uuid", "The tenant."),
@@ -60,7 +60,7 @@ def target_schema(table: MetricTable) -> TableSchema:
                 for ratio in table.ratios
             ),
             TableColumn("bigquery_sync_id", "uuid", "The Dagster run that last changed the row."),
-            TableColumn("synced_from_bigquery_at", "timestamptz", "When that was."),
+            TableColumn("synced_from_bigquery_at", "timestamptz", "When the row was last changed."),
         ]
     )
 
@@ -106,7 +106,7 @@ def totals_lineage() -> TableColumnLineage:
 
 
 def date_metadata(table: MetricTable, synced: SyncedDate, is_provisional: bool) -> dict[str, Any]:
-    """Return what an analyst finds on a synced date; Dagster plots the numbers over the dates."""
+    """Return the metadata of a date's materialization; Dagster plots the numeric values by date."""
     return {
         **synced.merged.counts.published,
         "dagster/partition_row_count": synced.merged.rows,
@@ -118,13 +118,13 @@ def date_metadata(table: MetricTable, synced: SyncedDate, is_provisional: bool) 
         "seconds_reading": round(synced.seconds_reading, 3),
         "seconds_merging": round(synced.seconds_merging, 3),
         **({"rejected_records": rejects_table(rejected)} if (rejected := synced.merged.rejected) else {}),
-        # On each date, since Dagster takes an asset's column lineage from its latest materialization.
+        # Dagster reads an asset's column lineage from its latest materialization, so every date carries it.
         "dagster/column_lineage": target_lineage(table),
     }
 
 
 def rejects_table(rejected: list[RejectedRow]) -> MetadataValue[Any]:
-    """Return rejected records as a small table."""
+    """Return rejected records as a table."""
     return MetadataValue.table(
         records=[
             TableRecord(

@@ -1,5 +1,8 @@
-"""The two servers as Dagster resources. They carry no configuration of their own: addresses and secrets
-come from the environment through `settings`, so none of them is ever shown in the UI."""
+"""BigQuery and Postgres as Dagster resources.
+
+They have no configuration of their own: addresses and secrets come from the environment through `settings`, so
+that the UI never shows them.
+"""
 
 import psycopg
 from dagster import ConfigurableResource
@@ -14,16 +17,19 @@ from engarde_pipeline.settings import load_settings
 
 
 class BigQuery(ConfigurableResource[None]):
-    """The source. Not dagster-gcp's resource: importing that takes every start of a run half a second, for a
-    client which passes no credentials to an emulator and takes ours only in base64."""
+    """The source dataset.
+
+    `dagster_gcp.BigQueryResource` is not used: importing it adds half a second to the start of every run, and it
+    neither connects to an emulator without credentials nor accepts credentials other than base64.
+    """
 
     def open_source(self) -> Source:
-        """Return the dataset to read from, with the bytes it reads counted; see `Source`."""
+        """Return the dataset to read from; the bytes that it reads are added to the daily total."""
         settings = load_settings()
         database_url = settings.database_url.get_secret_value()
 
         def count_bytes(read: int) -> None:
-            # A connection of its own: what was read counts whatever becomes of the sync.
+            # A separate connection, so that the bytes count even if the sync is rolled back.
             if read:
                 with connect(database_url) as connection:
                     add_bytes(connection, read)
@@ -35,13 +41,13 @@ class Postgres(ConfigurableResource[None]):
     """The target database."""
 
     def connect(self, run_id: str | None = None) -> psycopg.Connection:
-        """Return a connection to a database whose schema is current, in a run's name; `with` closes it.
+        """Return a connection to a database whose schema is current, labelled with the run's id; `with` closes it.
 
         Raises:
             DatabaseUnavailable: there is no such server, or it refuses the login.
             SchemaNotCurrent: `engarde db upgrade` has not been run.
-            ApplicationUnfit: the application's tables are not as the pipeline needs them.
-            DatabaseUnfit: over this connection a sync would fail or write wrong numbers.
+            ApplicationUnfit: the application's tables do not have what the pipeline needs.
+            DatabaseUnfit: a sync over this connection would fail or write wrong numbers.
         """
         database_url = load_settings().database_url.get_secret_value()
         migrate.check(database_url)

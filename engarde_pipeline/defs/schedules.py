@@ -1,4 +1,7 @@
-"""The nets under the sensor: every hour what the plan says, every night what the sums say."""
+"""The schedules: sync every hour what is due, and compare sums with BigQuery every night.
+
+They find what the sensors missed.
+"""
 
 from decimal import Decimal
 
@@ -7,7 +10,7 @@ from dagster import AssetKey, DefaultScheduleStatus, RunRequest, ScheduleEvaluat
 from engarde_pipeline.bigquery.sums import sums_by_date as bigquery_sums
 from engarde_pipeline.core.dates import dates_ahead
 from engarde_pipeline.core.errors import EngardeError
-from engarde_pipeline.defs.budget import estimated_bytes, why_not
+from engarde_pipeline.defs.budget import estimated_bytes, over_budget
 from engarde_pipeline.defs.jobs import performance_sync
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.postgres.reads.sums import sums_by_date as postgres_sums
@@ -20,7 +23,7 @@ from engarde_pipeline.runs.planning import (
     note_moved_rows,
     window,
 )
-from engarde_pipeline.runs.requests import not_under_way, run_requests
+from engarde_pipeline.runs.requests import run_requests, without_unfinished_run
 from engarde_pipeline.sync.plan import DIFFERS, PlannedDate
 
 
@@ -28,48 +31,48 @@ from engarde_pipeline.sync.plan import DIFFERS, PlannedDate
     job=performance_sync,
     cron_schedule="7 * * * *",
     default_status=DefaultScheduleStatus.RUNNING,
-    description="Every hour: sync what is due for any reason, failed dates once more, and, where BigQuery does not"
-    " tell which dates changed (views, tables without daily partitions), the whole window.",
+    description="Every hour, sync all dates that are due, including dates that failed before. If BigQuery does not"
+    " report which dates changed (views, tables without daily partitions), sync the whole window.",
 )
 def hourly_sync(
     context: ScheduleEvaluationContext, bigquery: BigQuery, postgres: Postgres
 ) -> list[RunRequest] | SkipReason:
-    """Ask for everything the plan says, whatever the sensor remembers."""
+    """Request runs for all dates that are due, regardless of what the sensors have requested."""
     try:
         source = bigquery.open_source()
         with postgres.connect() as connection:
             note_moved_rows(connection)
             due = current_plan(context.instance, source, connection, inspect_tables(source))
             due += mapped_dates(connection)
-        return _requests(context, postgres, due, "Every date is as BigQuery's metadata says.")
+        return _requests(context, postgres, due, "All dates are up to date with BigQuery.")
     except EngardeError as error:
-        return SkipReason(f"There is no plan: {error}")
+        return SkipReason(f"The dates to sync could not be determined: {error}")
 
 
 @schedule(
     job=performance_sync,
     cron_schedule="23 3 * * *",
     default_status=DefaultScheduleStatus.RUNNING,
-    description="Every night: compare Postgres' sums with BigQuery's for every date of the window, in one query"
-    " per table, and sync the dates that differ.",
+    description="Every night, compare each date's sums in Postgres with those in BigQuery, with one query per"
+    " table, and sync the dates that differ.",
 )
 def nightly_reconciliation(
     context: ScheduleEvaluationContext, bigquery: BigQuery, postgres: Postgres
 ) -> list[RunRequest] | SkipReason:
-    """Ask for the dates whose sums differ."""
+    """Request runs for the dates whose sums differ."""
     try:
-        # The comparison reads what a sync of the window reads.
+        # The comparison reads as many bytes as a sync of the window.
         planned_bytes = sum(bytes_last_read(context.instance, AssetKey(t.target), window()) for t in TABLES)
-        if reason := why_not(postgres, planned_bytes):
+        if reason := over_budget(postgres, planned_bytes):
             return SkipReason(reason)
         due = differing_dates(bigquery, postgres)
-        return _requests(context, postgres, due, "Every date's sums are BigQuery's.")
+        return _requests(context, postgres, due, "The sums of all dates equal those in BigQuery.")
     except EngardeError as error:
         return SkipReason(f"The sums could not be compared: {error}")
 
 
 def differing_dates(bigquery: BigQuery, postgres: Postgres) -> list[PlannedDate]:
-    """Return the dates of the window, or ahead of UTC, on which Postgres' sums are not BigQuery's."""
+    """Return the dates, of the window or ahead of UTC, whose sums differ between Postgres and BigQuery."""
     days = [*window(), *dates_ahead()]
     source = bigquery.open_source()
     due: list[PlannedDate] = []
@@ -86,14 +89,14 @@ def differing_dates(bigquery: BigQuery, postgres: Postgres) -> list[PlannedDate]
 
 
 def _requests(
-    context: ScheduleEvaluationContext, postgres: Postgres, due: list[PlannedDate], nothing: str
+    context: ScheduleEvaluationContext, postgres: Postgres, due: list[PlannedDate], up_to_date: str
 ) -> list[RunRequest] | SkipReason:
-    ready = not_under_way(context.instance, due)
+    ready = without_unfinished_run(context.instance, due)
     if not ready:
-        return SkipReason("What is due is already in a run that has not ended." if due else nothing)
-    if reason := why_not(postgres, estimated_bytes(context.instance, ready)):
+        return SkipReason("All dates that are due are already in an unfinished run." if due else up_to_date)
+    if reason := over_budget(postgres, estimated_bytes(context.instance, ready)):
         return SkipReason(reason)
-    # The tick's own key: what failed an hour ago is asked for again.
+    # The run key names the tick, so that dates which failed an hour ago are requested again.
     return run_requests(ready, run_key=f"{context.scheduled_execution_time:%Y-%m-%dT%H:%M}")
 
 

@@ -1,6 +1,6 @@
-"""slice_sync: a tenant's, some platforms' or some campaigns' part of some dates, synced on its own.
+"""The job `slice_sync`: syncs only some tenant's, platforms' or campaigns' part of a range of dates.
 
-It shows on the assets' timelines as observations, and never marks a date as synced (rule 8).
+A slice is recorded as observations of the assets, and never marks a date as synced (rule 8).
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,35 +26,37 @@ from engarde_pipeline.sync.slices import sync_slice
 
 
 class SliceConfig(SyncConfig):
-    """Which part of which dates. At least one of tenant, platforms and campaigns is given."""
+    """The slice and its dates. At least one of tenant, platforms and campaigns is required."""
 
     start: str = Field(description="The first date, as YYYY-MM-DD.")
     end: str = Field(description="The last date, as YYYY-MM-DD; it is included.")
-    tenant: str | None = Field(default=None, description="A tenant's uuid: only this tenant's rows.")
+    tenant: str | None = Field(default=None, description="The uuid of a tenant: sync only this tenant's rows.")
     platforms: list[str] = Field(
-        default_factory=list, description="Ad platforms, as in campaign_spaces.platform: meta, google, ..."
+        default_factory=list, description="Ad platforms as in campaign_spaces.platform, such as meta or google."
     )
     campaigns: list[str] = Field(
         default_factory=list,
-        description="Campaigns: campaign space uuids, or the campaigns' ids on the ad platform.",
+        description="Campaigns, as campaign space uuids or as ids on the ad platform.",
     )
 
 
 class EmptySlice(EngardeError):
-    """Nothing narrows the slice, so it would be everything."""
+    """The slice is not restricted to a tenant, platforms or campaigns."""
 
 
 @op
 def sync_the_slice(
     context: OpExecutionContext, config: SliceConfig, bigquery: BigQuery, postgres: Postgres
 ) -> None:
-    """Replace the slice's rows, date by date, then bring the totals up to date."""
+    """Replace the slice's rows date by date, then update the totals."""
     failed: list[FailedDate] = []
     landed = {table: Counts() for table in (CAMPAIGN_METRICS, ASSET_METRICS)}
     context.instance.add_run_tags(context.run.run_id, {TENANT: (config.tenant or ALL_TENANTS).lower()})
-    with explained(), _told(context, landed), postgres.connect(context.run.run_id) as connection:
+    with explained(), _recorded_counts(context, landed), postgres.connect(context.run.run_id) as connection:
         if not (config.tenant or config.platforms or config.campaigns):
-            raise EmptySlice("Give a tenant, platforms or campaigns; whole dates are synced by performance_sync.")
+            raise EmptySlice(
+                "Give a tenant, platforms or campaigns. To sync whole dates, use the job performance_sync."
+            )
         dates = dates_between(_date(config.start), _date(config.end))
         scope = resolve_scope(connection, config.tenant, config.platforms, config.campaigns)
         options = LoadOptions(UUID(context.run.run_id), config.shrink_threshold, scope)
@@ -80,8 +82,8 @@ def sync_the_slice(
 
 @job(
     executor_def=in_process_executor,
-    description="Sync one tenant's, some platforms' or some campaigns' part of some dates. Replaces just that"
-    " part and never marks a date as synced.",
+    description="Sync only the rows of a tenant, of ad platforms or of campaigns for a range of dates. Other rows"
+    " are not changed, and no date is marked as synced.",
 )
 def slice_sync() -> None:
     """Sync a slice; see `SliceConfig`."""
@@ -89,8 +91,8 @@ def slice_sync() -> None:
 
 
 @contextmanager
-def _told(context: OpExecutionContext, landed: Mapping[MetricTable, Counts]) -> Iterator[None]:
-    """Have the run say what landed, however it ends."""
+def _recorded_counts(context: OpExecutionContext, landed: Mapping[MetricTable, Counts]) -> Iterator[None]:
+    """Record what landed on the run, however it ends."""
     try:
         yield
     finally:

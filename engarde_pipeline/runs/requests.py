@@ -14,7 +14,7 @@ TOTALS_ASSET = AssetKey("campaign_space_aggregates")
 """Selected beside the tables of a run, so that the totals follow."""
 
 
-def not_under_way(instance: DagsterInstance, due: Sequence[PlannedDate]) -> list[PlannedDate]:
+def without_unfinished_run(instance: DagsterInstance, due: Sequence[PlannedDate]) -> list[PlannedDate]:
     """Return the planned dates that no unfinished run already has."""
     runs = instance.get_runs(RunsFilter(statuses=UNFINISHED)) if due else []
     return [planned for planned in due if not any(_has(run, planned) for run in runs)]

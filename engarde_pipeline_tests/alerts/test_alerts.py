@@ -24,7 +24,7 @@ from engarde_pipeline.core.dates import today
 from engarde_pipeline.dagster_internals import job_origin
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.defs.resources import BigQuery, Postgres
-from engarde_pipeline.defs.sensors.alerts import Known, alerts
+from engarde_pipeline.defs.sensors.alerts import AlertState, alerts
 from engarde_pipeline_tests.dagster_runs import run_range, run_slice
 from engarde_pipeline_tests.shop import Shop
 
@@ -172,7 +172,7 @@ def test_a_cursor_that_cannot_be_read_starts_anew(instance: DagsterInstance, sho
     result = alerts(context, bigquery=BigQuery(), postgres=Postgres())
     assert isinstance(result, SensorResult)
     assert result.cursor is not None
-    assert Known.read(result.cursor).write() == result.cursor
+    assert AlertState.read(result.cursor).write() == result.cursor
 
 
 def test_a_date_due_for_more_than_an_hour_is_told(instance: DagsterInstance, shop: Shop) -> None:

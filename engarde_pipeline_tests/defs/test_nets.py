@@ -79,7 +79,7 @@ def test_every_hour_a_mapping_whose_sync_failed_is_asked_for_again(instance: Dag
 def test_an_hour_without_a_change_asks_for_nothing(instance: DagsterInstance, shop: Shop) -> None:
     shop.load(YESTERDAY)
     run_range(instance, FIRST, TODAY)
-    assert _schedule(instance, hourly_sync) == "Every date is as BigQuery's metadata says."
+    assert _schedule(instance, hourly_sync) == "All dates are up to date with BigQuery."
 
 
 def test_a_view_tells_no_dates_so_the_window_is_synced_once_an_hour(instance: DagsterInstance, shop: Shop) -> None:
@@ -93,7 +93,7 @@ def test_a_view_tells_no_dates_so_the_window_is_synced_once_an_hour(instance: Da
 def test_every_night_the_dates_whose_sums_differ_are_asked_for(instance: DagsterInstance, shop: Shop) -> None:
     shop.load(YESTERDAY, TODAY)
     run_range(instance, FIRST, TODAY)
-    assert _schedule(instance, nightly_reconciliation) == "Every date's sums are BigQuery's."
+    assert _schedule(instance, nightly_reconciliation) == "The sums of all dates equal those in BigQuery."
 
     shop.world.connection.execute("UPDATE campaign_metrics SET clicks = 11 WHERE metric_date = %s", [YESTERDAY])
 
@@ -110,7 +110,7 @@ def test_rejected_records_do_not_make_sums_differ(instance: DagsterInstance, sho
     )
     run_range(instance, FIRST, TODAY)
     assert shop.world.reasons() == ["campaign_not_mapped"]
-    assert _schedule(instance, nightly_reconciliation) == "Every date's sums are BigQuery's."
+    assert _schedule(instance, nightly_reconciliation) == "The sums of all dates equal those in BigQuery."
 
 
 def test_a_mapping_that_arrives_brings_its_dates_and_no_others(instance: DagsterInstance, shop: Shop) -> None:
@@ -164,14 +164,14 @@ def costly(instance: DagsterInstance, shop: Shop, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_nightly_comparison_beyond_the_budget_is_not_made(costly: None, instance: DagsterInstance) -> None:
-    assert "0 bytes are read today (UTC), 6,0" in _schedule(instance, nightly_reconciliation)
+    assert ": 0 bytes have been read today (UTC), and 6,0" in _schedule(instance, nightly_reconciliation)
 
 
 def test_a_view_is_estimated_at_what_its_last_sync_read(
     costly: None, instance: DagsterInstance, shop: Shop
 ) -> None:
     shop.world.create_view(CAMPAIGN_METRICS)
-    assert "6,000 would be" in _schedule(instance, hourly_sync)
+    assert " 6,000 more would be read" in _schedule(instance, hourly_sync)
 
 
 def test_mapped_dates_are_estimated_at_what_their_last_sync_read(
@@ -184,7 +184,7 @@ def test_mapped_dates_are_estimated_at_what_their_last_sync_read(
     result = new_mappings(build_sensor_context(instance, definitions=defs), postgres=Postgres())
     assert isinstance(result, SensorResult)
     assert result.skip_reason
-    assert "6,000 would be" in str(result.skip_reason.skip_message)
+    assert " 6,000 more would be read" in str(result.skip_reason.skip_message)
 
 
 def test_totals_follow_though_a_date_of_the_run_failed(instance: DagsterInstance, shop: Shop) -> None:

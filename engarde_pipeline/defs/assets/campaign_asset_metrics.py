@@ -1,4 +1,4 @@
-"""campaign_asset_metrics: each creative's numbers per date."""
+"""The asset `campaign_asset_metrics`: each creative's metrics per date."""
 
 from dagster import AssetExecutionContext, Output, asset
 
@@ -26,10 +26,10 @@ from engarde_pipeline.defs.resources import BigQuery, Postgres
 def campaign_asset_metrics(
     context: AssetExecutionContext, config: SyncConfig, bigquery: BigQuery, postgres: Postgres
 ) -> Output[None]:
-    """Each creative's numbers per date, with engagements.
+    """Each creative's metrics per date, including engagements.
 
-    Creatives need not add up to their campaign: some campaign types report nothing per creative, so campaign
-    numbers never come from here. Where BigQuery has no such table, nothing is changed and the
-    date says so.
+    The creatives of a campaign need not add up to the campaign, because some campaign types report nothing per
+    creative. Campaign metrics are therefore never computed from this table. If BigQuery has no such table, nothing
+    is changed, and each date's description says so.
     """
     return sync_partitions(context, ASSET_METRICS, config, bigquery, postgres)

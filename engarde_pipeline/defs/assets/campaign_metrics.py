@@ -1,4 +1,4 @@
-"""campaign_metrics: each campaign space's numbers per date."""
+"""The asset `campaign_metrics`: each campaign space's metrics per date."""
 
 from dagster import AssetExecutionContext, Output, asset
 
@@ -26,11 +26,11 @@ from engarde_pipeline.defs.resources import BigQuery, Postgres
 def campaign_metrics(
     context: AssetExecutionContext, config: SyncConfig, bigquery: BigQuery, postgres: Postgres
 ) -> Output[None]:
-    """Each campaign's impressions, clicks, spend, conversions and revenue per date, exactly as BigQuery has
-    them, with ratios recomputed from the sums.
+    """Each campaign's impressions, clicks, spend, conversions and revenue per date, exactly as in BigQuery, with
+    ratios recomputed from the sums.
 
-    A green date is a date whose numbers were the same in BigQuery and Postgres when it was synced; a date
-    younger than 30 days is provisional, since ad platforms still restate it. Records that could not be loaded
-    are counted as rejected and listed on the date with what to do.
+    A materialized date had the same numbers in BigQuery and Postgres when it was synced. A date of the last 30
+    days is provisional, because ad platforms still restate it. Records that could not be loaded are counted as
+    rejected and listed in the date's metadata, with what to do about them.
     """
     return sync_partitions(context, CAMPAIGN_METRICS, config, bigquery, postgres)

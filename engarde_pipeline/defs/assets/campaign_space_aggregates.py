@@ -1,4 +1,4 @@
-"""campaign_space_aggregates: the totals on the application's campaign_spaces."""
+"""The asset `campaign_space_aggregates`: the totals in the application's table campaign_spaces."""
 
 from dagster import AssetExecutionContext, MaterializeResult, asset
 
@@ -24,8 +24,8 @@ from engarde_pipeline.runs.tags import NO_DATES
     },
 )
 def campaign_space_aggregates(context: AssetExecutionContext, postgres: Postgres) -> MaterializeResult[None]:
-    """The totals on `campaign_spaces`: sums over all dates of `campaign_metrics`, and CTR and ROAS of those
-    sums (never averages of daily ratios). Campaigns whose totals stand are left untouched.
+    """The totals in `campaign_spaces`: sums over all dates of `campaign_metrics`, and the CTR and ROAS of those
+    sums (not averages of daily ratios). Rows whose totals have not changed are not updated.
     """
     selected = context.run.asset_selection
     if selected and selected.isdisjoint({campaign_metrics.key, campaign_asset_metrics.key}):

@@ -1,4 +1,4 @@
-"""The two BigQuery tables, as the upstream ends of the lineage; the pipeline only ever reads them."""
+"""The two BigQuery source tables as external assets; the pipeline only reads them."""
 
 from dagster import AssetSpec
 
@@ -22,12 +22,12 @@ def _source(table: MetricTable, description: str) -> AssetSpec:
 
 bigquery_campaign_metrics = _source(
     CAMPAIGN_METRICS,
-    "The ad platforms' daily numbers per campaign, as they land in BigQuery. There can be several rows for"
-    " one campaign and date (ad sets, regions); platforms restate the last 7 to 30 days.",
+    "The ad platforms' daily metrics per campaign, as loaded into BigQuery. A campaign can have several rows per"
+    " date (ad sets, regions). Ad platforms restate the last 7 to 30 days.",
 )
 
 bigquery_asset_metrics = _source(
     ASSET_METRICS,
-    "The ad platforms' daily numbers per creative. The table is optional; where it has no tenant_id, the"
-    " tenant is found through the campaign.",
+    "The ad platforms' daily metrics per creative. The table is optional. If it has no column tenant_id, the"
+    " tenant is that of the campaign.",
 )

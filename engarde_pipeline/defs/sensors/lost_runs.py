@@ -1,7 +1,8 @@
-"""lost_runs: mark runs whose process is gone as failed, so that other runs can take their dates.
+"""The sensor `lost_runs`: marks runs as failed whose process no longer exists.
 
-Dagster's run monitoring notices a process that ends while its code server lives. Where that went too, only the
-longest run time of `dagster.yaml` would, hours later. Nor does it notice a run that was recorded and never queued.
+Until a run has ended, no other run is started for its dates. Dagster's run monitoring notices a process that ends
+while its code server is running. If the code server ended too, only the maximum run time of `dagster.yaml` would
+end the run, hours later. Run monitoring does not notice a run that was created and never queued.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -22,17 +23,17 @@ from engarde_pipeline.defs.resources import Postgres
 from engarde_pipeline.postgres.connection import connected_runs
 
 SILENCE = timedelta(minutes=10)
-"""A run that lives logs a date, or has a connection on which it waits; nothing else it does takes so long."""
+"""A running run logs an event more often than this, or has an open connection to Postgres on which it waits."""
 
 
 @sensor(
     minimum_interval_seconds=60,
     default_status=DefaultSensorStatus.RUNNING,
-    description="End the runs whose process is gone: no connection to Postgres, and no event for ten minutes."
-    " What they left is synced by a retry, or by the plan.",
+    description="Mark runs as failed whose process no longer exists: no connection to Postgres, and no event for"
+    " ten minutes. A retry or a later run syncs their remaining dates.",
 )
 def lost_runs(context: SensorEvaluationContext, postgres: Postgres) -> SkipReason:
-    """Mark lost runs as failed; a run of another code location is left alone."""
+    """Mark lost runs of this code location as failed."""
     instance, now = context.instance, datetime.now(UTC)
     for record in instance.get_run_records(
         RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED], created_before=now - SILENCE)
@@ -40,26 +41,27 @@ def lost_runs(context: SensorEvaluationContext, postgres: Postgres) -> SkipReaso
         if _is_ours(context, record.dagster_run):
             instance.report_run_failed(
                 record.dagster_run,
-                "The process that created this run ended before it queued the run.",
+                "The run was created but not queued: the process that created it ended too early.",
             )
     started = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
     silent = [run for run in started if _is_ours(context, run) and now - _last_event(instance, run) > SILENCE]
     if not silent:
-        return SkipReason("Every run that has started has logged an event in the last ten minutes.")
+        return SkipReason("All started runs have logged an event recently.")
     try:
         with postgres.connect() as connection:
             connected = connected_runs(connection)
     except EngardeError as error:
-        return SkipReason(f"Postgres cannot be asked which runs are connected: {error}")
+        return SkipReason(f"The runs that are connected to Postgres could not be looked up: {error}")
     lost = [run for run in silent if run.run_id not in connected]
     for run in lost:
         instance.report_run_failed(
             run,
-            f"The run's process is gone: it has logged nothing for {SILENCE.seconds // 60} minutes and has no"
-            " connection to Postgres. Dates that landed stay; the others are synced again automatically.",
+            f"The run's process no longer exists: it has logged nothing for {SILENCE.seconds // 60} minutes"
+            " and has no connection to Postgres. Dates that landed are kept; the others are synced again"
+            " automatically.",
         )
     return SkipReason(
-        f"{len(lost)} lost runs were marked as failed; {len(silent) - len(lost)} silent runs are still connected."
+        f"{len(lost)} lost runs were marked as failed; {len(silent) - len(lost)} runs are waiting on a connection."
     )
 
 

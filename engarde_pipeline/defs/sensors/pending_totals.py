@@ -1,4 +1,4 @@
-"""pending_totals: where a date of a run failed, its totals step was skipped; the totals follow all the same."""
+"""The sensor `pending_totals`: updates the totals after runs that skipped them because a date failed."""
 
 from dagster import (
     AssetSelection,
@@ -21,7 +21,7 @@ from engarde_pipeline.runs.sync_runs import UNFINISHED
 totals = define_asset_job(
     "totals",
     selection=AssetSelection.assets(campaign_space_aggregates),
-    description="Bring the totals on campaign_spaces up to date.",
+    description="Update the totals in campaign_spaces.",
     executor_def=in_process_executor,
 )
 
@@ -30,17 +30,17 @@ totals = define_asset_job(
     job=totals,
     minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Bring the totals up to date when a sync changed dates and ended without doing it.",
+    description="Update the totals when a sync changed dates and ended without updating them.",
 )
 def pending_totals(context: SensorEvaluationContext, postgres: Postgres) -> RunRequest | SkipReason:
-    """Ask for the totals when changed dates are left and no run is on its way that will sum them."""
+    """Request a run of totals if there are changed dates and no unfinished run that may sum them."""
     try:
         with postgres.connect() as connection:
             changed_at = last_noted_change(connection)
     except EngardeError as error:
-        return SkipReason(f"Postgres cannot be asked: {error}")
+        return SkipReason(f"The state of the totals could not be read: {error}")
     if changed_at is None:
         return SkipReason("The totals are up to date.")
     if context.instance.get_runs(RunsFilter(statuses=UNFINISHED), limit=1):
-        return SkipReason("A run that has not ended may bring the totals up to date.")
+        return SkipReason("An unfinished run may update the totals.")
     return RunRequest(run_key=changed_at.isoformat())
