@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from engarde_pipeline.bigquery.extraction import Source
-from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, METRIC_DATE, MetricTable
 from engarde_pipeline.local.bigquery import Emulator
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.options import LoadOptions
@@ -47,6 +47,9 @@ ASSET_COLUMNS = {
     "metric_date": "DATE",
     **_measure_columns(ASSET_METRICS),
 }
+
+_REST_TYPES = {"STRING": "STRING", "DATE": "DATE", "INT64": "INTEGER", "FLOAT64": "FLOAT"}
+"""The REST API's names of types."""
 
 _ARROW = {
     "STRING": pa.string(),
@@ -145,10 +148,21 @@ class World:
     ) -> None:
         """Create a source table; `types` adds or retypes columns, `without` leaves some out."""
         columns = {**(CAMPAIGN_COLUMNS if table is CAMPAIGN_METRICS else ASSET_COLUMNS), **types}
-        self.columns[table.source] = {name: columns[name] for name in columns if name not in without}
-        definition = ", ".join(f"{name} {kind}" for name, kind in self.columns[table.source].items())
-        partition = "PARTITION BY metric_date" if partitioned else ""
-        self.execute(f"CREATE OR REPLACE TABLE {self.dataset}.{table.source} ({definition}) {partition}")
+        columns = {name: kind for name, kind in columns.items() if name not in without}
+        self.columns[table.source] = columns
+        name = f"{self.dataset}.{table.source}"
+        if not set(columns.values()) <= _REST_TYPES.keys():  # precision and arrays are simpler to say in SQL
+            definition = ", ".join(f"{column} {kind}" for column, kind in columns.items())
+            partition = "PARTITION BY metric_date" if partitioned else ""
+            self.execute(f"CREATE OR REPLACE TABLE {name} ({definition}) {partition}")
+            return
+        # The emulator takes a fifth of the time for this request that it takes for the same in SQL.
+        schema = [bigquery.SchemaField(column, _REST_TYPES[kind]) for column, kind in columns.items()]
+        created = bigquery.Table(f"{PROJECT}.{name}", schema)
+        if partitioned:
+            created.time_partitioning = bigquery.TimePartitioning(field=METRIC_DATE)
+        self.source.client.delete_table(created, not_found_ok=True)
+        self.source.client.create_table(created)
 
     def create_view(self, table: MetricTable = CAMPAIGN_METRICS, select: str = "*") -> None:
         """Put a view where the pipeline looks for a table; `load` fills the table behind it."""

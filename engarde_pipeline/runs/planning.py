@@ -34,8 +34,9 @@ def window(now: datetime | None = None) -> list[date]:
 
     A date that has begun east of Greenwich only is kept in step beside them; see `dates_ahead`.
     """
-    days = (today(now) - timedelta(days=n) for n in reversed(range(load_pipeline_settings().engarde_window_days)))
-    return [day for day in days if day >= first_date()]
+    settings = load_pipeline_settings()
+    days = (today(now) - timedelta(days=n) for n in reversed(range(settings.engarde_window_days)))
+    return [day for day in days if day >= settings.engarde_first_date]
 
 
 def inspect_tables(source: Source) -> dict[MetricTable, SourceTable | None]:
@@ -79,7 +80,8 @@ def current_plan(
         removed = removed_dates(connection, table) if found else {}
         planned = plan_dates(table, [*days, *begun], versions, recorded, held, removed)
         due += [_without_proof(date) if date.day in ahead else date for date in planned]
-    return [planned for planned in due if first_date() <= planned.day <= latest_date(now)]
+    first, last = first_date(), latest_date(now)
+    return [planned for planned in due if first <= planned.day <= last]
 
 
 def _without_proof(planned: PlannedDate) -> PlannedDate:
@@ -117,9 +119,10 @@ def note_moved_rows(connection: psycopg.Connection) -> None:
 
 def mapped_dates(connection: psycopg.Connection) -> list[PlannedDate]:
     """Return the dates with rejected records whose tenant, campaign or asset was added in Postgres since."""
+    first, last = first_date(), latest_date()
     return [
         PlannedDate(table, day, MAPPED, " ".join(sorted(rejections)))
         for table in TABLES
         for day, rejections in mapped_rejections(connection, table).items()
-        if first_date() <= day <= latest_date()
+        if first <= day <= last
     ]

@@ -19,6 +19,9 @@ from engarde_pipeline_tests.shop import Shop
 YESTERDAY, TODAY = today() - timedelta(days=1), today()
 OLD = today() - timedelta(days=200)
 
+WINDOW = 3
+"""Days in the window once a first tick has synced it: a run takes its time for each date."""
+
 Tick = Callable[[], SensorResult]
 
 
@@ -60,8 +63,11 @@ BOTH = {"campaign_metrics", "campaign_asset_metrics"}
 
 
 @pytest.fixture
-def synced(shop: Shop, times: Times, tick: Tick, instance: DagsterInstance) -> None:
+def synced(
+    shop: Shop, times: Times, tick: Tick, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two dates with rows, and a first tick whose runs have ended."""
+    monkeypatch.setenv("ENGARDE_WINDOW_DAYS", str(WINDOW))
     shop.load(YESTERDAY, TODAY)
     for table in ("campaign_metrics", "asset_metrics"):
         times.touch(table, YESTERDAY, TODAY)
@@ -232,7 +238,7 @@ def test_without_a_right_to_partition_metadata_partitions_are_looked_up_one_by_o
     assert asked(tick()) == [(str(YESTERDAY), str(TODAY), {"campaign_metrics"})]
 
     looked_up = {request.call.rpartition("$")[2] for request in times.proxy.seen("campaign_metrics$")}
-    looked_at = [*(TODAY - timedelta(days=n) for n in range(30)), *dates_ahead()]
+    looked_at = [*(TODAY - timedelta(days=n) for n in range(WINDOW)), *dates_ahead()]
     assert looked_up == {f"{day:%Y%m%d}" for day in looked_at}
 
 
