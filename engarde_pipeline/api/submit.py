@@ -71,7 +71,7 @@ class Submitter:
                 for another request; 429, too many syncs of the tenant are unfinished; 503, Dagster's daemon is not
                 running.
         """
-        if earlier := _started_earlier(instance, submission):
+        if earlier := _earlier_job(instance, submission):
             return earlier
         start, end = _dates(instance, submission)
         unfinished = in_progress(instance, str(submission.tenant_id) if submission.tenant_id else None)
@@ -110,7 +110,7 @@ def _tags(submission: Submission) -> dict[str, str]:
     }
 
 
-def _started_earlier(instance: DagsterInstance, submission: Submission) -> SyncJob | None:
+def _earlier_job(instance: DagsterInstance, submission: Submission) -> SyncJob | None:
     if submission.idempotency_key is None:
         return None
     runs = instance.get_runs(RunsFilter(tags={_IDEMPOTENCY_KEY: _key(submission)}))

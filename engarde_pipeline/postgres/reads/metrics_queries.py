@@ -112,7 +112,7 @@ def groups(query: MetricsQuery, by: GroupBy, limit: int, after: object = None) -
 
 
 def reads_rows(query: MetricsQuery, by: GroupBy) -> bool:
-    """Whether `groups` sums the rows of all campaigns, which is expensive; otherwise it reads `platform_days`."""
+    """Whether `groups` sums rows of `campaign_metrics`, which are many; otherwise it reads `platform_days`."""
     return by == "campaign" or query.campaign_space_ids is not None
 
 
