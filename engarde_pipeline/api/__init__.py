@@ -1,1 +1,1 @@
-"""The REST API: the job log and the metrics, for one tenant at a time."""
+"""The REST API: starts syncs and serves the job log and the metrics of a tenant."""

@@ -1,4 +1,4 @@
-"""The service as a whole."""
+"""The FastAPI application."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,26 +8,26 @@ from dagster import DagsterInstance
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from engarde_pipeline.api.dagster_calls import Dagster
+from engarde_pipeline.api.dagster_client import DagsterClient
 from engarde_pipeline.api.database import Database, check_isolation
 from engarde_pipeline.api.docs_page import add_docs_page
-from engarde_pipeline.api.errors import MEDIA_TYPE, handle_problems
+from engarde_pipeline.api.errors import MEDIA_TYPE, add_exception_handlers
 from engarde_pipeline.api.rate_limit import RateLimit
-from engarde_pipeline.api.response_cache import Remembered
+from engarde_pipeline.api.response_cache import ResponseCache
 from engarde_pipeline.api.routers import health, metrics, sync
-from engarde_pipeline.api.submissions import Submissions
-from engarde_pipeline.api.sync_events import Feeds
+from engarde_pipeline.api.submission_queue import SubmissionQueue
+from engarde_pipeline.api.sync_events import EventBroker
 from engarde_pipeline.settings import ApiSettings
 
 PREFIX = "/api/campaign-performance"
 
-_DESCRIPTION = """Trigger a sync, watch it, read metrics. Every answer is one tenant's alone: that of the bearer
-token's claim `tenant_id`. Errors are `application/problem+json`."""
+_DESCRIPTION = """Start a sync, follow its progress, and read metrics. A response has data of one tenant only, the
+one in the claim `tenant_id` of the bearer token. Errors are returned as `application/problem+json` (RFC 9457)."""
 
 
-class _Service(FastAPI):
+class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """Return the document, in which errors are problem+json only: FastAPI adds the media type of a success."""
+        """Return the OpenAPI document without the media type application/json that FastAPI adds to errors."""
         document = super().openapi()
         for operations in document["paths"].values():
             for operation in operations.values():
@@ -38,15 +38,15 @@ class _Service(FastAPI):
 
 
 def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
-    """Return the service.
+    """Create the application.
 
     Raises:
-        NotIsolated: the database login is not restricted to one tenant at a time.
-        DatabaseUnavailable: Postgres does not answer, or refuses the login.
+        NotIsolated: Postgres does not restrict the database login to one tenant at a time.
+        DatabaseUnavailable: Postgres cannot be reached, or refuses the login.
     """
     login = settings.api_login, settings.api_takes_role
     check_isolation(*login)
-    database, dagster = Database(*login), Dagster(instance)
+    database, dagster = Database(*login), DagsterClient(instance)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -54,22 +54,22 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
         yield
         await database.close()
 
-    app = _Service(
+    app = _Application(
         title="Campaign performance",
         version="1",
         description=_DESCRIPTION,
         lifespan=lifespan,
-        docs_url=None,  # FastAPI's own pages load their scripts from other servers
+        docs_url=None,  # FastAPI's default pages load scripts from other servers
         redoc_url=None,
-        redirect_slashes=False,  # a redirect would come before the token is looked at
+        redirect_slashes=False,  # a redirect would be sent without authentication
     )
     app.state.secret = settings.jwt_secret_key.get_secret_value()
     app.state.rate_limit = RateLimit(settings.api_rate_limit)
     app.state.database = database
-    app.state.answers = Remembered(database)
+    app.state.response_cache = ResponseCache(database)
     app.state.dagster = dagster
-    app.state.submissions = Submissions(database, dagster)
-    app.state.feeds = Feeds(dagster)
+    app.state.submission_queue = SubmissionQueue(database, dagster)
+    app.state.event_broker = EventBroker(dagster)
     if settings.api_cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -77,7 +77,7 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
         )
-    handle_problems(app)
+    add_exception_handlers(app)
     app.include_router(sync.router, prefix=PREFIX)
     app.include_router(metrics.router, prefix=PREFIX)
     app.include_router(health.router)

@@ -1,4 +1,4 @@
-"""Routes that ask who calls before they read what is sent, read a bounded part of it, and ignore none of it."""
+"""Routes that authenticate the caller before they read the body, limit its size, and refuse unknown input."""
 
 import json
 from collections import Counter
@@ -11,10 +11,10 @@ from fastapi.params import Query
 from fastapi.routing import APIRoute
 
 from engarde_pipeline.api.errors import InvalidField, invalid_fields, unknown_name
-from engarde_pipeline.api.tokens import caller_of
+from engarde_pipeline.api.tokens import authenticate
 
-_LARGEST_BODY = 2**20
-"""Bytes; a thousand campaigns fit in a tenth of it."""
+_MAX_BODY_BYTES = 2**20
+"""A request that lists a thousand campaigns has less than a tenth of this."""
 
 
 class _BoundedRequest(Request):
@@ -22,33 +22,33 @@ class _BoundedRequest(Request):
         read = 0
         async for chunk in super().stream():
             read += len(chunk)
-            if read > _LARGEST_BODY:
-                raise HTTPException(413, f"The body has more than {_LARGEST_BODY} bytes.")
+            if read > _MAX_BODY_BYTES:
+                raise HTTPException(413, f"The request body has more than {_MAX_BODY_BYTES} bytes.")
             yield chunk
 
 
 class AuthenticatedRoute(APIRoute):
-    """A route of which `Authenticated` says who calls."""
+    """A route whose caller is available as `CurrentCaller`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler."""
+        """Return the handler, which authenticates the caller and checks the request first."""
         handle = super().get_route_handler()
-        # Each query parameter's name, and whether it is a list, which may be given in parts.
-        parameters = {
+        # For each query parameter, whether it is a list, which may be given several times.
+        is_list = {
             field.alias: _is_list(field.field_info.annotation)
             for field in get_flat_params(self.dependant)
             if isinstance(field.field_info, Query)
         }
-        takes_body = self.body_field is not None
+        has_body = self.body_field is not None
 
         async def handle_authenticated(request: Request) -> Response:
-            request.state.caller = await caller_of(request)
+            request.state.caller = await authenticate(request)
             request = _BoundedRequest(request.scope, request.receive)
-            faults = list(_faults_of_query(request, parameters))
-            if takes_body:
-                faults += _repeated_keys(await request.body())
-            if faults:
-                raise invalid_fields(faults)
+            errors = list(_query_errors(request, is_list))
+            if has_body:
+                errors += _repeated_keys(await request.body())
+            if errors:
+                raise invalid_fields(errors)
             return await handle(request)
 
         return handle_authenticated
@@ -58,24 +58,24 @@ def _is_list(annotation: Any) -> bool:
     return list in (get_origin(annotation), *map(get_origin, get_args(annotation)))
 
 
-def _faults_of_query(request: Request, parameters: dict[str, bool]) -> Iterator[InvalidField]:
+def _query_errors(request: Request, is_list: dict[str, bool]) -> Iterator[InvalidField]:
     given = Counter(name for name, _ in request.query_params.multi_items())
     for name, times in given.items():
-        if name not in parameters:
-            yield InvalidField(field=name, message=unknown_name("query parameter", name, parameters))
-        elif times > 1 and not parameters[name]:
+        if name not in is_list:
+            yield InvalidField(field=name, message=unknown_name("query parameter", name, is_list))
+        elif times > 1 and not is_list[name]:
             yield InvalidField(field=name, message=f"is given {times} times; give it once")
 
 
 def _repeated_keys(body: bytes) -> list[InvalidField]:
     repeated: list[str] = []
 
-    def note(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    def collect(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         repeated.extend(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
         return dict(pairs)
 
     try:
-        json.loads(body, object_pairs_hook=note)
+        json.loads(body, object_pairs_hook=collect)
     except (ValueError, RecursionError):
-        return []  # not JSON, which is said elsewhere
+        return []  # not JSON, which FastAPI reports
     return [InvalidField(field=name, message="is given more than once; give it once") for name in repeated]

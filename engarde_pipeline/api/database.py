@@ -1,4 +1,4 @@
-"""Postgres, as the API sees it: through a small pool, as a role that sees one tenant at a time."""
+"""The API's access to Postgres: a small connection pool, with a role that sees one tenant per transaction."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -11,27 +11,27 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from engarde_pipeline.api.errors import Problem, unavailable
-from engarde_pipeline.api.fair_semaphore import Turns
+from engarde_pipeline.api.fair_semaphore import FairSemaphore
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.postgres.connection import DatabaseUnavailable, connect, parameters
 from engarde_pipeline.postgres.reads.metrics_queries import Statement
 from engarde_pipeline.settings import API_ROLE
 
-CONNECTIONS = 4
-"""More than keep a small server's cores busy take turns on them, and the slowest answers get slower."""
+MAX_CONNECTIONS = 4
+"""Enough to keep a small server's cores busy; more connections would only make the slowest responses slower."""
 
-CONNECTIONS_OF_A_TENANT = 2
-"""The others are for the other tenants, however much one of them asks."""
+MAX_CONNECTIONS_PER_TENANT = 2
+"""Leaves connections for other tenants, however many requests one tenant sends."""
 
-_WAIT_SECONDS = 2
-_QUERY_SECONDS = 4
-SECONDS = 5
-"""No request waits longer for Postgres, all in all."""
+_POOL_TIMEOUT = 2
+_STATEMENT_TIMEOUT = 4
+REQUEST_TIMEOUT = 5
+"""Seconds that a request waits for Postgres in total."""
 
-# What each transaction sets for itself. Not when the connection is made: a pooler refuses startup options, and may
-# give the next transaction to another server process. Compiling a query (jit) takes longer than any of these does.
-_BEGIN = f"""
-SELECT set_config('statement_timeout', '{1000 * _QUERY_SECONDS}', true),
+# Set in each transaction, not when connecting: poolers refuse startup options, and can run the next transaction in
+# another server process. JIT is off because compiling takes longer than executing any of these queries.
+_TRANSACTION_SETTINGS = f"""
+SELECT set_config('statement_timeout', '{1000 * _STATEMENT_TIMEOUT}', true),
        set_config('transaction_read_only', 'on', true),
        set_config('row_security', 'on', true),
        set_config('jit', 'off', true),
@@ -39,13 +39,12 @@ SELECT set_config('statement_timeout', '{1000 * _QUERY_SECONDS}', true),
        set_config('engarde.tenant_id', %s, true)
 """
 
-_TAKE_ROLE = f"SELECT set_config('role', '{API_ROLE}', true)"
-"""First of all where the login is not the API's own: what follows has the rights of the role, or fails."""
+_SET_ROLE = f"SELECT set_config('role', '{API_ROLE}', true)"
+"""The first statement if the login is not the API's own. The following ones have the role's rights, or fail."""
 
-# A policy binds whoever has the rights of its role. Not so a superuser, an owner of the table, or one that
-# bypasses row security: none of the roles that the login has, or could take, may be such a one, or read these
-# tables on rights of its own.
-_RESTRICTED = """
+# Row-level security does not apply to superusers, owners of the table and roles with BYPASSRLS. So neither the
+# login nor any role that it can switch to may be one of these, or be able to read these tables without the role.
+_IS_RESTRICTED = """
 WITH tables AS (
     SELECT oid, relowner, relrowsecurity FROM pg_class
     WHERE oid IN ('campaign_metrics'::regclass, 'campaign_asset_metrics'::regclass, 'platform_days'::regclass)
@@ -67,22 +66,22 @@ SELECT pg_has_role(current_user, 'engarde_api', 'USAGE')
 FROM pg_roles WHERE rolname = 'engarde_api'
 """
 
-_NOBODY = UUID(int=0)
+_NO_TENANT = UUID(int=0)
 
 Row = dict[str, Any]
 _T = TypeVar("_T")
 
 
 class NotIsolated(EngardeError):
-    """The API's login could see every tenant's rows."""
+    """The API's login could read the rows of all tenants."""
 
 
-def check_isolation(api_database_url: str, takes_role: bool = False) -> None:
-    """Check that Postgres itself restricts the API's login to one tenant; with `takes_role`, once it has the role.
+def check_isolation(api_database_url: str, set_role: bool = False) -> None:
+    """Check that Postgres restricts the API's login to one tenant; with `set_role`, after it has set the role.
 
     Raises:
-        NotIsolated: it does not.
-        DatabaseUnavailable: there is no such server, or it refuses the login.
+        NotIsolated: it does not restrict it.
+        DatabaseUnavailable: the server cannot be reached, or refuses the login.
     """
     try:
         opened = connect(api_database_url)
@@ -90,58 +89,59 @@ def check_isolation(api_database_url: str, takes_role: bool = False) -> None:
         if f'role "{API_ROLE}"' not in str(error):
             raise
         raise NotIsolated(
-            f"{error} `engarde db upgrade` creates the role {API_ROLE}; ALTER ROLE {API_ROLE} LOGIN PASSWORD '...'"
-            " lets it log in."
+            f"{error} Run `engarde db upgrade`, which creates the role {API_ROLE}, then"
+            f" ALTER ROLE {API_ROLE} LOGIN PASSWORD '...', so that it can log in."
         ) from None
     with opened as connection, connection.transaction():
-        if takes_role:
-            _take_role(connection)
+        if set_role:
+            _set_role(connection)
         try:
-            row = connection.execute(_RESTRICTED).fetchone()
+            row = connection.execute(_IS_RESTRICTED).fetchone()
         except psycopg.errors.UndefinedTable:
-            raise NotIsolated("The schema is not current; run `engarde db upgrade`.") from None
+            raise NotIsolated("The database schema is not current; run `engarde db upgrade`.") from None
         if not row or not row[0]:
             raise NotIsolated(
                 f"The role {connection.info.user} of API_DATABASE_URL is not restricted to one tenant. Run"
-                f" `engarde db upgrade`, then ALTER ROLE {API_ROLE} LOGIN PASSWORD '...'; and let the API log in"
-                f" as {API_ROLE}."
+                f" `engarde db upgrade`, then ALTER ROLE {API_ROLE} LOGIN PASSWORD '...', and set API_DATABASE_URL"
+                f" to log in as {API_ROLE}."
             )
 
 
-def _take_role(connection: psycopg.Connection) -> None:
+def _set_role(connection: psycopg.Connection) -> None:
     try:
-        connection.execute(_TAKE_ROLE)
+        connection.execute(_SET_ROLE)
     except (psycopg.errors.InvalidParameterValue, psycopg.errors.InsufficientPrivilege) as error:
         raise NotIsolated(
-            f"The role {connection.info.user} of DATABASE_URL cannot take the role {API_ROLE}:"
-            f" {error.diag.message_primary}. `engarde db upgrade` creates the role. Give the API a login of its"
-            f" own, API_DATABASE_URL; or, from PostgreSQL 16 on, GRANT {API_ROLE} TO the login of DATABASE_URL"
-            " WITH INHERIT FALSE, so that it may take the role and is not restricted by it elsewhere."
+            f"The role {connection.info.user} of DATABASE_URL cannot switch to the role {API_ROLE}:"
+            f" {error.diag.message_primary}. Run `engarde db upgrade`, which creates {API_ROLE}. Then set"
+            f" API_DATABASE_URL to a separate login for the API, or, on PostgreSQL 16 or later, run"
+            f" GRANT {API_ROLE} TO {connection.info.user} WITH INHERIT FALSE, which allows switching to the role"
+            " without restricting the login elsewhere."
         ) from None
 
 
 class Database:
-    """The pool. It is bounded, and so is waiting for it: what cannot be answered soon is answered with 503."""
+    """A bounded connection pool. A request that waits too long for it, or for a query, gets a 503 response."""
 
-    def __init__(self, api_database_url: str, takes_role: bool = False) -> None:
+    def __init__(self, api_database_url: str, set_role: bool = False) -> None:
         self._pool = AsyncConnectionPool(
             kwargs={
                 **parameters(api_database_url),
                 "application_name": "engarde_api",
                 "client_encoding": "UTF8",
-                "autocommit": True,  # a pipeline is a transaction of its own, without a BEGIN and a COMMIT
+                "autocommit": True,  # a pipeline is one implicit transaction, without BEGIN and COMMIT
             },
             min_size=1,
-            max_size=CONNECTIONS + 1,  # and one to hold the lock
-            timeout=_WAIT_SECONDS,
+            max_size=MAX_CONNECTIONS + 1,  # one more to hold the lock
+            timeout=_POOL_TIMEOUT,
             open=False,
         )
-        self._takes_role = takes_role
-        self._turns = Turns(CONNECTIONS, CONNECTIONS_OF_A_TENANT)
-        self._broken_off: set[asyncio.Task[Any]] = set()
+        self._sets_role = set_role
+        self._semaphore = FairSemaphore(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_TENANT)
+        self._cancelled: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
-        """Open the pool; connections are made as they are needed."""
+        """Open the pool; connections are opened when they are needed."""
         await self._pool.open()
 
     async def close(self) -> None:
@@ -150,56 +150,56 @@ class Database:
 
     @asynccontextmanager
     async def lock(self, name: str) -> AsyncIterator[None]:
-        """Hold the lock of that name, beside every other process, until the end of the block.
+        """Hold the lock of this name, which is shared with other processes, until the end of the block.
 
         Raises:
-            Problem: 503, Postgres does not answer in time, or another process holds the lock for long.
+            Problem: 503, Postgres does not respond in time, or another process holds the lock for too long.
         """
         try:
             async with (
-                asyncio.timeout(SECONDS) as wait,
+                asyncio.timeout(REQUEST_TIMEOUT) as timeout,
                 self._pool.connection() as connection,
                 connection.transaction(),
             ):
-                await self._begin(connection, _NOBODY)
+                await self._begin(connection, _NO_TENANT)
                 await connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [name])
-                wait.reschedule(None)
+                timeout.reschedule(None)
                 yield
         except psycopg.errors.QueryCanceled:
             raise unavailable("Another process of the API") from None
         except (TimeoutError, psycopg.OperationalError):
             raise unavailable("Postgres") from None
 
-    async def ask(self, tenant_id: UUID, *statements: Statement) -> list[list[Row]]:
-        """Return the rows of each statement, asked in one round trip, which is one transaction.
+    async def execute(self, tenant_id: UUID, *statements: Statement) -> list[list[Row]]:
+        """Execute the statements in one round trip and one transaction, and return the rows of each.
 
         Raises:
-            Problem: 503, Postgres does not answer in time, or not so many requests of this tenant.
+            Problem: 503, Postgres does not respond in time, or too many requests of this tenant are waiting.
         """
-        return await self._soon(self._ask(tenant_id, statements), SECONDS)
+        return await self._with_timeout(self._execute(tenant_id, statements), REQUEST_TIMEOUT)
 
     async def is_ready(self) -> bool:
-        """Whether Postgres answers."""
+        """Whether Postgres responds."""
         try:
-            await self._soon(self._ask(_NOBODY, []), _WAIT_SECONDS)
+            await self._with_timeout(self._execute(_NO_TENANT, []), _POOL_TIMEOUT)
         except Problem:
             return False
         return True
 
-    async def _ask(self, tenant_id: UUID, statements: Sequence[Statement]) -> list[list[Row]]:
-        async with self._turns.turn(tenant_id):
-            # Where Postgres was restarted, each connection of the pool finds out for itself.
-            for _ in range(CONNECTIONS + 1):
+    async def _execute(self, tenant_id: UUID, statements: Sequence[Statement]) -> list[list[Row]]:
+        async with self._semaphore.slot(tenant_id):
+            # After a restart of Postgres every connection of the pool is broken: retry until all are replaced.
+            for _ in range(MAX_CONNECTIONS + 1):
                 async with self._pool.connection() as connection:
                     try:
-                        return await self._answers(connection, tenant_id, statements)
+                        return await self._fetch(connection, tenant_id, statements)
                     except psycopg.OperationalError:
                         if not connection.broken:
                             raise
             async with self._pool.connection() as connection:
-                return await self._answers(connection, tenant_id, statements)
+                return await self._fetch(connection, tenant_id, statements)
 
-    async def _answers(
+    async def _fetch(
         self, connection: psycopg.AsyncConnection, tenant_id: UUID, statements: Sequence[Statement]
     ) -> list[list[Row]]:
         async with connection.pipeline():
@@ -210,13 +210,13 @@ class Database:
             return [await cursor.fetchall() for cursor in cursors]
 
     async def _begin(self, connection: psycopg.AsyncConnection, tenant_id: UUID) -> None:
-        # Each statement is its own message: where one fails, Postgres skips all that follow.
-        if self._takes_role:
-            await connection.execute(_TAKE_ROLE)
-        await connection.execute(_BEGIN, [str(tenant_id)])
+        # If a statement of a pipeline fails, Postgres skips the following ones.
+        if self._sets_role:
+            await connection.execute(_SET_ROLE)
+        await connection.execute(_TRANSACTION_SETTINGS, [str(tenant_id)])
 
-    async def _soon(self, asking: Coroutine[Any, Any, _T], seconds: float) -> _T:
-        task = asyncio.create_task(asking)
+    async def _with_timeout(self, coroutine: Coroutine[Any, Any, _T], seconds: float) -> _T:
+        task = asyncio.create_task(coroutine)
         try:
             await asyncio.wait([task], timeout=seconds)
             if not task.done():
@@ -225,13 +225,13 @@ class Database:
         except psycopg.OperationalError:
             raise unavailable("Postgres") from None
         finally:
-            # To break off takes psycopg as long as Postgres takes to hear of it: nobody waits for that.
+            # Not awaited: psycopg ends a cancelled query only when Postgres has confirmed it.
             if not task.done():
                 task.cancel()
-                self._broken_off.add(task)
-                task.add_done_callback(self._over)
+                self._cancelled.add(task)
+                task.add_done_callback(self._discard)
 
-    def _over(self, task: asyncio.Task[Any]) -> None:
-        self._broken_off.discard(task)
+    def _discard(self, task: asyncio.Task[Any]) -> None:
+        self._cancelled.discard(task)
         if not task.cancelled():
-            task.exception()  # was said already: 503
+            task.exception()  # the request has had a 503 response; asyncio would log an exception not retrieved

@@ -1,39 +1,39 @@
-"""What the endpoints share: made once per process, and asked for by type."""
+"""FastAPI dependencies: the objects of which the application has one per process."""
 
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from engarde_pipeline.api.dagster_calls import Dagster
+from engarde_pipeline.api.dagster_client import DagsterClient
 from engarde_pipeline.api.database import Database
-from engarde_pipeline.api.response_cache import Remembered
-from engarde_pipeline.api.submissions import Submissions
-from engarde_pipeline.api.sync_events import Feeds
+from engarde_pipeline.api.response_cache import ResponseCache
+from engarde_pipeline.api.submission_queue import SubmissionQueue
+from engarde_pipeline.api.sync_events import EventBroker
 
 
-# Asynchronous, although they wait for nothing: FastAPI gives each plain function a thread, request by request.
-async def _postgres(request: Request) -> Database:
+# Async although they await nothing: FastAPI would run plain functions in a thread for every request.
+async def _database(request: Request) -> Database:
     return cast("Database", request.app.state.database)
 
 
-async def _answers(request: Request) -> Remembered:
-    return cast("Remembered", request.app.state.answers)
+async def _response_cache(request: Request) -> ResponseCache:
+    return cast("ResponseCache", request.app.state.response_cache)
 
 
-async def _dagster(request: Request) -> Dagster:
-    return cast("Dagster", request.app.state.dagster)
+async def _dagster(request: Request) -> DagsterClient:
+    return cast("DagsterClient", request.app.state.dagster)
 
 
-async def _submissions(request: Request) -> Submissions:
-    return cast("Submissions", request.app.state.submissions)
+async def _submission_queue(request: Request) -> SubmissionQueue:
+    return cast("SubmissionQueue", request.app.state.submission_queue)
 
 
-async def _feeds(request: Request) -> Feeds:
-    return cast("Feeds", request.app.state.feeds)
+async def _event_broker(request: Request) -> EventBroker:
+    return cast("EventBroker", request.app.state.event_broker)
 
 
-Postgres = Annotated[Database, Depends(_postgres)]
-Answers = Annotated[Remembered, Depends(_answers)]
-JobLog = Annotated[Dagster, Depends(_dagster)]
-Submitting = Annotated[Submissions, Depends(_submissions)]
-Progress = Annotated[Feeds, Depends(_feeds)]
+DatabaseDep = Annotated[Database, Depends(_database)]
+ResponseCacheDep = Annotated[ResponseCache, Depends(_response_cache)]
+DagsterDep = Annotated[DagsterClient, Depends(_dagster)]
+SubmissionQueueDep = Annotated[SubmissionQueue, Depends(_submission_queue)]
+EventBrokerDep = Annotated[EventBroker, Depends(_event_broker)]

@@ -1,4 +1,4 @@
-"""The page /docs, which needs no token and nothing from other servers: Swagger UI's files come with a package."""
+"""The page /docs: Swagger UI, whose files come from a Python package and not from other servers."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
 def add_docs_page(app: FastAPI) -> None:
-    """Serve /docs."""
+    """Add the page /docs, which requires no token."""
     app.mount(_FILES, StaticFiles(packages=[("fastapi_offline", "static")]))
 
     @app.get("/docs", include_in_schema=False)
@@ -31,7 +31,7 @@ def add_docs_page(app: FastAPI) -> None:
 
 
 def _policy(page: str) -> str:
-    """Return a policy under which the page runs its own scripts only, and asks this server only."""
+    """Return a Content-Security-Policy that allows only the page's own scripts and requests to this server."""
     hashes = [hashlib.sha256(script.encode()).digest() for script in _INLINE_SCRIPT.findall(page)]
     scripts = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in hashes)
     return (

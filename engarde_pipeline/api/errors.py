@@ -1,4 +1,4 @@
-"""Errors as problem+json (RFC 9457): what is wrong and what to do, never a stack trace."""
+"""Error responses as problem+json (RFC 9457)."""
 
 import difflib
 import logging
@@ -41,62 +41,66 @@ _MESSAGES = {
 
 
 class Problem(Exception):
-    """An answer other than success."""
+    """An error response. `extensions` are additional members of its body."""
 
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None, **more: object) -> None:
+    def __init__(
+        self, status: int, detail: str, headers: Mapping[str, str] | None = None, **extensions: object
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = dict(headers or {})
-        self.more = more
+        self.extensions = extensions
 
 
 class InvalidField(BaseModel):
-    """A field of the request that cannot be used, and why."""
+    """An invalid field or parameter of the request, and what is wrong with it."""
 
     field: str
     message: str
 
 
 class ProblemBody(BaseModel):
-    """The body of every error."""
+    """The body of every error response (RFC 9457)."""
 
     type: str = "about:blank"
     title: str
     status: int
     detail: str
     job_id: str | None = None
-    """With 409: the job that is running."""
+    """With 409: the id of the unfinished job."""
     errors: list[InvalidField] | None = None
-    """With 422: what is wrong with which field."""
+    """With 422: the invalid fields."""
 
 
 def invalid(field: str, message: str) -> Problem:
-    """Return a 422 that names the field."""
+    """Return a 422 response for a field."""
     return invalid_fields([InvalidField(field=field, message=message)])
 
 
-def invalid_fields(faults: Sequence[InvalidField]) -> Problem:
-    """Return a 422 that names each of the fields."""
-    detail = "; ".join(f"{fault.field}: {fault.message}" for fault in faults)
-    return Problem(422, detail, errors=[fault.model_dump() for fault in faults])
+def invalid_fields(fields: Sequence[InvalidField]) -> Problem:
+    """Return a 422 response for several fields."""
+    detail = "; ".join(f"{field.field}: {field.message}" for field in fields)
+    return Problem(422, detail, errors=[field.model_dump() for field in fields])
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return what to say of a field that is not among the known ones: which of them was probably meant."""
+    """Return the message for an unknown field or parameter, with the closest known name."""
     known = sorted(known)
-    if near := difflib.get_close_matches(name, known, n=1):
-        return f"is no {kind} here; did you mean {near[0]}?"
-    return f"is no {kind} here; known are {', '.join(known)}" if known else f"is no {kind} here; there are none"
+    if close := difflib.get_close_matches(name, known, n=1):
+        return f"is not a {kind} of this endpoint; did you mean {close[0]}?"
+    if known:
+        return f"is not a {kind} of this endpoint; use one of {', '.join(known)}"
+    return f"is not a {kind} of this endpoint, which has none"
 
 
-def unavailable(what: str) -> Problem:
-    """Return a 503: `what` is slow or does not answer."""
-    return Problem(503, f"{what} does not answer in time; try again in a moment.", {"Retry-After": "5"})
+def unavailable(service: str) -> Problem:
+    """Return a 503 response: the service is slow or does not respond."""
+    return Problem(503, f"{service} does not respond in time; try again in a few seconds.", {"Retry-After": "5"})
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return what an endpoint's documentation says of its errors."""
+    """Return the OpenAPI description of an endpoint's error responses."""
     schema = {"$ref": "#/components/schemas/ProblemBody"}
     return {
         status: {
@@ -108,56 +112,58 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def handle_problems(app: FastAPI) -> None:
-    """Answer every error of `app` with problem+json."""
+def add_exception_handlers(app: FastAPI) -> None:
+    """Make the application return every error as problem+json."""
 
     @app.exception_handler(Problem)
     async def _problem(_: Request, problem: Problem) -> JSONResponse:
-        return _answer(problem.status, problem.detail, problem.headers, **problem.more)
+        return _response(problem.status, problem.detail, problem.headers, **problem.extensions)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
-        if error.status_code == 400:  # so FastAPI answers a body that is no text
+        if error.status_code == 400:  # FastAPI's response to a body that is not UTF-8
             return await _problem(request, invalid("body", "cannot be read; send JSON, encoded in UTF-8"))
-        return _answer(error.status_code, str(error.detail), error.headers)
+        return _response(error.status_code, str(error.detail), error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        faults = [
-            InvalidField(field=_field(fault["loc"]), message=_message(request, fault)) for fault in error.errors()
+        fields = [
+            InvalidField(field=_field(item["loc"]), message=_message(request, item)) for item in error.errors()
         ]
-        return await _problem(request, invalid_fields(faults))
+        return await _problem(request, invalid_fields(fields))
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> JSONResponse:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return _answer(500, "Something went wrong on our side; it has been logged.")
+        return _response(500, "An unexpected error occurred; the API has logged it.")
 
 
-def body_of(status: int, detail: str) -> dict[str, Any]:
-    """Return what every problem says."""
+def problem_body(status: int, detail: str) -> dict[str, Any]:
+    """Return the members that every problem has."""
     return {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status, "detail": detail}
 
 
-def _answer(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: object) -> JSONResponse:
-    return JSONResponse({**body_of(status, detail), **more}, status, dict(headers or {}), MEDIA_TYPE)
+def _response(
+    status: int, detail: str, headers: Mapping[str, str] | None = None, **extensions: object
+) -> JSONResponse:
+    return JSONResponse({**problem_body(status, detail), **extensions}, status, dict(headers or {}), MEDIA_TYPE)
 
 
 def _field(location: tuple[int | str, ...]) -> str:
-    """Return the field's name as the caller wrote it; the body as a whole is `body`."""
+    """Return the name of a field as in the request; `body` is the body as a whole."""
     names = [part for part in location if part not in ("body", "query", "path", "header")]
-    if all(isinstance(part, int) for part in names):  # where in the text it is no JSON
+    if all(isinstance(part, int) for part in names):  # only the position of a JSON syntax error
         return str(location[0])
     return ".".join(map(str, names))
 
 
-def _message(request: Request, fault: Mapping[str, Any]) -> str:
-    if fault["type"] == "extra_forbidden":
-        return unknown_name("field", str(fault["loc"][-1]), _fields_of_body(request.scope["route"]))
-    return _MESSAGES.get(fault["type"]) or str(fault["msg"]).removeprefix("Value error, ")
+def _message(request: Request, item: Mapping[str, Any]) -> str:
+    if item["type"] == "extra_forbidden":
+        return unknown_name("field", str(item["loc"][-1]), _body_fields(request.scope["route"]))
+    return _MESSAGES.get(item["type"]) or str(item["msg"]).removeprefix("Value error, ")
 
 
-def _fields_of_body(route: APIRoute) -> set[str]:
+def _body_fields(route: APIRoute) -> set[str]:
     annotation = route.body_field.field_info.annotation if route.body_field else None
     models = [part for part in (annotation, *get_args(annotation)) if isinstance(part, type)]
     return {name for model in models if issubclass(model, BaseModel) for name in model.model_fields}

@@ -1,4 +1,4 @@
-"""The answers that the OpenAPI document shows. They are true: the tests ask for each of them."""
+"""The examples in the OpenAPI document. The tests compare them with real responses."""
 
 from typing import Any
 
@@ -106,24 +106,34 @@ def _problem(status: int, title: str, detail: str, **more: object) -> dict[str, 
     return {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
 
 
-_NO_DATE = "is not a date; write it as YYYY-MM-DD"
+_NOT_A_DATE = "is not a date; write it as YYYY-MM-DD"
 
 PROBLEMS: dict[int, dict[str, Any]] = {
-    401: _problem(401, "Not authenticated", "A bearer token is needed: Authorization: Bearer <JWT>."),
-    403: _problem(403, "Not allowed", "The token names no tenant: its claim tenant_id must be a tenant's uuid."),
-    404: _problem(404, "Not found", "There is no such sync job."),
+    401: _problem(
+        401, "Not authenticated", "A bearer token is required; send the header Authorization: Bearer <JWT>."
+    ),
+    403: _problem(
+        403, "Not allowed", "The token has no valid tenant: its claim tenant_id must be the UUID of a tenant."
+    ),
+    404: _problem(404, "Not found", "This sync job does not exist."),
     409: _problem(
         409,
         "A sync is running",
-        "A sync of 2026-03-01 to 2026-03-02 is pending; wait for it to end.",
+        "A sync of 2026-03-01 to 2026-03-02 is pending; wait until it has ended.",
         job_id=JOB,
     ),
     422: _problem(
         422,
         "Invalid request",
-        f"start_date: {_NO_DATE}",
-        errors=[{"field": "start_date", "message": _NO_DATE}],
+        f"start_date: {_NOT_A_DATE}",
+        errors=[{"field": "start_date", "message": _NOT_A_DATE}],
     ),
-    429: _problem(429, "Too many requests", "More than 30000 per 1 minute; wait a moment."),
-    503: _problem(503, "Temporarily unavailable", "Postgres does not answer in time; try again in a moment."),
+    429: _problem(
+        429,
+        "Too many requests",
+        "The rate limit of 30000 per 1 minute is exceeded; try again after the seconds in Retry-After.",
+    ),
+    503: _problem(
+        503, "Temporarily unavailable", "Postgres does not respond in time; try again in a few seconds."
+    ),
 }

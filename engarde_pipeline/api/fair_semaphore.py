@@ -1,4 +1,4 @@
-"""Turns at something scarce, shared fairly between tenants."""
+"""A semaphore whose slots are shared fairly between tenants."""
 
 import asyncio
 from collections import Counter, OrderedDict, deque
@@ -8,45 +8,47 @@ from uuid import UUID
 
 from engarde_pipeline.api.errors import Problem
 
-_WAITING = 100
-"""Requests of one tenant that wait; each of the others is refused at once."""
+_MAX_WAITING = 100
+"""The waiting requests of one tenant; further ones are refused immediately."""
 
 
-class Turns:
-    """A number of slots. Tenants that wait get the next free one in rotation, whoever has sent more requests.
+class FairSemaphore:
+    """A fixed number of slots. Waiting tenants get free slots in rotation, however many requests each has sent.
 
-    No tenant holds more than `most_of_one` slots, so that others find one free.
+    A tenant holds at most `max_per_tenant` slots, so that it cannot use all of them.
     """
 
-    def __init__(self, slots: int, most_of_one: int) -> None:
+    def __init__(self, slots: int, max_per_tenant: int) -> None:
         self._free = slots
-        self._most_of_one = most_of_one
+        self._max_per_tenant = max_per_tenant
         self._held: Counter[UUID] = Counter()
         self._waiting: OrderedDict[UUID, deque[asyncio.Future[None]]] = OrderedDict()
 
     @asynccontextmanager
-    async def turn(self, tenant_id: UUID) -> AsyncIterator[None]:
-        """Hold a slot until the end of the block; wait for it first.
+    async def slot(self, tenant_id: UUID) -> AsyncIterator[None]:
+        """Wait for a slot and hold it until the end of the block.
 
         Raises:
-            Problem: 503, too many requests of this tenant wait already.
+            Problem: 503, too many requests of this tenant are waiting already.
         """
-        await self.take(tenant_id)
+        await self.acquire(tenant_id)
         try:
             yield
         finally:
-            self.give_back(tenant_id)
+            self.release(tenant_id)
 
-    async def take(self, tenant_id: UUID) -> None:
-        """Wait for a slot and hold it; who breaks off waiting holds none.
+    async def acquire(self, tenant_id: UUID) -> None:
+        """Wait for a slot and hold it. If the wait is cancelled, no slot is held.
 
         Raises:
-            Problem: 503, too many requests of this tenant wait already.
+            Problem: 503, too many requests of this tenant are waiting already.
         """
         queue = self._waiting.setdefault(tenant_id, deque())
-        if len(queue) >= _WAITING:
+        if len(queue) >= _MAX_WAITING:
             raise Problem(
-                503, "Too many requests of this tenant are waiting; send fewer at a time.", {"Retry-After": "5"}
+                503,
+                "Too many requests of this tenant are waiting; send fewer requests at the same time.",
+                {"Retry-After": "5"},
             )
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue.append(granted)
@@ -55,11 +57,11 @@ class Turns:
             await granted
         except asyncio.CancelledError:
             if granted.done() and not granted.cancelled():  # cancelled after the slot was granted
-                self.give_back(tenant_id)
+                self.release(tenant_id)
             raise
 
-    def give_back(self, tenant_id: UUID) -> None:
-        """Give a slot back, to whoever is next."""
+    def release(self, tenant_id: UUID) -> None:
+        """Release a slot of the tenant, which the next waiting tenant gets."""
         self._free += 1
         self._held[tenant_id] -= 1
         if not self._held[tenant_id]:
@@ -71,9 +73,9 @@ class Turns:
     def _grant(self) -> None:
         for tenant_id in list(self._waiting):
             queue = self._waiting[tenant_id]
-            while queue and queue[0].done():  # broke off
+            while queue and queue[0].done():  # cancelled
                 queue.popleft()
-            if queue and self._free and self._held[tenant_id] < self._most_of_one:
+            if queue and self._free and self._held[tenant_id] < self._max_per_tenant:
                 queue.popleft().set_result(None)
                 self._free -= 1
                 self._held[tenant_id] += 1

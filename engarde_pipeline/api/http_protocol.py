@@ -1,60 +1,62 @@
-"""HTTP as uvicorn reads it, with a bound on the head of a request, which comes before any token is looked at."""
+"""uvicorn's HTTP protocol with a size limit for the request line and headers, checked before authentication."""
 
 import json
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from engarde_pipeline.api.errors import MEDIA_TYPE, body_of
+from engarde_pipeline.api.errors import MEDIA_TYPE, problem_body
 
-LARGEST_HEAD = 64 * 2**10
-"""Bytes of the request line and the headers; the uuids of a thousand campaigns fit in it."""
+MAX_HEAD_BYTES = 64 * 2**10
+"""For the request line and the headers; a URL with the UUIDs of a thousand campaigns fits."""
 
 _LINGER_SECONDS = 2
-"""What still arrives until then is thrown away; to close at once would take the answer back from the client."""
+"""Data that arrives in this time is discarded; closing the connection immediately could lose the response."""
 
 
 class HeadTooLarge(Exception):
-    """The head of a request has more bytes than `LARGEST_HEAD`."""
+    """The request line and headers have more than `MAX_HEAD_BYTES`."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Answers 431 to a head that is too large, as soon as so much of it has arrived."""
+    """Responds with 431 as soon as the request line and headers exceed `MAX_HEAD_BYTES`."""
 
-    _reads_head = False
-    _head = 0
-    _has_refused = False
+    _is_reading_head = False
+    _head_bytes = 0
+    _is_refused = False
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client has sent."""
-        if self._has_refused:
+        """Parse received data, and count the bytes of the head."""
+        if self._is_refused:
             return
         super().data_received(data)
-        if self._reads_head:
-            self._head += len(data)
-            if self._head > LARGEST_HEAD:
+        if self._is_reading_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse()
 
     def on_message_begin(self) -> None:
-        """Begin to count."""
+        """Start counting the bytes of the head."""
         super().on_message_begin()
-        self._reads_head, self._head = True, 0
+        self._is_reading_head, self._head_bytes = True, 0
 
     def on_headers_complete(self) -> None:
-        """Let the request in, unless its head came at once and is too large all the same."""
-        self._reads_head = False
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > LARGEST_HEAD:
+        """Pass the request on, unless its head is too large although it arrived in one piece."""
+        self._is_reading_head = False
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
             self._refuse()
             raise HeadTooLarge
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP; a parser that was stopped has been answered already."""
-        if not self._has_refused:
+        """Respond to invalid HTTP, unless the parser was stopped by a refusal, which has had its response."""
+        if not self._is_refused:
             super().send_400_response(msg)
 
     def _refuse(self) -> None:
-        self._has_refused = True
-        body = json.dumps(body_of(431, f"The request's headers have more than {LARGEST_HEAD} bytes.")).encode()
+        self._is_refused = True
+        body = json.dumps(
+            problem_body(431, f"The request line and headers have more than {MAX_HEAD_BYTES} bytes.")
+        ).encode()
         self.transport.write(
             b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: %b\r\ncontent-length: %d\r\n"
             b"connection: close\r\n\r\n%b" % (MEDIA_TYPE.encode(), len(body), body)

@@ -1,4 +1,4 @@
-"""How many requests a tenant may make."""
+"""The rate limit of a tenant."""
 
 import math
 import time
@@ -12,7 +12,7 @@ from engarde_pipeline.api.errors import Problem
 
 
 class RateLimit:
-    """Counts each tenant's requests, in this process."""
+    """Counts the requests of each tenant in this process."""
 
     def __init__(self, limit: str) -> None:
         self._limit = parse(limit)
@@ -22,9 +22,13 @@ class RateLimit:
         """Count a request.
 
         Raises:
-            Problem: 429, it is one too many.
+            Problem: 429, the tenant has exceeded the limit.
         """
         if not await self._limiter.hit(self._limit, str(tenant_id)):
             window = await self._limiter.get_window_stats(self._limit, str(tenant_id))
             seconds = max(1, math.ceil(window.reset_time - time.time()))
-            raise Problem(429, f"More than {self._limit}; wait a moment.", {"Retry-After": str(seconds)})
+            raise Problem(
+                429,
+                f"The rate limit of {self._limit} is exceeded; try again after the seconds in Retry-After.",
+                {"Retry-After": str(seconds)},
+            )

@@ -1,4 +1,4 @@
-"""Answers of before, given again for as long as what they were made of stands unchanged in Postgres."""
+"""A cache of query results, each of which is valid as long as the rows that it was computed from are unchanged."""
 
 import asyncio
 from dataclasses import dataclass
@@ -7,90 +7,90 @@ from uuid import UUID
 
 from cachetools import TTLCache
 
-from engarde_pipeline.api.database import SECONDS, Database, Row
+from engarde_pipeline.api.database import REQUEST_TIMEOUT, Database, Row
 from engarde_pipeline.api.errors import unavailable
-from engarde_pipeline.postgres.reads.metrics_queries import Statement, Wanted, state
+from engarde_pipeline.postgres.reads.metrics_queries import MetricsQuery, Statement, fingerprint
 
-_BYTES = 64 * 2**20
-_SECONDS = 600
-"""No answer is given for longer, changed or not."""
-
-_OVERHEAD_BYTES = 1000
-"""What an answer takes besides its text."""
+_MAX_BYTES = 64 * 2**20
+_TTL_SECONDS = 600
+_ENTRY_OVERHEAD_BYTES = 1000
+"""The size of an entry without its JSON."""
 
 
-_Question = tuple[UUID, bytes]
-"""Whose, and the statement's digest."""
+_Key = tuple[UUID, bytes]
+"""The tenant's id, and a digest of the statement."""
 
 
 @dataclass(frozen=True)
-class _Answer:
-    state: str
+class _Entry:
+    fingerprint: str
     row: Row
 
     @property
     def size(self) -> int:
-        return len(self.row["groups"]) + _OVERHEAD_BYTES
+        return len(self.row["groups"]) + _ENTRY_OVERHEAD_BYTES
 
 
-class Remembered:
-    """Answers of this process, by tenant and question.
+class ResponseCache:
+    """The cached results of this process, by tenant and statement.
 
-    To ask whether the rows have changed reads a few sums; to add hundreds of campaigns up again reads every row.
-    Of equal questions one is asked at a time. Those that come meanwhile are answered together by the next one: the
-    one under way may have begun before a change that they must see.
+    Checking whether the rows have changed reads a few sums; computing a result again reads every row.
+    Equal requests share queries: one query runs at a time, and requests that arrive while it runs share the next
+    one, because the running one may have begun before a change that they must see.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._answers: TTLCache[_Question, _Answer] = TTLCache(
-            _BYTES, _SECONDS, getsizeof=lambda answer: answer.size
+        self._entries: TTLCache[_Key, _Entry] = TTLCache(
+            _MAX_BYTES, _TTL_SECONDS, getsizeof=lambda entry: entry.size
         )
-        self._under_way: dict[_Question, asyncio.Task[Row]] = {}
-        self._next: dict[_Question, asyncio.Task[Row]] = {}
+        self._running: dict[_Key, asyncio.Task[Row]] = {}
+        self._next: dict[_Key, asyncio.Task[Row]] = {}
 
-    async def groups(self, wanted: Wanted, statement: Statement) -> Row:
-        """Return the row of a statement of `metrics_queries.groups` about `wanted`, as Postgres has it now.
+    async def groups(self, query: MetricsQuery, statement: Statement) -> Row:
+        """Return the current result of `statement`, which `metrics_queries.groups` made for `query`.
 
         Raises:
-            Problem: 503, Postgres does not answer in time.
+            Problem: 503, Postgres does not respond in time.
         """
-        question = wanted.tenant_id, sha256(repr(statement).encode()).digest()
-        task = self._next.get(question)
+        key = query.tenant_id, sha256(repr(statement).encode()).digest()
+        task = self._next.get(key)
         if task is None:
-            task = asyncio.create_task(self._ask_in_turn(question, wanted, statement))
-            task.add_done_callback(_retrieve)
-            self._next[question] = task
+            task = asyncio.create_task(self._run_next(key, query, statement))
+            task.add_done_callback(_retrieve_exception)
+            self._next[key] = task
         try:
-            async with asyncio.timeout(SECONDS):
-                return await asyncio.shield(task)  # others may wait for it
+            async with asyncio.timeout(REQUEST_TIMEOUT):
+                return await asyncio.shield(task)  # other requests may wait for it
         except TimeoutError:
             raise unavailable("Postgres") from None
 
-    async def _ask_in_turn(self, question: _Question, wanted: Wanted, statement: Statement) -> Row:
-        if before := self._under_way.get(question):
-            await asyncio.wait([before])
-        self._under_way[question] = self._next.pop(question)
+    async def _run_next(self, key: _Key, query: MetricsQuery, statement: Statement) -> Row:
+        if running := self._running.get(key):
+            await asyncio.wait([running])
+        self._running[key] = self._next.pop(key)
         try:
-            return await self._ask(question, wanted, statement)
+            return await self._get(key, query, statement)
         finally:
-            del self._under_way[question]
+            del self._running[key]
 
-    async def _ask(self, question: _Question, wanted: Wanted, statement: Statement) -> Row:
-        answer = self._answers.get(question)
-        if answer:
-            ((found,),) = await self._database.ask(wanted.tenant_id, state(wanted))
-            if found["state"] == answer.state:
-                return answer.row
-        # The state first: an answer newer than its state is asked for again, one older would go on being given.
-        (found,), (row,) = await self._database.ask(wanted.tenant_id, state(wanted), statement)
-        row["groups"] = row["groups"].encode()  # once, not for each who asks
-        answer = _Answer(found["state"], row)
-        if answer.size <= _BYTES:
-            self._answers[question] = answer
+    async def _get(self, key: _Key, query: MetricsQuery, statement: Statement) -> Row:
+        entry = self._entries.get(key)
+        if entry:
+            ((current,),) = await self._database.execute(query.tenant_id, fingerprint(query))
+            if current["fingerprint"] == entry.fingerprint:
+                return entry.row
+        # The fingerprint first: a result newer than its fingerprint is only computed again too early, but an older
+        # one would stay in the cache.
+        (current,), (row,) = await self._database.execute(query.tenant_id, fingerprint(query), statement)
+        row["groups"] = row["groups"].encode()  # once, not in every request
+        entry = _Entry(current["fingerprint"], row)
+        if entry.size <= _MAX_BYTES:
+            self._entries[key] = entry
         return row
 
 
-def _retrieve(task: asyncio.Task[Row]) -> None:
+def _retrieve_exception(task: asyncio.Task[Row]) -> None:
+    # The waiting requests get the exception; without any, asyncio would log that it was never retrieved.
     if not task.cancelled():
-        task.exception()  # told to those who waited; perhaps nobody did any more
+        task.exception()

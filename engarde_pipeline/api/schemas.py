@@ -1,4 +1,4 @@
-"""What requests and answers look like. The numbers are built from the vocabulary in `metrics`."""
+"""The schemas of requests and responses. Fields for measures and ratios are generated from `core.metrics`."""
 
 import re
 from datetime import date, datetime
@@ -18,18 +18,18 @@ def _iso_date(value: object) -> object:
     return value
 
 
-def _no_number(value: object) -> object:
-    # Pydantic would take a number as seconds since 1970.
+def _not_a_number(value: object) -> object:
+    # Pydantic would interpret a number as seconds since 1970.
     if isinstance(value, int | float):
-        raise ValueError("is not a date; write it as YYYY-MM-DD")  # noqa: TRY004  pydantic wants a ValueError
+        raise ValueError("is not a date; write it as YYYY-MM-DD")  # noqa: TRY004  Pydantic requires a ValueError
     return value
 
 
-IsoDate = Annotated[date, BeforeValidator(_iso_date), BeforeValidator(_no_number)]
+IsoDate = Annotated[date, BeforeValidator(_iso_date), BeforeValidator(_not_a_number)]
 
 
 def _digits(value: object) -> object:
-    # Pydantic would take 1.0 and 1_0, too.
+    # Pydantic would accept 1.0 and 1_0 as well.
     if isinstance(value, str) and not re.fullmatch(r"[0-9]+", value):
         raise ValueError("is not a whole number")
     return value
@@ -40,29 +40,31 @@ Platform = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]
 
 
 class SyncRequest(BaseModel):
-    """What to sync. Nothing given: this tenant's dates from the last sync to the latest date anywhere on Earth."""
+    """What to sync. Default: the tenant's data from the last synced date to the latest date anywhere on Earth."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [examples.SYNC_REQUEST]})
 
-    start_date: IsoDate | None = Field(default=None, description="Default: the last date that was synced.")
+    start_date: IsoDate | None = Field(default=None, description="The first date. Default: the last synced date.")
     end_date: IsoDate | None = Field(
-        default=None, description="Included. Default: the latest date anywhere on Earth."
+        default=None, description="The last date, included. Default: the latest date anywhere on Earth."
     )
     campaign_space_ids: list[UUID] = Field(
-        default_factory=list, max_length=1000, description="Only these campaigns."
+        default_factory=list, max_length=1000, description="Sync only these campaign spaces."
     )
-    platform: Platform | None = Field(default=None, description="Only this ad platform.")
+    platform: Platform | None = Field(default=None, description="Sync only this ad platform.")
     allow_shrink: StrictBool = Field(
         default=False,
-        description="Sync dates even if BigQuery has far fewer rows for them: the rows are meant to go.",
+        description="Also sync dates that would lose most of their rows, which are refused otherwise.",
     )
-    all_tenants: StrictBool = Field(default=False, description="Every tenant; the token needs the scope sync:all.")
+    all_tenants: StrictBool = Field(
+        default=False, description="Sync all tenants. The token needs the scope `sync:all`."
+    )
 
 
 class SyncJobBody(BaseModel):
-    """A sync job: a Dagster run, with its retries. Moments are in UTC.
+    """A sync job: a Dagster run with its retries. Times are in UTC.
 
-    The counts of a sync of all tenants are null but for tokens with the scope sync:all.
+    The counts of a sync of all tenants are null unless the token has the scope `sync:all`.
     """
 
     id: str
@@ -88,22 +90,24 @@ class SyncJobBody(BaseModel):
     metadata: dict[str, Any]
 
 
-def job_body(job: SyncJob, sees_all: bool) -> SyncJobBody:
-    """Return a job as a tenant may see it.
+def job_body(job: SyncJob, may_see_all: bool) -> SyncJobBody:
+    """Return a job, without what the caller may not see.
 
-    What a sync of all tenants counted, and why it failed, speaks of other tenants, too.
+    The counts and errors of a sync of all tenants include those of other tenants.
     """
     shown = {name: getattr(job, name) for name in SyncJobBody.model_fields}
-    if job.tenant_id is None and not sees_all:
+    if job.tenant_id is None and not may_see_all:
         hidden = [name for name in shown if name.startswith("records_")]
         shown |= dict.fromkeys([*hidden, "error_details", "triggered_by_user_id"])
         shown["metadata"] = {"all_tenants": True}
         if job.error_message:
-            shown["error_message"] = "The sync of all tenants did not succeed; its operators see why."
+            shown["error_message"] = (
+                "The sync of all tenants failed. The operators of the pipeline can see the reason."
+            )
     return SyncJobBody(**shown)
 
 
-def _shows(example: dict[str, Any]) -> ConfigDict:
+def _with_example(example: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [example]})
 
 
@@ -114,26 +118,26 @@ class _Success(BaseModel):
 
 
 class SyncStarted(_Success):
-    """A sync was queued."""
+    """The sync that was queued."""
 
-    model_config = _shows(examples.SYNC_STARTED)
+    model_config = _with_example(examples.SYNC_STARTED)
 
     message: str
     sync_job: SyncJobBody
 
 
 class SyncJobAnswer(_Success):
-    """One job."""
+    """A sync job."""
 
-    model_config = _shows(examples.SYNC_JOB)
+    model_config = _with_example(examples.SYNC_JOB)
 
     sync_job: SyncJobBody
 
 
 class SyncStatus(_Success):
-    """How the syncs that concern the tenant are going, newest first."""
+    """The status of the tenant's syncs, including syncs of all tenants; newest first."""
 
-    model_config = _shows(examples.SYNC_STATUS)
+    model_config = _with_example(examples.SYNC_STATUS)
 
     last_sync: SyncJobBody | None
     is_syncing: bool
@@ -153,14 +157,14 @@ _ratios: dict[str, Any] = {
     )
     for ratio in CAMPAIGN_METRICS.ratios
 }
-Numbers = create_model("Numbers", **_measures, **_ratios)
+MetricValues = create_model("MetricValues", **_measures, **_ratios)
 
 
-_Date = date  # a field of the groups has that name
+_Date = date  # because a field of MetricGroup is named date
 
 
-class MetricGroup(Numbers):
-    """A group's sums, and the ratios of these sums. Of the three keys it has the one that was grouped by."""
+class MetricGroup(MetricValues):
+    """The sums of a group and the ratios of these sums. Of the three keys, it has the one in `group_by`."""
 
     date: _Date | None = None
     campaign_space_id: UUID | None = None
@@ -168,20 +172,22 @@ class MetricGroup(Numbers):
 
 
 class Metrics(_Success):
-    """Numbers in groups, ordered by the group's key."""
+    """Metrics by group, ordered by the group's key."""
 
-    model_config = _shows(examples.METRICS)
+    model_config = _with_example(examples.METRICS)
 
     start_date: date
     end_date: date
     group_by: Literal["date", "campaign", "platform"]
     metrics: list[MetricGroup]
-    total_records: int = Field(description="How many groups there are in all.")
-    next_cursor: str | None = Field(default=None, description="Where the next page begins, if there is one.")
+    total_records: int = Field(description="The number of groups on all pages.")
+    next_cursor: str | None = Field(
+        default=None, description="The cursor of the next page; null on the last page."
+    )
 
 
-class MetricPoint(Numbers):
-    """One date of a campaign."""
+class MetricPoint(MetricValues):
+    """The metrics of a campaign space on one date."""
 
     date: date
 
@@ -194,19 +200,19 @@ Totals = create_model("Totals", **_totals)
 
 
 class Summary(Totals):
-    """Sums over the dates, and the ratios of these sums."""
+    """The sums over all dates, and the ratios of these sums."""
 
     avg_ctr: float | None
     avg_roas: float | None
     avg_cpc: float | None
     conversion_rate: float | None
-    days_tracked: int = Field(description="Dates that have numbers.")
+    days_tracked: int = Field(description="The number of dates that have metrics.")
 
 
 class CampaignMetrics(_Success):
-    """A campaign's numbers, one point per date."""
+    """The metrics of a campaign space by date, and their summary."""
 
-    model_config = _shows(examples.CAMPAIGN_METRICS)
+    model_config = _with_example(examples.CAMPAIGN_METRICS)
 
     campaign_space_id: UUID
     start_date: date

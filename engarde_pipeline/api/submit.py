@@ -1,4 +1,4 @@
-"""Submitting a sync: a run is recorded and queued, and Dagster's daemon takes it from there."""
+"""Submission of a sync: a run is created and queued, and Dagster's daemon launches it."""
 
 import hashlib
 import json
@@ -18,19 +18,19 @@ from engarde_pipeline.runs.job_log import SyncJob, get_job, in_progress, last_co
 from engarde_pipeline.runs.run_config import RANGE_JOB, SLICE_JOB, RunSpec, range_run, slice_run
 from engarde_pipeline.runs.tags import JOB_TYPE, TRIGGER, USER
 
-MOST_UNFINISHED = 10
-"""Syncs of a tenant that the API has started and that have not ended."""
+MAX_UNFINISHED = 10
+"""Unfinished syncs of a tenant that were submitted through the API."""
 
 _IDEMPOTENCY_KEY = "engarde/idempotency_key"
 _REQUEST = "engarde/request"
 _DAEMON = "QUEUED_RUN_COORDINATOR"
 _HEARTBEAT_SECONDS = 180
-"""The daemon's heart beats every 30 seconds."""
+"""The daemon sends a heartbeat every 30 seconds."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A sync that was asked for. `tenant_id` is None for all tenants; dates that are None are chosen here."""
+class Submission:
+    """A sync to submit. `tenant_id` is None for all tenants; `Submitter` chooses the dates that are None."""
 
     tenant_id: UUID | None
     start_date: date | None
@@ -44,7 +44,7 @@ class Asked:
 
     @property
     def digest(self) -> str:
-        """What was asked for, to tell whether a repeated request is the same."""
+        """A digest of the request, to compare requests that have the same idempotency key."""
         return _digest(
             self.tenant_id,
             self.start_date,
@@ -56,111 +56,113 @@ class Asked:
 
 
 class Submitter:
-    """Submits syncs to an instance. `Submissions` sees to it that only one at a time calls `submit`."""
+    """Submits syncs to a Dagster instance. `SubmissionQueue` calls `submit` for one submission at a time."""
 
     def __init__(self) -> None:
         from engarde_pipeline.definitions import defs
 
         self._jobs = {name: defs.resolve_job_def(name) for name in (RANGE_JOB, SLICE_JOB)}
 
-    def submit(self, instance: DagsterInstance, asked: Asked) -> SyncJob:
-        """Queue a run for what was asked, or return the one that an equal request with this key has started.
+    def submit(self, instance: DagsterInstance, submission: Submission) -> SyncJob:
+        """Queue a run, or return the job that an equal request with the same idempotency key has started.
 
         Raises:
-            Problem: 409, a sync over these dates is running; 422, the dates cannot be synced, or the key was used
-                for something else; 429, too many of the tenant's syncs have not ended; 503, nobody would start the
-                run.
+            Problem: 409, a sync of these dates is unfinished; 422, the dates cannot be synced, or the key was used
+                for another request; 429, too many syncs of the tenant are unfinished; 503, Dagster's daemon is not
+                running.
         """
-        if earlier := _started_before(instance, asked):
+        if earlier := _earlier_job(instance, submission):
             return earlier
-        start, end = _dates(instance, asked)
-        unfinished = in_progress(instance, str(asked.tenant_id) if asked.tenant_id else None)
-        _check_nothing_runs(unfinished, start, end)
-        ahead = _check_how_many(unfinished, asked)
+        start, end = _dates(instance, submission)
+        unfinished = in_progress(instance, str(submission.tenant_id) if submission.tenant_id else None)
+        _check_no_overlap(unfinished, start, end)
+        ahead = _check_limit(unfinished, submission)
         _check_daemon(instance)
-        wanted = _run(asked, start, end)
-        # A tenant's second sync waits for the first of every other tenant.
-        tags = {**wanted.tags, **_tags(asked), PRIORITY_TAG: str(-ahead)}
+        spec = _run_spec(submission, start, end)
+        # A tenant's second sync has a lower priority than the first sync of every other tenant.
+        tags = {**spec.tags, **_tags(submission), PRIORITY_TAG: str(-ahead)}
         location = loaded_code_location(instance, changed_partitions.name)
-        run_id = submit_run(instance, self._jobs[wanted.job], wanted.run_config, tags, location)
+        run_id = submit_run(instance, self._jobs[spec.job], spec.run_config, tags, location)
         return _job(instance, run_id)
 
 
-def _run(asked: Asked, start: date, end: date) -> RunSpec:
-    if asked.tenant_id is None:
-        return range_run(start, end, allow_shrink=asked.allow_shrink)
+def _run_spec(submission: Submission, start: date, end: date) -> RunSpec:
+    if submission.tenant_id is None:
+        return range_run(start, end, allow_shrink=submission.allow_shrink)
     return slice_run(
         start,
         end,
-        tenant=str(asked.tenant_id),
-        platforms=[asked.platform] if asked.platform else [],
-        campaigns=[str(campaign) for campaign in asked.campaign_space_ids],
-        allow_shrink=asked.allow_shrink,
+        tenant=str(submission.tenant_id),
+        platforms=[submission.platform] if submission.platform else [],
+        campaigns=[str(campaign) for campaign in submission.campaign_space_ids],
+        allow_shrink=submission.allow_shrink,
     )
 
 
-def _tags(asked: Asked) -> dict[str, str]:
+def _tags(submission: Submission) -> dict[str, str]:
     return {
         TRIGGER: "api",
-        **({USER: asked.user_id} if asked.user_id else {}),
-        **({JOB_TYPE: "incremental_sync"} if asked.start_date is None else {}),
-        **({_IDEMPOTENCY_KEY: _key(asked), _REQUEST: asked.digest} if asked.idempotency_key else {}),
+        **({USER: submission.user_id} if submission.user_id else {}),
+        **({JOB_TYPE: "incremental_sync"} if submission.start_date is None else {}),
+        **(
+            {_IDEMPOTENCY_KEY: _key(submission), _REQUEST: submission.digest} if submission.idempotency_key else {}
+        ),
     }
 
 
-def _started_before(instance: DagsterInstance, asked: Asked) -> SyncJob | None:
-    if asked.idempotency_key is None:
+def _earlier_job(instance: DagsterInstance, submission: Submission) -> SyncJob | None:
+    if submission.idempotency_key is None:
         return None
-    runs = instance.get_runs(RunsFilter(tags={_IDEMPOTENCY_KEY: _key(asked)}))
+    runs = instance.get_runs(RunsFilter(tags={_IDEMPOTENCY_KEY: _key(submission)}))
     if not runs:
         return None
-    first = runs[-1]  # its retries bear the key, too
-    if first.tags[_REQUEST] != asked.digest:
-        raise invalid("Idempotency-Key", "was used for another request; use a new key")
+    first = runs[-1]  # retries have the same tags
+    if first.tags[_REQUEST] != submission.digest:
+        raise invalid("Idempotency-Key", "was already used for a different request; use a new key")
     return _job(instance, first.run_id)
 
 
-def _dates(instance: DagsterInstance, asked: Asked) -> tuple[date, date]:
-    end = asked.end_date or latest_date()
-    start = asked.start_date
+def _dates(instance: DagsterInstance, submission: Submission) -> tuple[date, date]:
+    end = submission.end_date or latest_date()
+    start = submission.start_date
     if start is None:
         oldest = date.fromordinal(max(1, min(end, today()).toordinal() - PROVISIONAL_DAYS + 1))
-        tenant_id = str(asked.tenant_id) if asked.tenant_id else None
+        tenant_id = str(submission.tenant_id) if submission.tenant_id else None
         last = last_completed(instance, tenant_id, of_all_campaigns=True)
         if last and last.end_date:
-            # Dates that were not over when they were synced are synced again.
+            # Dates that had not ended when they were synced are synced again.
             start = min(end, max(oldest, min(last.end_date, today(last.started_at))))
         else:
             start = oldest
     try:
         dates_between(start, end)
     except InvalidDates as error:
-        is_about_the_end = asked.end_date is not None and (end < start or end > latest_date())
-        field = "end_date" if is_about_the_end else "start_date"
+        is_end_invalid = submission.end_date is not None and (end < start or end > latest_date())
+        field = "end_date" if is_end_invalid else "start_date"
         raise invalid(field, str(error)) from None
     return start, end
 
 
-def _check_nothing_runs(unfinished: Sequence[SyncJob], start: date, end: date) -> None:
+def _check_no_overlap(unfinished: Sequence[SyncJob], start: date, end: date) -> None:
     for job in unfinished:
-        # A job without dates is about to fail for that.
+        # A job without dates is invalid and will fail.
         if job.start_date and job.end_date and job.start_date <= end and start <= job.end_date:
             raise Problem(
                 409,
-                f"A sync of {job.start_date} to {job.end_date} is {job.status}; wait for it to end.",
+                f"A sync of {job.start_date} to {job.end_date} is {job.status}; wait until it has ended.",
                 job_id=job.id,
             )
 
 
-def _check_how_many(unfinished: Sequence[SyncJob], asked: Asked) -> int:
-    """Return how many of the unfinished syncs the API has started for this tenant, or for all of them."""
-    tenant_id = str(asked.tenant_id) if asked.tenant_id else None
+def _check_limit(unfinished: Sequence[SyncJob], submission: Submission) -> int:
+    """Return the number of unfinished syncs that the API has started for this tenant (or for all tenants)."""
+    tenant_id = str(submission.tenant_id) if submission.tenant_id else None
     ahead = sum(job.triggered_by == "api" and job.tenant_id == tenant_id for job in unfinished)
-    if ahead >= MOST_UNFINISHED:
+    if ahead >= MAX_UNFINISHED:
         raise Problem(
             429,
-            f"{ahead} syncs that were started here have not ended yet, which is as many as may wait; wait for one"
-            " of them to end, or ask for more dates at once.",
+            f"{ahead} syncs that were started through this API are unfinished, which is the limit. Wait until one"
+            " has ended, or sync more dates with one request.",
             {"Retry-After": "30"},
         )
     return ahead
@@ -171,20 +173,20 @@ def _check_daemon(instance: DagsterInstance) -> None:
     if heartbeat is None or heartbeat.timestamp < time.time() - _HEARTBEAT_SECONDS:
         raise Problem(
             503,
-            "Dagster's daemon is not running, so the sync would not start; `engarde dev` or `dagster-daemon run`"
-            " starts it.",
+            "Dagster's daemon is not running, so the sync would not start. Start the daemon with `engarde dev` or"
+            " `dagster-daemon run`.",
             {"Retry-After": "30"},
         )
 
 
 def _job(instance: DagsterInstance, run_id: str) -> SyncJob:
     job = get_job(instance, run_id)
-    assert job is not None  # noqa: S101  it was found or made above
+    assert job is not None  # noqa: S101  the run was found or created above
     return job
 
 
-def _key(asked: Asked) -> str:
-    return _digest(asked.caller_tenant_id, asked.idempotency_key)
+def _key(submission: Submission) -> str:
+    return _digest(submission.caller_tenant_id, submission.idempotency_key)
 
 
 def _digest(*parts: object) -> str:

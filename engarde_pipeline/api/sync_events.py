@@ -1,4 +1,4 @@
-"""A job's progress, told to everyone who listens: one task per job asks Dagster, however many listen."""
+"""The progress events of sync jobs. One task per job polls Dagster, however many clients subscribe."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from typing import Any
 
 from dagster import DagsterInstance, EventLogRecord
 
-from engarde_pipeline.api.dagster_calls import Dagster
+from engarde_pipeline.api.dagster_client import DagsterClient
 from engarde_pipeline.api.errors import Problem
 from engarde_pipeline.runs.attempts import LANDED
 from engarde_pipeline.runs.history import counts_of_event
@@ -20,20 +20,22 @@ from engarde_pipeline.runs.job_log import SyncJob, get_job
 logger = logging.getLogger(__name__)
 
 Cursors = Mapping[str, str]
-"""How far each run's log has been read."""
+"""The position up to which each run's event log has been read."""
 
 _POLL_SECONDS = 0.5
-_PATIENCE_SECONDS = 5.0
-"""Between two looks where Dagster does not answer."""
+_RETRY_SECONDS = 5.0
+"""The interval after a failed poll."""
 
 _ID = re.compile(r"(\d{1,9})-(\d{1,18})", re.ASCII)
 _END = (10**9, 0)
 
 
 @dataclass(frozen=True)
-class Landed:
-    """A date that landed. `position` is the attempt's number and the event's id in that run's log: Dagster's
-    default storage counts ids anew for each run, so the id alone is not one of a job's.
+class LandedDate:
+    """The event of a date that landed.
+
+    `position` is the number of the attempt and the event's id in that run's log. The id alone is not unique in a
+    job, because Dagster's default storage numbers the events of each run separately.
     """
 
     position: tuple[int, int]
@@ -41,38 +43,38 @@ class Landed:
 
     @property
     def id(self) -> str:
-        """The event's id as clients hand it back."""
+        """The event's id, which clients send back as `Last-Event-ID`."""
         return "-".join(map(str, self.position))
 
 
-class Feed:
-    """What happened to a job so far, and a way to wait for more."""
+class EventStream:
+    """The events of a job so far, which subscribers read and wait on."""
 
     def __init__(self) -> None:
-        self.landed: list[Landed] = []
-        self.end: SyncJob | None = None
-        self.is_over = False
-        self.listeners = 0
-        self._more = asyncio.Condition()
+        self.landed: list[LandedDate] = []
+        self.ended_job: SyncJob | None = None
+        self.is_closed = False
+        self.subscribers = 0
+        self._changed = asyncio.Condition()
 
-    async def add(self, landed: list[Landed], end: SyncJob | None) -> None:
-        """Add what is new."""
-        if not landed and end is None:
+    async def add(self, landed: list[LandedDate], ended_job: SyncJob | None) -> None:
+        """Add new events; with `ended_job`, the stream is closed."""
+        if not landed and ended_job is None:
             return
-        async with self._more:
+        async with self._changed:
             self.landed += landed
-            self.end = end
-            self.is_over = end is not None
-            self._more.notify_all()
+            self.ended_job = ended_job
+            self.is_closed = ended_job is not None
+            self._changed.notify_all()
 
     async def close(self) -> None:
-        """Send everyone who listens away: there is no such job any more."""
-        async with self._more:
-            self.is_over = True
-            self._more.notify_all()
+        """End the stream without an ended job, because the job was deleted."""
+        async with self._changed:
+            self.is_closed = True
+            self._changed.notify_all()
 
-    async def after(self, last_id: str | None) -> AsyncIterator[Landed | SyncJob]:
-        """Yield each date as it lands, behind the event `last_id`, and at last the job as it ended."""
+    async def after(self, last_id: str | None) -> AsyncIterator[LandedDate | SyncJob]:
+        """Yield each date as it lands, starting after the event `last_id`, and finally the ended job."""
         position = _position(last_id)
         seen = 0
         while True:
@@ -81,86 +83,88 @@ class Feed:
                 seen += 1
                 if event.position > position:
                     yield event
-            if self.end:
-                yield self.end
-            if self.is_over:
+            if self.ended_job:
+                yield self.ended_job
+            if self.is_closed:
                 return
-            async with self._more:
-                await self._more.wait_for(lambda: seen < len(self.landed) or self.is_over)  # noqa: B023
+            async with self._changed:
+                await self._changed.wait_for(lambda: seen < len(self.landed) or self.is_closed)  # noqa: B023
 
 
-class Feeds:
-    """The feeds of the jobs that someone listens to."""
+class EventBroker:
+    """The event streams of the jobs that have subscribers."""
 
-    def __init__(self, dagster: Dagster) -> None:
+    def __init__(self, dagster: DagsterClient) -> None:
         self._dagster = dagster
-        self._feeds: dict[str, tuple[Feed, asyncio.Task[None]]] = {}
+        self._streams: dict[str, tuple[EventStream, asyncio.Task[None]]] = {}
 
     @asynccontextmanager
-    async def of(self, job_id: str) -> AsyncIterator[Feed]:
-        """Yield the feed of a job; it is kept up while anyone listens."""
-        if job_id not in self._feeds:
-            new = Feed()
-            self._feeds[job_id] = new, asyncio.create_task(self._keep_up(job_id, new))
-        feed, task = self._feeds[job_id]
-        feed.listeners += 1
+    async def subscribe(self, job_id: str) -> AsyncIterator[EventStream]:
+        """Yield the event stream of a job. Dagster is polled as long as the job has subscribers."""
+        if job_id not in self._streams:
+            new = EventStream()
+            self._streams[job_id] = new, asyncio.create_task(self._poll_until_closed(job_id, new))
+        stream, task = self._streams[job_id]
+        stream.subscribers += 1
         try:
-            yield feed
+            yield stream
         finally:
-            feed.listeners -= 1
-            if not feed.listeners:
-                del self._feeds[job_id]
+            stream.subscribers -= 1
+            if not stream.subscribers:
+                del self._streams[job_id]
                 task.cancel()
 
     def __len__(self) -> int:
-        return len(self._feeds)
+        return len(self._streams)
 
-    async def _keep_up(self, job_id: str, feed: Feed) -> None:
+    async def _poll_until_closed(self, job_id: str, stream: EventStream) -> None:
         cursors: Cursors = {}
-        while not feed.is_over:
+        while not stream.is_closed:
             try:
-                look = partial(_look, job_id=job_id, cursors=cursors)
-                job, landed, cursors = await self._dagster.call(look)
-            except Exception as error:  # nobody who listens is sent away because Dagster does not answer
+                poll = partial(_poll, job_id=job_id, cursors=cursors)
+                job, landed, cursors = await self._dagster.call(poll)
+            except Exception as error:  # subscribers stay connected while Dagster does not respond
                 if isinstance(error, Problem) and error.status == 404:
-                    await feed.close()
+                    await stream.close()
                     return
                 if not isinstance(error, Problem):
-                    logger.exception("The progress of job %s could not be looked up; trying again", job_id)
-                await asyncio.sleep(_PATIENCE_SECONDS)
+                    logger.exception(
+                        "Reading the progress of job %s failed; retrying in %s seconds", job_id, _RETRY_SECONDS
+                    )
+                await asyncio.sleep(_RETRY_SECONDS)
                 continue
-            await feed.add(landed, job if job.has_ended else None)
+            await stream.add(landed, job if job.has_ended else None)
             await asyncio.sleep(_POLL_SECONDS)
 
 
-def _look(instance: DagsterInstance, job_id: str, cursors: Cursors) -> tuple[SyncJob, list[Landed], Cursors]:
-    """Return the job, what landed behind `cursors`, and the cursors behind that.
+def _poll(instance: DagsterInstance, job_id: str, cursors: Cursors) -> tuple[SyncJob, list[LandedDate], Cursors]:
+    """Return the job, the dates that landed after `cursors`, and the new cursors.
 
-    New ones: a look that is given up, or fails halfway, must not move those of the next.
+    `cursors` is not changed, because a poll that times out or fails halfway must not advance it.
     """
-    # The job first: what landed before it ended is then read after it.
+    # The job is read first, so that if it has ended, all of its events are read after that.
     job = get_job(instance, job_id)
     if job is None:
         raise Problem(404, f"The job {job_id} was deleted.")
-    landed: list[Landed] = []
-    moved = dict(cursors)
+    landed: list[LandedDate] = []
+    new_cursors = dict(cursors)
     for attempt, run_id in enumerate(job.run_ids):
         has_more = True
         while has_more:
-            page = instance.get_records_for_run(run_id, cursor=moved.get(run_id), of_type=LANDED, limit=500)
-            moved[run_id], has_more = page.cursor, page.has_more
-            landed += _landed(job, attempt, page.records)
-    return job, landed, moved
+            page = instance.get_records_for_run(run_id, cursor=new_cursors.get(run_id), of_type=LANDED, limit=500)
+            new_cursors[run_id], has_more = page.cursor, page.has_more
+            landed += _landed_dates(job, attempt, page.records)
+    return job, landed, new_cursors
 
 
-def _landed(job: SyncJob, attempt: int, records: Iterable[EventLogRecord]) -> Iterator[Landed]:
+def _landed_dates(job: SyncJob, attempt: int, records: Iterable[EventLogRecord]) -> Iterator[LandedDate]:
     for record in records:
         event = record.event_log_entry.asset_materialization or record.event_log_entry.asset_observation
         if event is None or event.partition is None:
             continue
         counts = counts_of_event(event).published
         del counts["source_rows"]
-        counts["records_failed"] = counts.pop("records_rejected")  # as in a job
+        counts["records_failed"] = counts.pop("records_rejected")  # the name that a sync job uses
         data = {
             "job_id": job.id,
             "attempt": attempt,
@@ -169,11 +173,11 @@ def _landed(job: SyncJob, attempt: int, records: Iterable[EventLogRecord]) -> It
             "dates": (job.end_date - job.start_date).days + 1 if job.start_date and job.end_date else None,
             **counts,
         }
-        yield Landed((attempt, record.storage_id), data)
+        yield LandedDate((attempt, record.storage_id), data)
 
 
 def _position(last_id: str | None) -> tuple[int, int]:
     if last_id == "end":
         return _END
-    found = _ID.fullmatch(last_id or "")
-    return (int(found[1]), int(found[2])) if found else (-1, 0)
+    match = _ID.fullmatch(last_id or "")
+    return (int(match[1]), int(match[2])) if match else (-1, 0)

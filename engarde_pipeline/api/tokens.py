@@ -1,4 +1,4 @@
-"""Who calls: bearer tokens, JWTs signed with HS256."""
+"""Authentication with bearer tokens, which are JWTs signed with HS256."""
 
 import time
 from dataclasses import dataclass
@@ -13,18 +13,22 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from engarde_pipeline.api.errors import Problem
 
 ALGORITHM = "HS256"
-CLOCK_SECONDS = 60
-"""How far the clock of whoever signs tokens may be ahead of ours."""
+LEEWAY_SECONDS = 60
+"""How far the clock of the machine that signs tokens may be ahead of this one."""
 
 SYNC_ALL = "sync:all"
-"""The scope that allows to sync every tenant, and to see what such syncs counted."""
+"""The scope that allows syncing all tenants, and seeing the counts of such syncs."""
 
-_bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="A JWT with `tenant_id` and `exp`.")
+_bearer = HTTPBearer(
+    auto_error=False,
+    bearerFormat="JWT",
+    description="A JWT, signed with HS256, with the claims `tenant_id` and `exp`.",
+)
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose request this is."""
+    """The tenant and user that a request is made for."""
 
     tenant_id: UUID
     user_id: str | None
@@ -32,41 +36,45 @@ class Caller:
 
     @property
     def may_sync_all(self) -> bool:
-        """Whether the caller works for all tenants."""
+        """Whether the caller may sync all tenants."""
         return SYNC_ALL in self.scopes
 
 
 def mint(secret: str, tenant_id: UUID, user_id: str, lifetime: timedelta, scopes: str = "") -> str:
-    """Return a token."""
+    """Return a signed token."""
     claims = {"tenant_id": str(tenant_id), "sub": user_id, "exp": datetime.now(UTC) + lifetime, "scope": scopes}
     return jwt.encode(claims, secret, ALGORITHM)
 
 
-def read(token: str, secret: str) -> Caller:
-    """Return whose token this is.
+def verify(token: str, secret: str) -> Caller:
+    """Verify a token and return its caller.
 
     Raises:
-        Problem: 401, it is not signed with `secret` by HS256, has expired or never does; 403, it names no tenant.
+        Problem: 401, the token is not signed with `secret` by HS256, has expired, or has no expiry; 403, it has no
+            valid tenant.
     """
     try:
         claims = jwt.decode(
             token,
             secret,
-            # One algorithm: with `none` or a public-key one in the list, the token would choose how it is checked.
+            # Only this algorithm: otherwise the token could choose how it is verified (`none`, or a public key).
             algorithms=[ALGORITHM],
             options={"require": ["exp"], "verify_aud": False, "verify_sub": False},
-            leeway=CLOCK_SECONDS,
+            leeway=LEEWAY_SECONDS,
         )
     except jwt.ExpiredSignatureError:
         raise _expired() from None
     except jwt.ImmatureSignatureError:
         raise _not_authenticated(
-            f"The token is not valid yet: its claim iat or nbf lies more than {CLOCK_SECONDS} seconds ahead."
-            " Check the clock of the machine that signed it."
+            f"The token is not valid yet: its claim iat or nbf is more than {LEEWAY_SECONDS} seconds in the"
+            " future. Check the clock of the machine that signed it."
         ) from None
     except jwt.InvalidTokenError:
-        raise _not_authenticated("The token is not valid.") from None
-    if int(claims["exp"]) <= time.time():  # the leeway is for `iat` and `nbf` only
+        raise _not_authenticated(
+            "The token is not valid: it is malformed, has no claim exp, or is not signed with the API's key by"
+            " HS256."
+        ) from None
+    if int(claims["exp"]) <= time.time():  # the leeway is only for `iat` and `nbf`
         raise _expired()
     scopes = claims.get("scope")
     return Caller(
@@ -78,45 +86,49 @@ def read(token: str, secret: str) -> Caller:
 
 def _tenant(claim: object) -> UUID:
     try:
-        return UUID(claim)  # type: ignore[arg-type]  # whatever it is, it is judged here
+        return UUID(claim)  # type: ignore[arg-type]  # anything but a UUID string is refused below
     except (ValueError, TypeError, AttributeError):
-        raise Problem(403, "The token names no tenant: its claim tenant_id must be a tenant's uuid.") from None
+        raise Problem(
+            403, "The token has no valid tenant: its claim tenant_id must be the UUID of a tenant."
+        ) from None
 
 
 def _user(claim: object) -> str | None:
     if claim is None:
         return None
     if not isinstance(claim, str | int) or not str(claim).isprintable():
-        raise _not_authenticated("The token is not valid: its claim sub is no user's id.")
+        raise _not_authenticated("The token is not valid: its claim sub is not a user id.")
     return str(claim)[:200]
 
 
 def _expired() -> Problem:
-    return _not_authenticated("The token has expired; get a new one.")
+    return _not_authenticated("The token has expired; get a new token.")
 
 
 def _not_authenticated(detail: str) -> Problem:
     return Problem(401, detail, {"WWW-Authenticate": "Bearer"})
 
 
-async def caller_of(request: Request) -> Caller:
-    """Return whose request this is, having counted it against the tenant's rate limit.
+async def authenticate(request: Request) -> Caller:
+    """Return the caller of a request, and count the request towards the tenant's rate limit.
 
     Raises:
         Problem: 401, 403 or 429.
     """
     credentials = await _bearer(request)
     if credentials is None:
-        raise _not_authenticated("A bearer token is needed: Authorization: Bearer <JWT>.")
-    found = read(credentials.credentials, request.app.state.secret)
-    await request.app.state.rate_limit.hit(found.tenant_id)
-    return found
+        raise _not_authenticated("A bearer token is required; send the header Authorization: Bearer <JWT>.")
+    caller = verify(credentials.credentials, request.app.state.secret)
+    await request.app.state.rate_limit.hit(caller.tenant_id)
+    return caller
 
 
-# The second parameter is for the OpenAPI document.
-async def _known(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Caller:
+# The second parameter adds the security scheme to the OpenAPI document.
+async def _current_caller(
+    request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Caller:
     return cast("Caller", request.state.caller)
 
 
-Authenticated = Annotated[Caller, Depends(_known)]
-"""Who calls; for an `AuthenticatedRoute`."""
+CurrentCaller = Annotated[Caller, Depends(_current_caller)]
+"""The caller that an `AuthenticatedRoute` has authenticated."""

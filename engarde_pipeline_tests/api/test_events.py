@@ -96,22 +96,22 @@ def test_progress_of_all_tenants_is_told_without_counts(
     assert not {name for event in told[:-1] for name in event["data"] if name.startswith("records_")}
 
 
-def test_listeners_share_one_poller_which_ends_with_the_last_of_them(api: Service, shop: Shop) -> None:
+def test_subscribers_share_one_poller_which_ends_with_the_last_of_them(api: Service, shop: Shop) -> None:
     job_id = api.sync(shop.tenant, {"start_date": str(DAY), "end_date": str(NEXT)}).json()["sync_job"]["id"]
     url = f"{PREFIX}/sync-jobs/{job_id}/events"
-    feeds = api.app.state.feeds
+    broker = api.app.state.event_broker
     listening = [api.client.stream("GET", url, headers=api.headers(shop.tenant)) for _ in range(5)]
     for stream in listening:
         stream.__enter__()
-    assert len(feeds) == 1
+    assert len(broker) == 1
 
     for stream in listening:  # the clients go away in the middle of the stream
         stream.__exit__(None, None, None)
 
     deadline = time.monotonic() + 10
-    while len(feeds) and time.monotonic() < deadline:
+    while len(broker) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert len(feeds) == 0
+    assert len(broker) == 0
     assert api.get(f"/sync-jobs/{job_id}", shop.tenant).status_code == 200
 
 

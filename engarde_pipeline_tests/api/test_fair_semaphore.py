@@ -1,4 +1,4 @@
-"""Turns are shared between tenants, whoever asks most."""
+"""Slots are shared fairly between tenants, however many requests each sends."""
 
 import asyncio
 from uuid import UUID, uuid4
@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from engarde_pipeline.api.errors import Problem
-from engarde_pipeline.api.fair_semaphore import Turns
+from engarde_pipeline.api.fair_semaphore import FairSemaphore
 
 ONE, OTHER, THIRD = uuid4(), uuid4(), uuid4()
 
@@ -17,16 +17,16 @@ async def _settle() -> None:
 
 
 class _Queue:
-    """Requests that wait for a turn, and in which order they got one."""
+    """Requests that wait for a slot, and the order in which they got one."""
 
-    def __init__(self, turns: Turns) -> None:
-        self.turns = turns
+    def __init__(self, semaphore: FairSemaphore) -> None:
+        self.semaphore = semaphore
         self.served: list[UUID] = []
         self.tasks: list[asyncio.Task[None]] = []
 
-    async def ask(self, tenant: UUID, times: int = 1) -> None:
+    async def request(self, tenant: UUID, times: int = 1) -> None:
         async def wait() -> None:
-            await self.turns.take(tenant)
+            await self.semaphore.acquire(tenant)
             self.served.append(tenant)
 
         self.tasks += [asyncio.create_task(wait()) for _ in range(times)]
@@ -35,13 +35,13 @@ class _Queue:
 
 def test_tenants_that_wait_are_served_in_rotation() -> None:
     async def scenario() -> list[UUID]:
-        turns = Turns(1, most_of_one=1)
-        queue = _Queue(turns)
-        await queue.ask(ONE, 4)
-        await queue.ask(OTHER, 2)
-        await queue.ask(THIRD)
+        semaphore = FairSemaphore(1, max_per_tenant=1)
+        queue = _Queue(semaphore)
+        await queue.request(ONE, 4)
+        await queue.request(OTHER, 2)
+        await queue.request(THIRD)
         for held in range(6):
-            turns.give_back(queue.served[held])
+            semaphore.release(queue.served[held])
             await _settle()
         return queue.served
 
@@ -50,38 +50,38 @@ def test_tenants_that_wait_are_served_in_rotation() -> None:
 
 def test_no_tenant_holds_more_than_its_share_and_the_rest_is_for_others() -> None:
     async def scenario() -> list[UUID]:
-        queue = _Queue(Turns(4, most_of_one=2))
-        await queue.ask(ONE, 5)
+        queue = _Queue(FairSemaphore(4, max_per_tenant=2))
+        await queue.request(ONE, 5)
         assert queue.served == [ONE, ONE]
-        await queue.ask(OTHER)
+        await queue.request(OTHER)
         return queue.served
 
     assert asyncio.run(scenario()) == [ONE, ONE, OTHER]
 
 
-def test_who_breaks_off_waiting_takes_no_turn_with_him() -> None:
+def test_a_cancelled_wait_holds_no_slot() -> None:
     async def scenario() -> list[UUID]:
-        turns = Turns(1, most_of_one=1)
-        queue = _Queue(turns)
-        await queue.ask(ONE, 2)
-        await queue.ask(OTHER)
+        semaphore = FairSemaphore(1, max_per_tenant=1)
+        queue = _Queue(semaphore)
+        await queue.request(ONE, 2)
+        await queue.request(OTHER)
         queue.tasks[1].cancel()
         await _settle()
-        turns.give_back(ONE)
+        semaphore.release(ONE)
         await _settle()
         return queue.served
 
     assert asyncio.run(scenario()) == [ONE, OTHER]
 
 
-def test_a_turn_that_comes_as_its_request_is_broken_off_goes_to_the_next() -> None:
+def test_a_slot_granted_to_a_request_as_it_is_cancelled_goes_to_the_next() -> None:
     async def scenario() -> list[UUID]:
-        turns = Turns(1, most_of_one=1)
-        queue = _Queue(turns)
-        await queue.ask(ONE)
-        await queue.ask(OTHER)
-        await queue.ask(THIRD)
-        turns.give_back(ONE)  # OTHER has its turn, and does not know yet
+        semaphore = FairSemaphore(1, max_per_tenant=1)
+        queue = _Queue(semaphore)
+        await queue.request(ONE)
+        await queue.request(OTHER)
+        await queue.request(THIRD)
+        semaphore.release(ONE)  # OTHER has the slot, but its task has not resumed
         queue.tasks[1].cancel()
         await _settle()
         return queue.served
@@ -91,16 +91,16 @@ def test_a_turn_that_comes_as_its_request_is_broken_off_goes_to_the_next() -> No
 
 def test_a_tenant_whose_requests_pile_up_is_refused_and_others_are_not() -> None:
     async def scenario() -> None:
-        turns = Turns(1, most_of_one=1)
-        queue = _Queue(turns)
-        await queue.ask(ONE, 101)
+        semaphore = FairSemaphore(1, max_per_tenant=1)
+        queue = _Queue(semaphore)
+        await queue.request(ONE, 101)
         with pytest.raises(Problem) as refused:
-            await turns.take(ONE)
+            await semaphore.acquire(ONE)
         assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "5"})
-        await queue.ask(OTHER)
-        turns.give_back(ONE)
+        await queue.request(OTHER)
+        semaphore.release(ONE)
         await _settle()
-        turns.give_back(ONE)
+        semaphore.release(ONE)
         await _settle()
         assert OTHER in queue.served
         for task in queue.tasks:

@@ -180,10 +180,10 @@ def test_without_a_login_of_its_own_the_api_takes_its_role(
     own = load_api_settings()
 
     async def ask(tenant: UUID, statement: bytes) -> list[dict[str, Any]]:
-        database = Database(own.api_login, takes_role=own.api_takes_role)
+        database = Database(own.api_login, set_role=own.api_takes_role)
         await database.open()
         try:
-            (rows,) = await database.ask(tenant, (statement, {}))
+            (rows,) = await database.execute(tenant, (statement, {}))
             return rows
         finally:
             await database.close()

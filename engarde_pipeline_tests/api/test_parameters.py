@@ -33,13 +33,13 @@ def _ask(api: Service, tenant: UUID, path: str) -> Any:
 UNKNOWN = [
     ("/metrics?platfrom=meta", "platfrom", "platform"),
     ("/metrics?Platform=meta", "Platform", "platform"),
-    ("/metrics?as_of=", "as_of", "known are campaign_space_ids"),
+    ("/metrics?as_of=", "as_of", "use one of campaign_space_ids"),
     ("/metrics?campaign_space_id=x", "campaign_space_id", "campaign_space_ids"),
     ("/metrics?startdate=2026-03-01", "startdate", "start_date"),
     ("/sync-status?limits=3", "limits", "limit"),
-    (f"/metrics/{uuid4()}?group_by=date", "group_by", "known are end_date, start_date"),
-    (f"/sync-jobs/{uuid4()}?limit=1", "limit", "there are none"),
-    (f"/sync-jobs/{uuid4()}/events?last_event_id=1", "last_event_id", "there are none"),
+    (f"/metrics/{uuid4()}?group_by=date", "group_by", "use one of end_date, start_date"),
+    (f"/sync-jobs/{uuid4()}?limit=1", "limit", "which has none"),
+    (f"/sync-jobs/{uuid4()}/events?last_event_id=1", "last_event_id", "which has none"),
 ]
 
 

@@ -94,6 +94,6 @@ def test_another_question_is_not_taken_for_the_same(api: Service, synced: Shop) 
 def test_an_answer_larger_than_the_memory_is_given_all_the_same(
     api: Service, synced: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(response_cache, "_BYTES", 10)
+    monkeypatch.setattr(response_cache, "_MAX_BYTES", 10)
 
     assert clicks(api, synced.tenant) == clicks(api, synced.tenant)

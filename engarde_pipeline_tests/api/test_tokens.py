@@ -10,7 +10,7 @@ import jwt
 import pytest
 
 from engarde_pipeline.api.errors import Problem
-from engarde_pipeline.api.tokens import mint, read
+from engarde_pipeline.api.tokens import mint, verify
 from engarde_pipeline.settings import InvalidSettings, load_api_settings
 from engarde_pipeline_tests.api.service import SECRET
 
@@ -55,7 +55,7 @@ HOSTILE = {
 @pytest.mark.parametrize("token", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_token_is_refused(token: str) -> None:
     with pytest.raises(Problem) as refused:
-        read(token, SECRET)
+        verify(token, SECRET)
 
     assert refused.value.status == 401
     assert refused.value.headers == {"WWW-Authenticate": "Bearer"}
@@ -64,13 +64,13 @@ def test_a_hostile_token_is_refused(token: str) -> None:
 @pytest.mark.parametrize("tenant", [None, "", "acme", "*", 7, ["x"], {"id": "x"}, f"{TENANT}' OR 1=1"])
 def test_a_token_without_a_tenant_is_not_allowed_anything(tenant: object) -> None:
     with pytest.raises(Problem) as refused:
-        read(jwt.encode({**CLAIMS, "tenant_id": tenant}, SECRET, "HS256"), SECRET)
+        verify(jwt.encode({**CLAIMS, "tenant_id": tenant}, SECRET, "HS256"), SECRET)
 
     assert refused.value.status == 403
 
 
 def test_a_good_token_says_who_calls() -> None:
-    caller = read(mint(SECRET, TENANT, "u7", timedelta(hours=1), "sync:all other"), SECRET)
+    caller = verify(mint(SECRET, TENANT, "u7", timedelta(hours=1), "sync:all other"), SECRET)
 
     assert (caller.tenant_id, caller.user_id, caller.may_sync_all) == (TENANT, "u7", True)
 
@@ -80,15 +80,15 @@ def test_a_clock_that_is_a_little_ahead_is_no_reason_to_refuse(claim: str) -> No
     def ahead(seconds: int) -> str:
         return jwt.encode({**CLAIMS, claim: datetime.now(UTC) + timedelta(seconds=seconds)}, SECRET, "HS256")
 
-    assert read(ahead(5), SECRET).tenant_id == TENANT
+    assert verify(ahead(5), SECRET).tenant_id == TENANT
     with pytest.raises(Problem, match="clock") as refused:
-        read(ahead(600), SECRET)
+        verify(ahead(600), SECRET)
     assert refused.value.status == 401
 
 
 @pytest.mark.parametrize("scope", ["sync:allx", "", ["sync:all"], {"sync:all": True}])
 def test_a_scope_is_a_word_of_the_scope_claim(scope: object) -> None:
-    assert not read(jwt.encode({**CLAIMS, "scope": scope}, SECRET, "HS256"), SECRET).may_sync_all
+    assert not verify(jwt.encode({**CLAIMS, "scope": scope}, SECRET, "HS256"), SECRET).may_sync_all
 
 
 @pytest.mark.parametrize(
@@ -111,10 +111,10 @@ def test_a_weak_or_missing_secret_is_refused_at_start(
 @pytest.mark.parametrize("sub", ["a\x00b", "\ud800", ["u1"], {"id": "u1"}, 1.5, "\x1b[2J"])
 def test_a_user_that_is_no_text_is_refused(sub: object) -> None:
     with pytest.raises(Problem) as refused:
-        read(jwt.encode({**CLAIMS, "sub": sub}, SECRET, "HS256"), SECRET)
+        verify(jwt.encode({**CLAIMS, "sub": sub}, SECRET, "HS256"), SECRET)
 
     assert refused.value.status == 401
 
 
 def test_a_user_may_be_a_number() -> None:
-    assert read(jwt.encode({**CLAIMS, "sub": 7}, SECRET, "HS256"), SECRET).user_id == "7"
+    assert verify(jwt.encode({**CLAIMS, "sub": 7}, SECRET, "HS256"), SECRET).user_id == "7"

@@ -1,4 +1,4 @@
-"""POST /sync, GET /sync-status, /sync-jobs/{job_id} and its events."""
+"""POST /sync, GET /sync-status, /sync-jobs/{job_id} and /sync-jobs/{job_id}/events."""
 
 from collections.abc import AsyncIterable
 from typing import Annotated
@@ -9,9 +9,9 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from engarde_pipeline.api.authenticated_route import AuthenticatedRoute
 from engarde_pipeline.api.database import Database
-from engarde_pipeline.api.dependencies import JobLog, Postgres, Progress, Submitting
+from engarde_pipeline.api.dependencies import DagsterDep, DatabaseDep, EventBrokerDep, SubmissionQueueDep
 from engarde_pipeline.api.errors import Problem, invalid, responses
-from engarde_pipeline.api.references import ask_about, existing_tenant
+from engarde_pipeline.api.references import check_and_execute, check_tenant
 from engarde_pipeline.api.schemas import (
     Count,
     SyncJobAnswer,
@@ -20,9 +20,9 @@ from engarde_pipeline.api.schemas import (
     SyncStatus,
     job_body,
 )
-from engarde_pipeline.api.submit import Asked
-from engarde_pipeline.api.sync_events import Landed
-from engarde_pipeline.api.tokens import SYNC_ALL, Authenticated, Caller
+from engarde_pipeline.api.submit import Submission
+from engarde_pipeline.api.sync_events import LandedDate
+from engarde_pipeline.api.tokens import SYNC_ALL, Caller, CurrentCaller
 from engarde_pipeline.runs.job_log import SyncJob, count_jobs, get_job, in_progress, last_completed, list_jobs
 
 router = APIRouter(tags=["sync"], responses=responses(401, 403, 422, 429, 503), route_class=AuthenticatedRoute)
@@ -30,52 +30,56 @@ router = APIRouter(tags=["sync"], responses=responses(401, 403, 422, 429, 503), 
 
 @router.post("/sync", status_code=202, responses=responses(404, 409))
 async def start_sync(
-    caller: Authenticated,
-    postgres: Postgres,
-    submissions: Submitting,
+    caller: CurrentCaller,
+    database: DatabaseDep,
+    queue: SubmissionQueueDep,
     body: Annotated[SyncRequest | None, Body()] = None,
     idempotency_key: Annotated[
         str | None,
-        Header(min_length=1, max_length=255, description="A repeated request with this key starts nothing again."),
+        Header(
+            min_length=1,
+            max_length=255,
+            description="If a request with this key has started a sync, its job is returned.",
+        ),
     ] = None,
 ) -> SyncStarted:
-    """Queue a sync of this tenant's part of some dates, and return at once; the run goes on in Dagster."""
-    wanted = body or SyncRequest()
-    await _check(wanted, caller, postgres)
-    asked = Asked(
-        tenant_id=None if wanted.all_tenants else caller.tenant_id,
-        start_date=wanted.start_date,
-        end_date=wanted.end_date,
-        campaign_space_ids=tuple(sorted(set(wanted.campaign_space_ids))),
-        platform=wanted.platform,
-        allow_shrink=wanted.allow_shrink,
+    """Queue a sync of the tenant's data for some dates. Returns immediately; Dagster runs the sync."""
+    request = body or SyncRequest()
+    await _check(request, caller, database)
+    submission = Submission(
+        tenant_id=None if request.all_tenants else caller.tenant_id,
+        start_date=request.start_date,
+        end_date=request.end_date,
+        campaign_space_ids=tuple(sorted(set(request.campaign_space_ids))),
+        platform=request.platform,
+        allow_shrink=request.allow_shrink,
         caller_tenant_id=caller.tenant_id,
         user_id=caller.user_id,
         idempotency_key=idempotency_key,
     )
-    job = await submissions.submit(asked)
+    job = await queue.submit(submission)
     return SyncStarted(
         message=f"The sync of {job.start_date} to {job.end_date} is {job.status}.",
         sync_job=job_body(job, caller.may_sync_all),
     )
 
 
-_of_a_tenant = [Depends(existing_tenant)]
+_requires_tenant = [Depends(check_tenant)]
 
 
-@router.get("/sync-status", dependencies=_of_a_tenant)
+@router.get("/sync-status", dependencies=_requires_tenant)
 async def sync_status(
-    caller: Authenticated,
-    dagster: JobLog,
+    caller: CurrentCaller,
+    dagster: DagsterDep,
     limit: Annotated[Count, Query(ge=1, le=50)] = 10,
-    cursor: Annotated[str | None, Query(max_length=100, description="`next_cursor` of the page before.")] = None,
+    cursor: Annotated[str | None, Query(max_length=100, description="`next_cursor` of the previous page.")] = None,
 ) -> SyncStatus:
-    """The syncs that concern this tenant: its own, and those of all tenants."""
+    """The status of the tenant's syncs, including syncs of all tenants."""
     tenant_id = str(caller.tenant_id)
 
-    def look_up(instance: DagsterInstance) -> SyncStatus:
+    def read_status(instance: DagsterInstance) -> SyncStatus:
         if cursor is not None and _visible(instance, cursor, caller) is None:
-            raise invalid("cursor", "is none that a page of these jobs ended with")
+            raise invalid("cursor", "is not valid for this request; use the next_cursor of the previous page")
         jobs = list_jobs(instance, limit + 1, tenant_id, before=cursor)
         last = last_completed(instance, tenant_id)
         return SyncStatus(
@@ -86,27 +90,27 @@ async def sync_status(
             next_cursor=jobs[limit - 1].id if len(jobs) > limit else None,
         )
 
-    return await dagster.call(look_up)
+    return await dagster.call(read_status)
 
 
-async def visible_job(job_id: str, caller: Authenticated, dagster: JobLog) -> SyncJob:
-    """Return a job that concerns the caller's tenant.
+async def visible_job(job_id: str, caller: CurrentCaller, dagster: DagsterDep) -> SyncJob:
+    """Return a job of the caller's tenant or of all tenants.
 
     Raises:
-        Problem: 404, there is none, or it is another tenant's.
+        Problem: 404, the job does not exist, or belongs to another tenant.
     """
     job = await dagster.call(lambda instance: _visible(instance, job_id, caller))
     if job is None:
-        raise Problem(404, "There is no such sync job.")
+        raise Problem(404, "This sync job does not exist.")
     return job
 
 
-Visible = Annotated[SyncJob, Depends(visible_job)]
+VisibleJob = Annotated[SyncJob, Depends(visible_job)]
 
 
-@router.get("/sync-jobs/{job_id}", responses=responses(404), dependencies=_of_a_tenant)
-async def sync_job(job: Visible, caller: Authenticated) -> SyncJobAnswer:
-    """One job."""
+@router.get("/sync-jobs/{job_id}", responses=responses(404), dependencies=_requires_tenant)
+async def sync_job(job: VisibleJob, caller: CurrentCaller) -> SyncJobAnswer:
+    """The status of one sync job."""
     return SyncJobAnswer(sync_job=job_body(job, caller.may_sync_all))
 
 
@@ -114,20 +118,23 @@ async def sync_job(job: Visible, caller: Authenticated) -> SyncJobAnswer:
     "/sync-jobs/{job_id}/events",
     responses=responses(404),
     response_class=EventSourceResponse,
-    dependencies=_of_a_tenant,
+    dependencies=_requires_tenant,
 )
 async def events(
-    job: Visible,
-    caller: Authenticated,
-    feeds: Progress,
-    last_event_id: Annotated[str | None, Header(description="Where a stream that broke goes on.")] = None,
+    job: VisibleJob,
+    caller: CurrentCaller,
+    broker: EventBrokerDep,
+    last_event_id: Annotated[
+        str | None,
+        Header(description="The id of the last event that was received; the stream continues after it."),
+    ] = None,
 ) -> AsyncIterable[ServerSentEvent]:
-    """A `progress` event as each date lands, then one `end` event with the job; then the stream ends."""
-    sees_counts = job.tenant_id is not None or caller.may_sync_all
-    async with feeds.of(job.id) as feed:
-        async for event in feed.after(last_event_id):
-            if isinstance(event, Landed):
-                data = {k: v for k, v in event.data.items() if sees_counts or not k.startswith("records_")}
+    """A sync job's progress as server-sent events: `progress` when a date lands, finally `end` with the job."""
+    may_see_counts = job.tenant_id is not None or caller.may_sync_all
+    async with broker.subscribe(job.id) as stream:
+        async for event in stream.after(last_event_id):
+            if isinstance(event, LandedDate):
+                data = {k: v for k, v in event.data.items() if may_see_counts or not k.startswith("records_")}
                 yield ServerSentEvent(event="progress", id=event.id, data=data)
             else:
                 ended = job_body(event, caller.may_sync_all).model_dump(mode="json")
@@ -139,19 +146,19 @@ def _visible(instance: DagsterInstance, job_id: str, caller: Caller) -> SyncJob 
     return job if job and job.tenant_id in (None, str(caller.tenant_id)) else None
 
 
-async def _check(wanted: SyncRequest, caller: Caller, postgres: Database) -> None:
-    """Check that the caller may ask for this, and that what is named is the tenant's.
+async def _check(request: SyncRequest, caller: Caller, database: Database) -> None:
+    """Check that the caller may start this sync, and that what it refers to exists.
 
     Raises:
         Problem: 403, 404 or 422.
     """
-    if wanted.all_tenants:
+    if request.all_tenants:
         if not caller.may_sync_all:
-            raise Problem(403, f"To sync all tenants the token needs the scope {SYNC_ALL}.")
-        if wanted.campaign_space_ids or wanted.platform:
-            raise invalid("all_tenants", "cannot be narrowed to campaigns or a platform")
+            raise Problem(403, f"To sync all tenants, the token needs the scope {SYNC_ALL}.")
+        if request.campaign_space_ids or request.platform:
+            raise invalid("all_tenants", "cannot be combined with campaign_space_ids or platform")
         return
-    found, _ = await ask_about(postgres, caller.tenant_id, wanted.campaign_space_ids, wanted.platform)
-    if wanted.platform and (elsewhere := [row for row in found if row["platform"] != wanted.platform]):
+    found, _ = await check_and_execute(database, caller.tenant_id, request.campaign_space_ids, request.platform)
+    if request.platform and (elsewhere := [row for row in found if row["platform"] != request.platform]):
         ids = ", ".join(str(row["id"]) for row in elsewhere)
-        raise invalid("campaign_space_ids", f"not on {wanted.platform!r}: {ids}")
+        raise invalid("campaign_space_ids", f"these campaign spaces are not on {request.platform!r}: {ids}")

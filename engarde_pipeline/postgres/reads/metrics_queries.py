@@ -1,7 +1,7 @@
-"""What the API asks of the metric tables: sums over groups, and ratios of those sums.
+"""The API's queries of the metric tables: sums by group, and ratios of those sums (rule 11).
 
-The role that asks sees one tenant's rows only (migrations 0003, 0005). The tenant stands in each condition all the
-same: it is what the index is on, and isolation hangs on neither alone.
+Row-level security already limits the API's role to one tenant (migrations 0003, 0005). Each query filters by
+tenant as well: the indexes are on the tenant, and isolation should not depend on one mechanism alone.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from engarde_pipeline.postgres.schema.tables import platform_days, ratio_sql
 
 GroupBy = Literal["date", "campaign", "platform"]
 KEYS: dict[GroupBy, LiteralString] = {"date": "date", "campaign": "campaign_space_id", "platform": "platform"}
-"""The name of a group's key in an answer."""
+"""The field of a response that has a group's key."""
 
 _COLUMNS: dict[GroupBy, LiteralString] = {
     "date": "metric_date",
@@ -26,33 +26,33 @@ _COLUMNS: dict[GroupBy, LiteralString] = {
     "platform": "platform",
 }
 
-# The groups are JSON when they leave Postgres: there is nothing left to do about hundreds of them in Python.
+# Postgres builds the JSON of the groups, which saves building hundreds of objects in Python.
 _GROUPS = """
 WITH sums AS (
     SELECT {column} AS {key}, {sums}
     FROM {table}
     WHERE {conditions}
     GROUP BY 1
-    HAVING {is_there}
-), open AS (
+    HAVING {having}
+), remaining AS (
     SELECT * FROM sums s WHERE {after}
 ), page AS (
-    SELECT s.*, {ratios} FROM open s ORDER BY {key} LIMIT %(limit)s
+    SELECT s.*, {ratios} FROM remaining s ORDER BY {key} LIMIT %(limit)s
 )
 SELECT coalesce(json_agg(page ORDER BY {key}), '[]')::text AS groups,
-       CASE WHEN count(*) < (SELECT count(*) FROM open) THEN max({key}::text) END AS next_key,
+       CASE WHEN count(*) < (SELECT count(*) FROM remaining) THEN max({key}::text) END AS next_key,
        (SELECT count(*) FROM sums) AS total
 FROM page
 """
 
-# Whatever changes a row of campaign_metrics adds a part to its sum, in the same transaction, which xmin names.
-_STATE = """
+# A transaction that changes a row of campaign_metrics also writes to platform_days, and xmin is its id.
+_FINGERPRINT = """
 WITH sums AS (
     SELECT concat_ws(' ', metric_date, platform, xmin) AS written
     FROM platform_days
     WHERE {conditions}
 )
-SELECT coalesce(md5(string_agg(written, ',' ORDER BY written)), '') AS state FROM sums
+SELECT coalesce(md5(string_agg(written, ',' ORDER BY written)), '') AS fingerprint FROM sums
 """
 
 _CAMPAIGN = """
@@ -71,9 +71,9 @@ SELECT (SELECT coalesce(json_agg(points ORDER BY date), '[]')::text FROM points)
 FROM summary s
 """
 
-# These views show the tenant's own only.
+# The views in engarde_api have only the rows of the tenant that the transaction has set.
 _CAMPAIGNS = sql.SQL("SELECT id, platform FROM engarde_api.campaign_spaces WHERE id = ANY(%(ids)s)")
-# A campaign that has another platform by now leaves numbers on the one before.
+# A platform can have metrics but no campaign space, after a campaign space has changed its platform.
 _PLATFORM = sql.SQL("""
 SELECT %(platform)s AS platform
 WHERE EXISTS (SELECT FROM engarde_api.campaign_spaces WHERE platform = %(platform)s)
@@ -82,7 +82,7 @@ WHERE EXISTS (SELECT FROM engarde_api.campaign_spaces WHERE platform = %(platfor
 _TENANT = sql.SQL("SELECT id FROM engarde_api.tenants")
 
 _TENANT_AND_DATES = "tenant_id = %(tenant_id)s AND metric_date BETWEEN %(start)s AND %(end)s"
-_NARROWING = {
+_FILTERS = {
     "campaign_space_ids": " AND campaign_space_id = ANY(%(campaign_space_ids)s)",
     "platform": " AND platform = %(platform)s",
 }
@@ -91,8 +91,8 @@ Statement = tuple[sql.SQL | bytes, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Whose numbers of which dates, both ends included. None narrows nothing."""
+class MetricsQuery:
+    """The tenant, dates (both ends included) and filters of a query. A filter that is None is not applied."""
 
     tenant_id: UUID
     start: date
@@ -101,50 +101,50 @@ class Wanted:
     platform: str | None = None
 
 
-def groups(wanted: Wanted, by: GroupBy, limit: int, after: object = None) -> Statement:
-    """Return the query for up to `limit` groups of `wanted` by their keys, those behind the key `after`: one row.
+def groups(query: MetricsQuery, by: GroupBy, limit: int, after: object = None) -> Statement:
+    """Return the statement for up to `limit` groups, ordered by key, with keys greater than `after`.
 
-    `groups` is a JSON array of the groups, each with its key, the measures' sums and the ratios; `next_key` the
-    key after which there are more, if there are; `total` the number of all groups.
+    Its only row has `groups`, a JSON array of the groups, each with its key, the sums of the measures and the
+    ratios; `next_key`, the last key of this page if there are more groups; and `total`, the number of all groups.
     """
-    text = _groups(by, _narrowing(wanted), after is not None, reads_rows(wanted, by))
-    return text, {**vars(wanted), "limit": limit, "after": after}
+    text = _groups(by, _filters(query), after is not None, reads_rows(query, by))
+    return text, {**vars(query), "limit": limit, "after": after}
 
 
-def reads_rows(wanted: Wanted, by: GroupBy) -> bool:
-    """Whether `groups` adds up the rows of campaigns, of which a tenant has many; else it reads sums."""
-    return by == "campaign" or wanted.campaign_space_ids is not None
+def reads_rows(query: MetricsQuery, by: GroupBy) -> bool:
+    """Whether `groups` sums rows of `campaign_metrics`, which are many; otherwise it reads `platform_days`."""
+    return by == "campaign" or query.campaign_space_ids is not None
 
 
-def state(wanted: Wanted) -> Statement:
-    """Return the query for the `state` of the tenant's rows on these dates: another one after any change of them.
+def fingerprint(query: MetricsQuery) -> Statement:
+    """Return the statement for the `fingerprint` of the tenant's rows on these dates, which any change alters.
 
-    One row. It is that of every campaign, and so changes too when others than those wanted do.
+    It does not depend on the filter by campaign, so changes of other campaigns alter it too.
     """
-    return _state(wanted.platform is not None), vars(wanted)
+    return _fingerprint(query.platform is not None), vars(query)
 
 
-def one_campaign(wanted: Wanted) -> Statement:
-    """Return the query for the numbers of a campaign space, the only one of `wanted`: one row.
+def one_campaign(query: MetricsQuery) -> Statement:
+    """Return the statement for the metrics of the campaign space that `query` filters by.
 
-    `points` is a JSON array of its dates, each with the measures' sums
-    and the ratios; the sums and ratios over all dates and their number, `days_tracked`, stand beside it.
+    Its only row has `points`, a JSON array of the dates, each with the sums of the measures and the ratios; the
+    sums and ratios over all dates; and `days_tracked`, the number of dates.
     """
-    return _one_campaign(_narrowing(wanted)), vars(wanted)
+    return _one_campaign(_filters(query)), vars(query)
 
 
 def campaigns(ids: Sequence[UUID]) -> Statement:
-    """Return the query for those of the campaign spaces that are the tenant's: `id` and `platform`."""
+    """Return the statement for the `id` and `platform` of those campaign spaces that belong to the tenant."""
     return _CAMPAIGNS, {"ids": list(ids)}
 
 
 def platform_of(tenant_id: UUID, platform: str) -> Statement:
-    """Return the query for a platform: one row where the tenant has campaign spaces or numbers on it, or none."""
+    """Return the statement for a platform: one row if the tenant has campaign spaces or metrics on it."""
     return _PLATFORM, {"tenant_id": tenant_id, "platform": platform}
 
 
 def the_tenant() -> Statement:
-    """Return the query for the tenant itself: one row, or none where it does not exist."""
+    """Return the statement for the tenant itself: one row, or none if it does not exist."""
     return _TENANT, {}
 
 
@@ -162,41 +162,41 @@ def _ratios() -> sql.Composed:
     )
 
 
-def _narrowing(wanted: Wanted) -> tuple[str, ...]:
-    return tuple(name for name in _NARROWING if getattr(wanted, name) is not None)
+def _filters(query: MetricsQuery) -> tuple[str, ...]:
+    return tuple(name for name in _FILTERS if getattr(query, name) is not None)
 
 
-# A handful of texts, each composed once, and the same text each time: Postgres keeps its plan.
+# Cached: each of the few statements is composed once, and its text stays the same, so that it is prepared once.
 @cache
-def _groups(by: GroupBy, narrowing: tuple[str, ...], is_continued: bool, of_rows: bool) -> bytes:
+def _groups(by: GroupBy, filters: tuple[str, ...], has_cursor: bool, from_rows: bool) -> bytes:
     return (
         sql.SQL(_GROUPS)
         .format(
-            table=sql.Identifier(CAMPAIGN_METRICS.target if of_rows else platform_days.name),
+            table=sql.Identifier(CAMPAIGN_METRICS.target if from_rows else platform_days.name),
             column=sql.Identifier(_COLUMNS[by]),
             key=sql.Identifier(KEYS[by]),
             sums=_sums(),
             ratios=_ratios(),
-            conditions=_conditions(narrowing),
-            # What is taken away is a part, too: nothing may be left of a sum.
-            is_there=sql.SQL("true" if of_rows else "sum(row_count) > 0"),
-            after=sql.SQL("s.{key} > %(after)s" if is_continued else "true").format(key=sql.Identifier(KEYS[by])),
+            conditions=_conditions(filters),
+            # Deletions are added to platform_days with negative counts, so the sum of a group can be empty.
+            having=sql.SQL("true" if from_rows else "sum(row_count) > 0"),
+            after=sql.SQL("s.{key} > %(after)s" if has_cursor else "true").format(key=sql.Identifier(KEYS[by])),
         )
         .as_bytes()
     )
 
 
 @cache
-def _state(on_platform: bool) -> bytes:
-    conditions = _conditions(("platform",) if on_platform else ())
-    return sql.SQL(_STATE).format(conditions=conditions).as_bytes()
+def _fingerprint(by_platform: bool) -> bytes:
+    conditions = _conditions(("platform",) if by_platform else ())
+    return sql.SQL(_FINGERPRINT).format(conditions=conditions).as_bytes()
 
 
 @cache
-def _one_campaign(narrowing: tuple[str, ...]) -> bytes:
-    composed = sql.SQL(_CAMPAIGN).format(sums=_sums(), ratios=_ratios(), conditions=_conditions(narrowing))
+def _one_campaign(filters: tuple[str, ...]) -> bytes:
+    composed = sql.SQL(_CAMPAIGN).format(sums=_sums(), ratios=_ratios(), conditions=_conditions(filters))
     return composed.as_bytes()
 
 
-def _conditions(narrowing: tuple[str, ...]) -> sql.SQL:
-    return sql.SQL(_TENANT_AND_DATES + "".join(_NARROWING[name] for name in narrowing))
+def _conditions(filters: tuple[str, ...]) -> sql.SQL:
+    return sql.SQL(_TENANT_AND_DATES + "".join(_FILTERS[name] for name in filters))
