@@ -42,6 +42,8 @@ def _waiting(connection: psycopg.Connection, at_least: int) -> int:
     waiting = 0
     for _ in range(35):
         time.sleep(0.1)
+        # Within a transaction, the view shows the connections there were when it was first read.
+        connection.execute("SELECT pg_stat_clear_snapshot()")
         row = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'engarde_api'"
             " AND datname = current_database() AND wait_event_type = 'Lock'"
