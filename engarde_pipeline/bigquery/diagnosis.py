@@ -1,6 +1,5 @@
 """Can BigQuery be read? Each function returns what it found, or raises a SourceError with the cure."""
 
-from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.core.dates import today
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, MetricTable
@@ -9,11 +8,8 @@ from engarde_pipeline.settings import Settings
 
 def check_table(settings: Settings, table: MetricTable) -> str:
     """Check that a source table is there, with every column and type."""
-    try:
-        found = Source(settings).inspect(table)
-    except TableMissing:
-        if not table.optional:
-            raise
+    found = Source(settings).find(table)
+    if found is None:
         return "not there; it is optional, and only its own metrics are left out"
     return f"{found} has every column ({'table' if found.is_base_table else 'view'})"
 

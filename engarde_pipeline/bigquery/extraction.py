@@ -28,6 +28,7 @@ from engarde_pipeline.bigquery.client import (
     create_storage_client,
     source_errors,
 )
+from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.schema import SourceTable, inspect_table
 from engarde_pipeline.core.metrics import METRIC_DATE, MetricTable
 from engarde_pipeline.settings import Settings
@@ -90,6 +91,15 @@ class Source:
     def inspect(self, metric_table: MetricTable) -> SourceTable:
         """Return the source table of `metric_table`, checked; see `schema.inspect_table` for the errors."""
         return inspect_table(self.client, self._dataset, metric_table)
+
+    def find(self, metric_table: MetricTable) -> SourceTable | None:
+        """Return the checked source table, or None if it is optional and does not exist; raises as `inspect`."""
+        try:
+            return self.inspect(metric_table)
+        except TableMissing:
+            if not metric_table.optional:
+                raise
+            return None
 
     def read(self, table: SourceTable, start: date, end: date, selection: Selection = Selection()) -> Extraction:
         """Return the rows with `start <= metric_date <= end`, restricted to `selection`.

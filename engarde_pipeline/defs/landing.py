@@ -20,9 +20,6 @@ from dagster import (
 from pydantic import Field
 
 from engarde_pipeline.bigquery.changes import MISSING_TABLE, read_versions
-from engarde_pipeline.bigquery.errors import TableMissing
-from engarde_pipeline.bigquery.extraction import Source
-from engarde_pipeline.bigquery.schema import SourceTable
 from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.dates import is_provisional
 from engarde_pipeline.core.errors import EngardeError
@@ -78,7 +75,7 @@ def sync_partitions(
     started = time.monotonic()
     with explained():
         source = bigquery.open_source()
-        source_table = _inspect(source, table)
+        source_table = source.find(table)
         if source_table is None:
             _mark_without_source(context, postgres, table, dates)
             return Output(None, metadata=NO_MATERIALIZATIONS_AT_THE_END)
@@ -169,16 +166,6 @@ def _mark_without_source(
                 tags=_version_tags(MISSING_TABLE),
             )
         )
-
-
-def _inspect(source: Source, table: MetricTable) -> SourceTable | None:
-    """Return the source table, or None if an optional table does not exist."""
-    try:
-        return source.inspect(table)
-    except TableMissing:
-        if not table.optional:
-            raise
-        return None
 
 
 def _version_tags(version: str | None) -> dict[str, str]:

@@ -7,13 +7,11 @@ from decimal import Decimal
 
 from dagster import AssetKey, DefaultScheduleStatus, RunRequest, ScheduleEvaluationContext, SkipReason, schedule
 
-from engarde_pipeline.bigquery.sums import sums_by_date as bigquery_sums
 from engarde_pipeline.core.dates import dates_ahead
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.defs.budget import estimated_bytes, over_budget
 from engarde_pipeline.defs.jobs import performance_sync
 from engarde_pipeline.defs.resources import BigQuery, Postgres
-from engarde_pipeline.postgres.reads.sums import sums_by_date as postgres_sums
 from engarde_pipeline.runs.history import bytes_last_read
 from engarde_pipeline.runs.planning import (
     TABLES,
@@ -25,6 +23,7 @@ from engarde_pipeline.runs.planning import (
 )
 from engarde_pipeline.runs.requests import run_requests, without_unfinished_run
 from engarde_pipeline.sync.plan import DIFFERS, PlannedDate
+from engarde_pipeline.sync.sums import differing_sums
 
 
 @schedule(
@@ -80,11 +79,8 @@ def differing_dates(bigquery: BigQuery, postgres: Postgres) -> list[PlannedDate]
         for table, found in inspect_tables(source).items():
             if found is None:
                 continue
-            nothing = dict.fromkeys(table.measure_names, Decimal(0))
-            theirs = bigquery_sums(source, found, days[0], days[-1])
-            ours = postgres_sums(connection, table, days)
-            different = (day for day in days if theirs.get(day, nothing) != ours.get(day, nothing))
-            due += [PlannedDate(table, day, DIFFERS, _sums_version(theirs.get(day, nothing))) for day in different]
+            different = differing_sums(source, found, connection, days)
+            due += [PlannedDate(table, sums.day, DIFFERS, _sums_version(sums.bigquery)) for sums in different]
     return due
 
 

@@ -10,7 +10,6 @@ import psycopg
 from dagster import AssetKey, DagsterInstance
 
 from engarde_pipeline.bigquery.changes import EMPTY, MISSING_TABLE, Versions, modified_at, read_versions
-from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.bigquery.schema import SourceTable
 from engarde_pipeline.core.dates import dates_ahead, first_date, latest_date, today
@@ -44,15 +43,7 @@ def inspect_tables(source: Source) -> dict[MetricTable, SourceTable | None]:
     Raises:
         SourceError: BigQuery cannot be read as it is.
     """
-    found: dict[MetricTable, SourceTable | None] = {}
-    for table in TABLES:
-        try:
-            found[table] = source.inspect(table)
-        except TableMissing:
-            if not table.optional:
-                raise
-            found[table] = None
-    return found
+    return {table: source.find(table) for table in TABLES}
 
 
 def current_plan(

@@ -5,7 +5,6 @@ from datetime import date
 
 import psycopg
 
-from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.postgres.load.options import LoadOptions
@@ -23,12 +22,7 @@ def sync_slice(
     Raises as `sync_dates` does.
     """
     for table in (CAMPAIGN_METRICS, ASSET_METRICS):
-        try:
-            source.inspect(table)
-        except TableMissing:
-            if table.optional:
-                continue
-            raise
-        outcomes = sync_dates(table, dates, source, connection, options)
-        for outcome in outcomes:
+        if source.find(table) is None:
+            continue
+        for outcome in sync_dates(table, dates, source, connection, options):
             yield table, outcome
