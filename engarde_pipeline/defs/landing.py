@@ -39,7 +39,7 @@ from engarde_pipeline.runs.tags import FORCED, NO_RETRIES, REASON, record_counts
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.dates import FailedDate
 from engarde_pipeline.sync.faults import is_transient
-from engarde_pipeline.sync.side_by_side import sync_side_by_side
+from engarde_pipeline.sync.parallel import sync_in_parallel
 
 
 class SyncConfig(Config):
@@ -90,7 +90,7 @@ def sync_partitions(
         writers = load_pipeline_settings().engarde_writers
         connect = partial(postgres.connect, context.run.run_id)
         options = LoadOptions(run_id, config.shrink_threshold, versions=versions)
-        outcomes = sync_side_by_side(table, dates, source, connect, options, writers)
+        outcomes = sync_in_parallel(table, dates, source, connect, options, writers)
         with ExitStack() as stack:
             stack.callback(lambda: record_counts(context.instance, context.run.run_id, table, landed))
             stack.enter_context(closing(outcomes))

@@ -16,13 +16,13 @@ from engarde_pipeline.runs.history import bytes_last_read
 from engarde_pipeline.runs.planning import (
     TABLES,
     current_plan,
+    dates_with_new_mappings,
     inspect_tables,
-    mapped_dates,
     note_moved_rows,
     window,
 )
 from engarde_pipeline.runs.requests import run_requests, without_unfinished_run
-from engarde_pipeline.sync.plan import DIFFERS, PlannedDate
+from engarde_pipeline.sync.plan import SUMS_DIFFER, PlannedDate
 from engarde_pipeline.sync.sums import differing_sums
 
 
@@ -42,7 +42,7 @@ def hourly_sync(
         with postgres.connect() as connection:
             note_moved_rows(connection)
             due = current_plan(context.instance, source, connection, inspect_tables(source))
-            due += mapped_dates(connection)
+            due += dates_with_new_mappings(connection)
         return _requests(context, postgres, due, "All dates are up to date with BigQuery.")
     except EngardeError as error:
         return SkipReason(f"The dates to sync could not be determined: {error}")
@@ -80,7 +80,7 @@ def differing_dates(bigquery: BigQuery, postgres: Postgres) -> list[PlannedDate]
             if found is None:
                 continue
             different = differing_sums(source, found, connection, days)
-            due += [PlannedDate(table, sums.day, DIFFERS, _sums_version(sums.bigquery)) for sums in different]
+            due += [PlannedDate(table, sums.day, SUMS_DIFFER, _sums_version(sums.bigquery)) for sums in different]
     return due
 
 

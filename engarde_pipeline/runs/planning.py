@@ -20,7 +20,7 @@ from engarde_pipeline.postgres.load.source_keys import note_moved_keys
 from engarde_pipeline.postgres.load.synced_dates import synced_versions
 from engarde_pipeline.runs.history import recorded_versions
 from engarde_pipeline.settings import load_pipeline_settings
-from engarde_pipeline.sync.plan import MAPPED, MISSING, REMOVED, UNTOLD, PlannedDate, plan_dates
+from engarde_pipeline.sync.plan import MAY_HAVE_CHANGED, MISSING, NEW_MAPPING, REMOVED, PlannedDate, plan_dates
 
 TABLES = (CAMPAIGN_METRICS, ASSET_METRICS)
 
@@ -64,7 +64,7 @@ def current_plan(
     days, ahead = window(now), dates_ahead(now)
     for table, found in tables.items():
         versions = read_versions(source, found, [*days, *ahead]) if found else NO_TABLE
-        begun = [day for day in ahead if not versions.tells_dates or versions.by_date.get(day, EMPTY) != EMPTY]
+        begun = [day for day in ahead if not versions.is_per_date or versions.by_date.get(day, EMPTY) != EMPTY]
         recorded = recorded_versions(instance, AssetKey(table.target))
         held = synced_versions(connection, table)
         removed = removed_dates(connection, table) if found else {}
@@ -76,7 +76,7 @@ def current_plan(
 def _without_proof(planned: PlannedDate) -> PlannedDate:
     """Call a date ahead of UTC missing only where BigQuery has a partition for it."""
     if planned.reason == MISSING and modified_at(planned.version) is None:
-        return replace(planned, reason=UNTOLD)
+        return replace(planned, reason=MAY_HAVE_CHANGED)
     return planned
 
 
@@ -106,10 +106,10 @@ def note_moved_rows(connection: psycopg.Connection) -> None:
         note_moved_keys(connection, table)
 
 
-def mapped_dates(connection: psycopg.Connection) -> list[PlannedDate]:
+def dates_with_new_mappings(connection: psycopg.Connection) -> list[PlannedDate]:
     """Return the dates with rejected records whose tenant, campaign or asset was added in Postgres since."""
     return [
-        PlannedDate(table, day, MAPPED, " ".join(sorted(rejections)))
+        PlannedDate(table, day, NEW_MAPPING, " ".join(sorted(rejections)))
         for table in TABLES
         for day, rejections in mapped_rejections(connection, table).items()
         if first_date() <= day <= latest_date()

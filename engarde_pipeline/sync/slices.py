@@ -1,4 +1,4 @@
-"""A slice: a tenant's, platforms' or campaigns' part of some dates, replaced on its own (rule 8)."""
+"""Syncs a slice: the part of some dates of one tenant, some platforms or some campaigns (rule 8)."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date
@@ -17,10 +17,7 @@ def sync_slice(
     connection: psycopg.Connection,
     options: LoadOptions,
 ) -> Iterator[tuple[MetricTable, SyncedDate | FailedDate]]:
-    """Sync the slice that is the options' scope of `dates` in both tables, yielding each date as it lands.
-
-    Raises as `sync_dates` does.
-    """
+    """Sync the scope of `options` on `dates` in both tables, and yield each date; raises as `sync_dates`."""
     for table in (CAMPAIGN_METRICS, ASSET_METRICS):
         if source.find(table) is None:
             continue

@@ -342,7 +342,7 @@ def test_doctor_says_what_a_dagster_home_of_ones_own_leaves_off_and_its_cure_wor
 def test_doctor_says_how_it_reads(engarde: Engarde, tenant: UUID, environment: Environment) -> None:
     assert "through the Storage Read API" in engarde("doctor").words
     environment(BIGQUERY_STORAGE_EMULATOR_HOST="")
-    assert "by queries; for the faster and cheaper Storage Read API" in engarde("doctor").words
+    assert "by a query; for the faster and cheaper Storage Read API" in engarde("doctor").words
 
 
 def _only_fault(engarde: Engarde) -> str:

@@ -258,7 +258,7 @@ def test_an_unreachable_bigquery_is_a_skipped_tick_with_the_reason(
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:9")
     result = tick()
     assert result.skip_reason
-    assert "BigQuery does not answer" in str(result.skip_reason.skip_message)
+    assert "BigQuery does not respond" in str(result.skip_reason.skip_message)
 
 
 def test_a_date_nobody_could_have_is_not_asked_for(synced: None, tick: Tick, shop: Shop, times: Times) -> None:
