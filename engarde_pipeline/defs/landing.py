@@ -35,7 +35,7 @@ from engarde_pipeline.postgres.faults import explanation
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.synced_dates import note_synced
 from engarde_pipeline.runs.history import landed_before
-from engarde_pipeline.runs.tags import FORCED, NO_RETRIES, REASON, record_counts
+from engarde_pipeline.runs.tags import MANUAL, NO_RETRIES, REASON, record_counts
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.dates import FailedDate
 from engarde_pipeline.sync.faults import is_transient
@@ -86,7 +86,7 @@ def sync_partitions(
         if not dates:
             return Output(None, metadata={**landed.published, **NO_MATERIALIZATIONS_AT_THE_END})
         run_id = UUID(context.run.run_id)
-        reason = context.run.tags.get(REASON, FORCED)
+        reason = context.run.tags.get(REASON, MANUAL)
         writers = load_pipeline_settings().engarde_writers
         connect = partial(postgres.connect, context.run.run_id)
         options = LoadOptions(run_id, config.shrink_threshold, versions=versions)

@@ -1,4 +1,4 @@
-"""The plan of this moment: BigQuery's metadata beside Dagster's history and what Postgres has."""
+"""The current plan, from BigQuery's metadata, Dagster's history and the versions in Postgres."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -25,23 +25,23 @@ from engarde_pipeline.sync.plan import MAY_HAVE_CHANGED, MISSING, NEW_MAPPING, R
 TABLES = (CAMPAIGN_METRICS, ASSET_METRICS)
 
 NO_TABLE = Versions({}, MISSING_TABLE)
-"""The versions of an optional table that BigQuery does not have: its dates are marked as such, once."""
+"""The versions of an optional table that does not exist in BigQuery; its dates are marked as such once."""
 
 
 def window(now: datetime | None = None) -> list[date]:
-    """Return the dates up to UTC's today that are kept in step with BigQuery, oldest first.
+    """Return the dates up to today (UTC) that are kept in sync with BigQuery, oldest first.
 
-    A date that has begun east of Greenwich only is kept in step beside them; see `dates_ahead`.
+    The date that has not begun in UTC is handled separately; see `dates_ahead`.
     """
     days = (today(now) - timedelta(days=n) for n in reversed(range(load_pipeline_settings().engarde_window_days)))
     return [day for day in days if day >= first_date()]
 
 
 def inspect_tables(source: Source) -> dict[MetricTable, SourceTable | None]:
-    """Return the source tables, None for an optional one that is not there; free of charge.
+    """Return the source tables, with None for an optional one that does not exist; free of charge.
 
     Raises:
-        SourceError: BigQuery cannot be read as it is.
+        SourceError: BigQuery cannot be read.
     """
     return {table: source.find(table) for table in TABLES}
 
@@ -53,12 +53,12 @@ def current_plan(
     tables: Mapping[MetricTable, SourceTable | None],
     now: datetime | None = None,
 ) -> list[PlannedDate]:
-    """Return the dates of `tables` to sync now; asks BigQuery for partition metadata only.
+    """Return the dates of `tables` that are due; reads only partition metadata from BigQuery.
 
-    The date that has begun east of Greenwich only is due once BigQuery has rows for it, or does not tell.
+    The date that has not begun in UTC is due once BigQuery has rows for it, or if BigQuery does not report that.
 
     Raises:
-        SourceError: BigQuery cannot be read as it is.
+        SourceError: BigQuery cannot be read.
     """
     due: list[PlannedDate] = []
     days, ahead = window(now), dates_ahead(now)
@@ -69,12 +69,12 @@ def current_plan(
         held = synced_versions(connection, table)
         removed = removed_dates(connection, table) if found else {}
         planned = plan_dates(table, [*days, *begun], versions, recorded, held, removed)
-        due += [_without_proof(date) if date.day in ahead else date for date in planned]
+        due += [_missing_only_with_partition(date) if date.day in ahead else date for date in planned]
     return [planned for planned in due if first_date() <= planned.day <= latest_date(now)]
 
 
-def _without_proof(planned: PlannedDate) -> PlannedDate:
-    """Call a date ahead of UTC missing only where BigQuery has a partition for it."""
+def _missing_only_with_partition(planned: PlannedDate) -> PlannedDate:
+    """Replace the reason "missing" of a date ahead of UTC unless BigQuery has a partition for it."""
     if planned.reason == MISSING and modified_at(planned.version) is None:
         return replace(planned, reason=MAY_HAVE_CHANGED)
     return planned
@@ -83,7 +83,7 @@ def _without_proof(planned: PlannedDate) -> PlannedDate:
 def still_due(
     instance: DagsterInstance, connection: psycopg.Connection, planned: Iterable[PlannedDate]
 ) -> list[PlannedDate]:
-    """Return those of the dates planned before that have not been synced since; asks BigQuery nothing."""
+    """Return the planned dates that have not been synced since they were planned; does not read BigQuery."""
     left: list[PlannedDate] = []
     for table, dates in groupby(planned, key=attrgetter("table")):
         recorded, held = recorded_versions(instance, AssetKey(table.target)), synced_versions(connection, table)
@@ -107,7 +107,7 @@ def note_moved_rows(connection: psycopg.Connection) -> None:
 
 
 def dates_with_new_mappings(connection: psycopg.Connection) -> list[PlannedDate]:
-    """Return the dates with rejected records whose tenant, campaign or asset was added in Postgres since."""
+    """Return the dates with rejected records whose tenant, campaign or asset has been added to Postgres since."""
     return [
         PlannedDate(table, day, NEW_MAPPING, " ".join(sorted(rejections)))
         for table in TABLES
