@@ -9,10 +9,11 @@ from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, Run
 from engarde_pipeline.alerts.incidents import Incident
 from engarde_pipeline.core.counts import total
 from engarde_pipeline.core.limits import REJECTED_SHARE_LIMIT
+from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.postgres.reads.usage import bytes_today
 from engarde_pipeline.runs.history import counts_of, latest_materializations
 from engarde_pipeline.runs.job_log import last_ended
-from engarde_pipeline.runs.planning import TABLES, window
+from engarde_pipeline.runs.planning import window
 from engarde_pipeline.runs.sync_runs import dates_of, is_sync
 
 FAILURES_IN_A_ROW = 3
@@ -57,7 +58,7 @@ def running_long(instance: DagsterInstance, now: datetime) -> Iterator[Incident]
 
 def many_rejected(instance: DagsterInstance) -> Iterator[Incident]:
     """Yield an incident for each table with dates of which more than 5 % of the records are rejected."""
-    for table in TABLES:
+    for table in METRIC_TABLES:
         latest = latest_materializations(instance, AssetKey(table.target), window())
         counts = {day: counts_of(record) for day, record in sorted(latest.items())}
         bad = [day for day, found in counts.items() if found.rejected > REJECTED_SHARE_LIMIT * found.processed]

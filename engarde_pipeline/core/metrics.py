@@ -124,6 +124,8 @@ ASSET_METRICS = MetricTable(
     optional=True,
 )
 
+METRIC_TABLES = (CAMPAIGN_METRICS, ASSET_METRICS)
+
 
 class RejectReason(StrEnum):
     """The reasons why a record is rejected (rule 3). The first one that applies, in this order, is recorded."""

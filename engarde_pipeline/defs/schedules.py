@@ -9,12 +9,12 @@ from dagster import AssetKey, DefaultScheduleStatus, RunRequest, ScheduleEvaluat
 
 from engarde_pipeline.core.dates import dates_ahead
 from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.defs.budget import estimated_bytes, over_budget
 from engarde_pipeline.defs.jobs import performance_sync
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.runs.history import bytes_last_read
 from engarde_pipeline.runs.planning import (
-    TABLES,
     current_plan,
     dates_with_new_mappings,
     inspect_tables,
@@ -61,7 +61,7 @@ def nightly_reconciliation(
     """Request runs for the dates whose sums differ."""
     try:
         # The comparison reads as many bytes as a sync of the window.
-        planned_bytes = sum(bytes_last_read(context.instance, AssetKey(t.target), window()) for t in TABLES)
+        planned_bytes = sum(bytes_last_read(context.instance, AssetKey(t.target), window()) for t in METRIC_TABLES)
         if reason := over_budget(postgres, planned_bytes):
             return SkipReason(reason)
         due = differing_dates(bigquery, postgres)

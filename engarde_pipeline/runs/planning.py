@@ -13,7 +13,7 @@ from engarde_pipeline.bigquery.changes import EMPTY, MISSING_TABLE, Versions, mo
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.bigquery.schema import SourceTable
 from engarde_pipeline.core.dates import dates_ahead, first_date, latest_date, today
-from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.postgres.load.new_mappings import mapped_rejections
 from engarde_pipeline.postgres.load.removed_rows import removed_dates
 from engarde_pipeline.postgres.load.source_keys import note_moved_keys
@@ -21,8 +21,6 @@ from engarde_pipeline.postgres.load.synced_dates import synced_versions
 from engarde_pipeline.runs.history import recorded_versions
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.plan import MAY_HAVE_CHANGED, MISSING, NEW_MAPPING, REMOVED, PlannedDate, plan_dates
-
-TABLES = (CAMPAIGN_METRICS, ASSET_METRICS)
 
 NO_TABLE = Versions({}, MISSING_TABLE)
 """The versions of an optional table that does not exist in BigQuery; its dates are marked as such once."""
@@ -43,7 +41,7 @@ def inspect_tables(source: Source) -> dict[MetricTable, SourceTable | None]:
     Raises:
         SourceError: BigQuery cannot be read.
     """
-    return {table: source.find(table) for table in TABLES}
+    return {table: source.find(table) for table in METRIC_TABLES}
 
 
 def current_plan(
@@ -102,7 +100,7 @@ def still_due(
 
 def note_moved_rows(connection: psycopg.Connection) -> None:
     """Note the dates of rows that belong to another campaign space or asset now, so that they become due."""
-    for table in TABLES:
+    for table in METRIC_TABLES:
         note_moved_keys(connection, table)
 
 
@@ -110,7 +108,7 @@ def dates_with_new_mappings(connection: psycopg.Connection) -> list[PlannedDate]
     """Return the dates with rejected records whose tenant, campaign or asset has been added to Postgres since."""
     return [
         PlannedDate(table, day, NEW_MAPPING, " ".join(sorted(rejections)))
-        for table in TABLES
+        for table in METRIC_TABLES
         for day, rejections in mapped_rejections(connection, table).items()
         if first_date() <= day <= latest_date()
     ]

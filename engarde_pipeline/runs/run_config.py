@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
+from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from engarde_pipeline.runs.tags import TENANT
 
@@ -26,7 +26,7 @@ class RunSpec:
 def range_run(start: date, end: date, *, allow_shrink: bool = False) -> RunSpec:
     """Return a run that syncs all tenants from `start` to `end`, inclusive."""
     options = {"config": {"allow_shrink": allow_shrink}}
-    tables = (CAMPAIGN_METRICS, ASSET_METRICS)
+    tables = METRIC_TABLES
     return RunSpec(RANGE_JOB, {"ops": {table.target: options for table in tables}}, range_tags(start, end))
 
 

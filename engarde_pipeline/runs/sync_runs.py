@@ -6,7 +6,7 @@ from typing import Any
 
 from dagster import AssetKey, DagsterRun, DagsterRunStatus
 
-from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, METRIC_TABLES
 from engarde_pipeline.dagster_internals import (
     ASSET_JOB,
     ASSET_PARTITION_RANGE_END_TAG,
@@ -29,7 +29,7 @@ UNFINISHED = (
 )
 """The statuses of a run that has not ended."""
 
-SYNCED_ASSETS = frozenset(AssetKey(table.target) for table in (CAMPAIGN_METRICS, ASSET_METRICS))
+SYNCED_ASSETS = frozenset(AssetKey(table.target) for table in METRIC_TABLES)
 
 
 def is_sync(run: DagsterRun) -> bool:

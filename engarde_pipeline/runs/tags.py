@@ -44,7 +44,7 @@ _COUNTS = "engarde/counts."
 
 def record_counts(instance: DagsterInstance, run_id: str, table: MetricTable, counts: Counts) -> None:
     """Tag a run with the counts of a table that it has finished."""
-    # A retry copies the tags of the earlier run; the run id tells whose counts these are.
+    # A retry copies the tags of the earlier run; the run id says to which run the counts belong.
     text = json.dumps({"run_id": run_id, **counts.published})
     instance.add_run_tags(run_id, {_COUNTS + table.target: text})
 

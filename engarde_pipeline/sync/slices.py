@@ -6,7 +6,7 @@ from datetime import date
 import psycopg
 
 from engarde_pipeline.bigquery.extraction import Source
-from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate, sync_dates
 
@@ -18,7 +18,7 @@ def sync_slice(
     options: LoadOptions,
 ) -> Iterator[tuple[MetricTable, SyncedDate | FailedDate]]:
     """Sync the scope of `options` on `dates` in both tables, and yield each date; raises as `sync_dates`."""
-    for table in (CAMPAIGN_METRICS, ASSET_METRICS):
+    for table in METRIC_TABLES:
         if source.find(table) is None:
             continue
         for outcome in sync_dates(table, dates, source, connection, options):

@@ -14,17 +14,17 @@ from pydantic import BaseModel, Field, field_validator
 from engarde_pipeline.bigquery.schema import SourceTable
 from engarde_pipeline.core.dates import latest_date, today
 from engarde_pipeline.core.errors import EngardeError
-from engarde_pipeline.core.metrics import MetricTable
+from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.defs.budget import estimated_bytes, over_budget
 from engarde_pipeline.defs.cursor import Cursor
 from engarde_pipeline.defs.jobs import performance_sync
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.postgres.load.removed_rows import removed_dates
-from engarde_pipeline.runs.planning import TABLES, current_plan, inspect_tables, still_due
+from engarde_pipeline.runs.planning import current_plan, inspect_tables, still_due
 from engarde_pipeline.runs.requests import described, run_requests, without_unfinished_run
 from engarde_pipeline.sync.plan import PlannedDate
 
-_TABLES = {table.source: table for table in TABLES}
+_TABLES = {table.source: table for table in METRIC_TABLES}
 _Identity = tuple[str, date, str, str]
 
 
