@@ -95,8 +95,8 @@ def _source_error(error: Exception, what: str) -> SourceError:
     if reason in _QUOTA_REASONS:
         kind = QuotaUsedUp if reason == "quotaExceeded" else SourceUnavailable
         return kind(
-            f"A BigQuery quota is used up, when accessing {what}: {message}. Try again in ten minutes or later. If"
-            " this happens often, request more quota in the Google Cloud console."
+            f"A BigQuery quota is used up ({what}): {message}. Try again in ten minutes or later. If this happens"
+            " often, request more quota in the Google Cloud console."
         )
     if isinstance(error, (google_errors.Forbidden, google_errors.Unauthorized)):
         return AccessDenied(
@@ -115,9 +115,9 @@ def _source_error(error: Exception, what: str) -> SourceError:
         )
     is_rejected = isinstance(error, google_errors.ClientError) and error.code != HTTPStatus.TOO_MANY_REQUESTS
     if is_rejected or reason in _CURES:  # the client reports some failures of a job as server errors
-        return SourceError(f"BigQuery rejects a request for {what}: {message}.{_CURES.get(reason, '')}")
+        return SourceError(f"BigQuery rejects a request ({what}): {message}.{_CURES.get(reason, '')}")
     return SourceUnavailable(
-        f"BigQuery does not respond to a request for {what}: {message}. Check the network and, for an emulator,"
+        f"BigQuery does not respond ({what}): {message}. Check the network and, for an emulator,"
         " BIGQUERY_EMULATOR_HOST. If BigQuery has an outage, try again later."
     )
 
