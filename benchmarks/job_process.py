@@ -33,7 +33,7 @@ def _pipeline(started: float, first: date, last: date) -> dict[str, float]:
     from engarde_pipeline.core.dates import dates_between
     from engarde_pipeline.runs.run_config import range_run
     from engarde_pipeline.settings import load_pipeline_settings
-    from engarde_pipeline.sync.side_by_side import FEWEST_DATES
+    from engarde_pipeline.sync.parallel import MINIMUM_DATES
 
     loaded = time.time()
     dates = dates_between(first, last)
@@ -48,7 +48,7 @@ def _pipeline(started: float, first: date, last: date) -> dict[str, float]:
             for event in run.landed
             if event.asset_materialization and event.asset_materialization.asset_key.to_user_string() in _ASSETS
         ]
-    writers = load_pipeline_settings().engarde_writers if len(dates) > FEWEST_DATES else 1
+    writers = load_pipeline_settings().engarde_writers if len(dates) > MINIMUM_DATES else 1
     synced = [entry for entry in landed if "seconds_reading" in entry.metadata]
     if len(synced) != len(dates):
         raise RuntimeError(f"{len(synced)} of {len(dates)} dates landed")

@@ -22,7 +22,7 @@ from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.dates import FailedDate
-from engarde_pipeline.sync.side_by_side import sync_side_by_side
+from engarde_pipeline.sync.parallel import sync_in_parallel
 
 
 class WrongResult(Exception):
@@ -58,7 +58,7 @@ def sync(
         WrongResult: a date failed.
     """
     total = Counts()
-    outcomes = sync_side_by_side(
+    outcomes = sync_in_parallel(
         CAMPAIGN_METRICS,
         days,
         prepared_source(path),

@@ -33,7 +33,7 @@ class PreparedSource:
             metric_table=metric_table,
             reference=bigquery.TableReference.from_string(f"benchmark.prepared.{metric_table.source}"),
             columns={field.name: _TYPES[field.type] for field in data.SCHEMA},
-            spelled={field.name: field.name for field in data.SCHEMA},
+            source_names={field.name: field.name for field in data.SCHEMA},
             is_base_table=True,
         )
 

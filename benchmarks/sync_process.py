@@ -13,12 +13,12 @@ from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.dates import SyncedDate
-from engarde_pipeline.sync.side_by_side import sync_side_by_side
+from engarde_pipeline.sync.parallel import sync_in_parallel
 
 
 def main(_started: str, url: str, rows: str, dates: str) -> None:
     """Sync the first `dates` dates of the file `rows`; print the dates that landed and the peak memory."""
-    outcomes = sync_side_by_side(
+    outcomes = sync_in_parallel(
         CAMPAIGN_METRICS,
         data.days(int(dates)),
         prepared_source(Path(rows)),

@@ -1,11 +1,12 @@
-"""Everything that is taken from Dagster's private modules, each with the public way that is missing.
+"""All imports from Dagster's private modules, each with the public API that is missing.
 
-No other module imports from `dagster._...`. `test_dagster_internals` fails when a new version of Dagster changes
-what stands here.
+No other module imports from `dagster._...`. `test_dagster_internals` fails if a new version of Dagster changes
+what is used here.
 
-* The tags (`..._TAG`): Dagster documents them by their text and exports no constants.
-* `CheckError`: `DagsterInstance.get` raises it for some malformed dagster.yaml, and no public error is its base.
-* The rest is used by the functions below, which say what is missing.
+* The tags (`..._TAG`): Dagster documents their values but exports no constants.
+* `CheckError`: `DagsterInstance.get` raises it for some malformed dagster.yaml files, and it has no public base
+class.
+* The rest is used by the functions below; their docstrings name the missing public API.
 """
 
 from collections.abc import Mapping
@@ -41,14 +42,14 @@ from dagster._core.storage.tags import WILL_RETRY_TAG as WILL_RETRY_TAG
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 ASSET_JOB = "__ASSET_JOB"
-"""The job in which Dagster materializes assets on their own. The public way that is missing: a constant."""
+"""The job in which Dagster materializes selected assets. Missing public API: a constant."""
 
 NO_MATERIALIZATIONS_AT_THE_END = {"__source_asset_observation__": True}
-"""Output metadata with which Dagster logs no materialization of its own when a step ends.
+"""Output metadata that stops Dagster from logging materializations when a step ends.
 
-Dagster materializes every partition of a range when a step ends, or none: an asset cannot say which dates landed
-(dagster issue 17836). Each date's materialization is logged as it lands, so the event for all of them must not be.
-Dagster's own observable sources say in this way that their events are logged already.
+When a step ends, Dagster materializes all partitions of its range: an asset cannot report which dates landed
+(dagster issue 17836). Each date's materialization is logged when the date lands, so Dagster must not log another
+one. Dagster uses this metadata for observable source assets, which log their events themselves.
 """
 
 CODE_LOCATION = "engarde_pipeline"
@@ -65,10 +66,10 @@ def submit_run(
     tags: Mapping[str, str],
     code_location: str,
 ) -> str:
-    """Record a run of `job` and queue it for the daemon's `code_location`; return its id.
+    """Create a run of `job` in the daemon's `code_location` and submit it to the queue; return its id.
 
-    Nothing is loaded for it, and no webserver is needed. The public way that is missing: `DagsterGraphQLClient`
-    needs a webserver that has loaded the code location.
+    Missing public API: submitting a run without a webserver. `DagsterGraphQLClient` needs one that has loaded the
+    code location.
     """
     origin = job_origin(job.name, code_location)
     repository = ReconstructableRepository.for_module(MODULE, "defs")
@@ -82,14 +83,14 @@ def submit_run(
     try:
         instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None))  # type: ignore[arg-type]
     except Exception:
-        # Nothing would ever start or end it, while it kept other runs from its dates.
+        # The run would never start or end, and would block other runs of its dates.
         instance.delete_run(run.run_id)
         raise
     return run.run_id
 
 
 def job_origin(job_name: str, code_location: str = CODE_LOCATION) -> RemoteJobOrigin:
-    """Return where the daemon finds a job."""
+    """Return the origin with which the daemon finds a job."""
     location = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name=MODULE), code_location)
     return RemoteRepositoryOrigin(location, "__repository__").get_job_origin(job_name)
 
@@ -97,9 +98,9 @@ def job_origin(job_name: str, code_location: str = CODE_LOCATION) -> RemoteJobOr
 def loaded_code_location(instance: DagsterInstance, sensor_name: str) -> str:
     """Return the name of the code location that the daemon has loaded.
 
-    It depends on how the daemon was started: with `-m` it is the module's name, and not the one in workspace.yaml.
-    The daemon stores it with the state of a sensor, here of `sensor_name`. The public way that is missing: the
-    instance does not know the daemon's workspace.
+    It depends on how the daemon was started: with `-m` it is the name of the module, not the one in
+    workspace.yaml. It is read from the state that the daemon stores for the sensor `sensor_name`. Missing public
+    API: the daemon's workspace.
     """
     states = [
         state
@@ -113,9 +114,9 @@ def loaded_code_location(instance: DagsterInstance, sensor_name: str) -> str:
 
 
 def is_of_ended_backfill(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Return whether a run belongs to a backfill that starts no runs any more.
+    """Return whether a run belongs to a backfill that starts no more runs.
 
-    The public way that is missing: the statuses that a backfill ends in are private.
+    Missing public API: the terminal statuses of a backfill.
     """
     if BACKFILL_ID_TAG not in run.tags:
         return False
@@ -126,7 +127,7 @@ def is_of_ended_backfill(instance: DagsterInstance, run: DagsterRun) -> bool:
 def was_interrupted(instance: DagsterInstance, run_id: str) -> bool:
     """Return whether a run failed because its process was interrupted.
 
-    The public way that is missing: the reason of a failure is private.
+    Missing public API: the reason of a run failure.
     """
     records = instance.get_records_for_run(run_id, of_type=DagsterEventType.RUN_FAILURE).records
     return any(_failure_reason(record) is RunFailureReason.UNEXPECTED_TERMINATION for record in records)

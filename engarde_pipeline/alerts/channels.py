@@ -1,4 +1,4 @@
-"""Where alerts go. Each channel is off until it is configured, and loads its library when it is used."""
+"""The channels for alerts. A channel is enabled by its settings, and imports its library when it is used."""
 
 import logging
 import smtplib
@@ -14,15 +14,15 @@ from engarde_pipeline.settings import PipelineSettings
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 5
-"""How long a channel may take; all of them together have to fit into a sensor's minute."""
+TIMEOUT_SECONDS = 5
+"""The time limit of one channel; all channels together must fit into a sensor tick of one minute."""
 
 Send = Callable[[Incident, bool], None]
-"""Tells of an incident; True when it is over."""
+"""Sends a message about an incident; the second argument is True when the incident is over."""
 
 
 def configured_channels(settings: PipelineSettings) -> dict[str, Send]:
-    """Return the channels that are on, by name; the log always is."""
+    """Return the enabled channels by name; the log is always enabled."""
     url = settings.engarde_dagster_url
     channels: dict[str, Send] = {"log": lambda incident, is_over: _log(incident, is_over, url)}
     if webhook := settings.engarde_alert_webhook_url:
@@ -57,29 +57,29 @@ def _post(address: str, incident: Incident, is_over: bool, dagster_url: str) -> 
         "state": "over" if is_over else "open",
         "text": incident.text(dagster_url),
     }
-    requests.post(address, json=document, timeout=SECONDS).raise_for_status()
+    requests.post(address, json=document, timeout=TIMEOUT_SECONDS).raise_for_status()
 
 
 def _slack(address: str, incident: Incident, is_over: bool, dagster_url: str) -> None:
     from slack_sdk.webhook import WebhookClient
 
     symbol = ":white_check_mark:" if is_over else ":rotating_light:"
-    # Escaped as Slack asks (&, <, >), or an error's words from elsewhere could call everybody with <!channel>.
+    # Slack requires &, < and > to be escaped; otherwise an error message could contain <!channel>.
     headline, details = (
         escape(text, quote=False) for text in (_headline(incident, is_over), incident.text(dagster_url))
     )
     text = f"{symbol} *{headline}*\n{details}"
-    response = WebhookClient(address, timeout=SECONDS).send(text=text)
+    response = WebhookClient(address, timeout=TIMEOUT_SECONDS).send(text=text)
     if response.status_code != 200:
-        raise ConnectionError(f"Slack answers {response.status_code}")
+        raise ConnectionError(f"Slack responded with status {response.status_code}")
 
 
 def _pagerduty(key: str, address: str, incident: Incident, is_over: bool, dagster_url: str) -> None:
     from pagerduty import EventsApiV2Client
 
     client = EventsApiV2Client(key, base_url=address)
-    client.timeout = SECONDS
-    client.max_network_attempts = 1  # the next tick is another one
+    client.timeout = TIMEOUT_SECONDS
+    client.max_network_attempts = 1  # the next tick tries again
     if is_over:
         client.resolve(incident.key)
     else:
@@ -99,7 +99,7 @@ def _mail(server: str, sender: str, recipients: str, incident: Incident, is_over
     message["From"] = sender
     message["To"] = recipients
     message.set_content(incident.text(dagster_url))
-    with smtplib.SMTP(address.hostname or "", address.port or 25, timeout=SECONDS) as smtp:
+    with smtplib.SMTP(address.hostname or "", address.port or 25, timeout=TIMEOUT_SECONDS) as smtp:
         smtp.ehlo()
         if smtp.has_extn("starttls"):
             smtp.starttls(context=ssl.create_default_context())

@@ -1,4 +1,4 @@
-"""When on-call is told: each function returns the incidents of one kind that there are now."""
+"""The conditions that alert on-call; each function yields the current incidents of one kind."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -9,10 +9,11 @@ from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, Run
 from engarde_pipeline.alerts.incidents import Incident
 from engarde_pipeline.core.counts import total
 from engarde_pipeline.core.limits import REJECTED_SHARE_LIMIT
+from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.postgres.reads.usage import bytes_today
 from engarde_pipeline.runs.history import counts_of, latest_materializations
 from engarde_pipeline.runs.job_log import last_ended
-from engarde_pipeline.runs.planning import TABLES, window
+from engarde_pipeline.runs.planning import window
 from engarde_pipeline.runs.sync_runs import dates_of, is_sync
 
 FAILURES_IN_A_ROW = 3
@@ -21,14 +22,14 @@ BUDGET_SHARE = 0.8
 
 
 def failed_in_a_row(instance: DagsterInstance) -> Iterator[Incident]:
-    """The last three syncs failed, each after its retries; one that was cancelled does not count."""
+    """Yield an incident if the last three syncs failed, each after its retries; cancelled syncs do not count."""
     last = last_ended(instance, FAILURES_IN_A_ROW)
     if len(last) == FAILURES_IN_A_ROW and all(run.status is DagsterRunStatus.FAILURE for run in last):
         yield Incident(
             key="failed in a row",
             title=f"The last {FAILURES_IN_A_ROW} syncs failed",
-            reason="Postgres keeps the last good numbers of the dates that did not land.",
-            what_to_do="Open the run: its failed step says what is wrong and the cure.",
+            reason="Dates that could not be synced keep their previous numbers in Postgres.",
+            what_to_do="Open the run. The error of the failed step says what is wrong and what to do.",
             job=last[0].job_name,
             dates=_dates(last[0]),
             run_id=last[0].run_id,
@@ -36,7 +37,7 @@ def failed_in_a_row(instance: DagsterInstance) -> Iterator[Incident]:
 
 
 def running_long(instance: DagsterInstance, now: datetime) -> Iterator[Incident]:
-    """A sync has been running for more than ten minutes."""
+    """Yield an incident for each sync that has been running for more than ten minutes."""
     for record in instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
         run = record.dagster_run
         started = record.start_time
@@ -45,8 +46,10 @@ def running_long(instance: DagsterInstance, now: datetime) -> Iterator[Incident]
         yield Incident(
             key=f"long {run.run_id}",
             title="A sync has been running for more than 10 minutes",
-            reason="A large backfill takes so long; a sync of a few dates waits for a lock, Postgres or BigQuery.",
-            what_to_do="See in the run's log where it is. If it does not move, cancel it: landed dates stay.",
+            reason="This is normal for a large backfill. A sync of a few dates is waiting for a lock, Postgres or"
+            " BigQuery.",
+            what_to_do="Check the progress in the run's log. If there is none, cancel the run; dates that have"
+            " landed are kept.",
             job=run.job_name,
             dates=_dates(run),
             run_id=run.run_id,
@@ -54,8 +57,8 @@ def running_long(instance: DagsterInstance, now: datetime) -> Iterator[Incident]
 
 
 def many_rejected(instance: DagsterInstance) -> Iterator[Incident]:
-    """More than 5 % of a date's records were rejected when it was last synced."""
-    for table in TABLES:
+    """Yield an incident for each table with dates of which more than 5 % of the records are rejected."""
+    for table in METRIC_TABLES:
         latest = latest_materializations(instance, AssetKey(table.target), window())
         counts = {day: counts_of(record) for day, record in sorted(latest.items())}
         bad = [day for day, found in counts.items() if found.rejected > REJECTED_SHARE_LIMIT * found.processed]
@@ -63,10 +66,10 @@ def many_rejected(instance: DagsterInstance) -> Iterator[Incident]:
             found = total(counts[day] for day in bad)
             yield Incident(
                 key=f"rejected {table.target}",
-                title=f"More than 5 % of {table.target}'s records are rejected",
-                reason=f"{found.rejected:,} of {found.processed:,} records could not be loaded on {len(bad)}"
-                " dates.",
-                what_to_do="`engarde status` lists the reasons and cures; what is mapped then loads by itself.",
+                title=f"More than 5 % of the records of {table.target} are rejected",
+                reason=f"On {len(bad)} dates, {found.rejected:,} of {found.processed:,} records were not loaded.",
+                what_to_do="Run `engarde status`: it lists the reasons and what to do. When a missing tenant,"
+                " campaign or asset is added, its records are loaded automatically.",
                 job="performance_sync",
                 dates=f"{bad[0]} .. {bad[-1]}",
                 run_id=latest[bad[-1]].run_id,
@@ -74,14 +77,16 @@ def many_rejected(instance: DagsterInstance) -> Iterator[Incident]:
 
 
 def budget_nearly_used(connection: psycopg.Connection, budget: int) -> Iterator[Incident]:
-    """BigQuery has read 80 % of the day's bytes."""
+    """Yield an incident if 80 % of the daily byte budget is used."""
     used = bytes_today(connection)
     if used >= BUDGET_SHARE * budget:
         yield Incident(
             key="budget",
             title=f"BigQuery has read {100 * used / budget:.0f} % of today's budget",
-            reason=f"{used:,} of {budget:,} bytes. At 100 % sensors and schedules stop until tomorrow (UTC).",
-            what_to_do="Look for repeated backfills under Runs; if so much is meant, raise ENGARDE_DAILY_BYTES.",
+            reason=f"{used:,} of {budget:,} bytes are used. At 100 %, schedules and sensors start no syncs until"
+            " midnight UTC.",
+            what_to_do="Check Runs in the Dagster UI for repeated backfills. If this much is expected, raise"
+            " ENGARDE_DAILY_BYTES.",
         )
 
 

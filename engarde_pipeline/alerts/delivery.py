@@ -1,4 +1,4 @@
-"""Delivery: each channel gets its messages in order, and one that it does not take is offered again every tick."""
+"""Delivery of messages: in order per channel; a message that fails is sent again at every tick."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -10,13 +10,13 @@ from engarde_pipeline.alerts.incidents import Incident
 
 logger = logging.getLogger(__name__)
 
-KEPT_FOR = timedelta(days=1)
-"""For how long a message waits for its channel: older, it tells nothing that matters, and a list has to end."""
+RETRY_PERIOD = timedelta(days=1)
+"""How long a message is sent again before it is dropped."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """What one channel is to be told. `since` is when it was offered first (seconds since 1970)."""
+    """A message for one channel. `since` is the time of the first attempt to send it (seconds since 1970)."""
 
     channel: str
     incident: Incident
@@ -30,10 +30,10 @@ def messages(incident: Incident, is_over: bool, channels: Iterable[str], now: da
 
 
 def deliver(channels: Mapping[str, Send], outbox: Iterable[Message], now: datetime) -> list[Message]:
-    """Send what is in `outbox`; return what is left, for the next tick.
+    """Send the messages in `outbox`; return those to send again at the next tick.
 
-    A channel that fails is left alone until then, so that it costs a tick no more than its time limit, and stops
-    no other. Messages to a channel that is off by now are dropped.
+    After a failure, the channel's other messages are not sent in this tick, so that it delays the other channels
+    by one time limit at most. Messages for a channel that is no longer enabled are dropped.
     """
     waiting: list[Message] = []
     broken: set[str] = set()
@@ -43,10 +43,14 @@ def deliver(channels: Mapping[str, Send], outbox: Iterable[Message], now: dateti
         if message.channel not in broken and _sent(channels[message.channel], message, now):
             continue
         broken.add(message.channel)
-        if now.timestamp() - message.since < KEPT_FOR.total_seconds():
+        if now.timestamp() - message.since < RETRY_PERIOD.total_seconds():
             waiting.append(message)
         else:
-            logger.error("The alert channel %s never took %r", message.channel, message.incident.title)
+            logger.error(
+                "The alert %r could not be sent through %s for a day and is dropped.",
+                message.incident.title,
+                message.channel,
+            )
     return waiting
 
 
@@ -54,12 +58,12 @@ def _sent(send: Send, message: Message, now: datetime) -> bool:
     try:
         send(message.incident, message.is_over)
     except Exception as error:  # a channel's library may raise anything
-        if message.since == now.timestamp():  # said once, not every minute
-            # Addresses of webhooks are secrets, and libraries quote them: the kind of the error must do.
+        if message.since == now.timestamp():  # logged once, not every minute
+            # Only the type of the error: its message may contain the address of a webhook, which is a secret.
             logger.error(  # noqa: TRY400
-                "The alert channel %s did not take %r, which is offered again every minute for a day: %s",
-                message.channel,
+                "The alert %r could not be sent through %s (%s). It is sent again every minute for a day.",
                 message.incident.title,
+                message.channel,
                 type(error).__name__,
             )
         return False

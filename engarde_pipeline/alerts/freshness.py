@@ -1,4 +1,4 @@
-"""Freshness: since when a date has been due, and whether that is longer than promised."""
+"""Freshness: how long dates have been due, and whether that is longer than promised."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from engarde_pipeline.runs.planning import current_plan, inspect_tables
 PROMISE = timedelta(hours=1)
 
 CHECK_INTERVAL = timedelta(minutes=10)
-"""A look is a query on partition metadata, 10 MB: not every minute."""
+"""Each check queries partition metadata, which is billed as 10 MB."""
 
 _UNREACHABLE = ("BigQuery", "Postgres")
 
@@ -27,9 +27,9 @@ def due_since(
     before: Mapping[str, float],
     now: datetime,
 ) -> dict[str, float]:
-    """Return what is due now, "table date", and since when (seconds since 1970) it has been seen so.
+    """Return what is due now, as "table date", and when it was first seen as due (seconds since 1970).
 
-    Where BigQuery or Postgres cannot be read, all is behind, and nothing of what was due is forgotten.
+    If BigQuery or Postgres cannot be read, its name is due, too, and everything in `before` stays due.
     """
     try:
         source = open_source()
@@ -44,7 +44,7 @@ def due_since(
 
 
 def freshness_lost(since: Mapping[str, float], now: datetime) -> Iterator[Incident]:
-    """Something has been due for more than an hour."""
+    """Yield an incident if anything has been due for more than an hour."""
     late = sorted(what for what, first in since.items() if now.timestamp() - first > PROMISE.total_seconds())
     if late:
         yield Incident(
@@ -52,8 +52,8 @@ def freshness_lost(since: Mapping[str, float], now: datetime) -> Iterator[Incide
             title="Postgres is more than an hour behind BigQuery",
             reason=" ".join(f"{server} cannot be read." for server in _UNREACHABLE if server in late)
             or f"{len(late)} dates have been due for more than an hour.",
-            what_to_do="`engarde plan` shows what is due and why. Check in the Dagster UI that the sensor"
-            " changed_partitions is running, what its last tick says, and whether its runs fail.",
+            what_to_do="Run `engarde plan`: it shows what is due and why. In the Dagster UI, check that the sensor"
+            " changed_partitions is running, what its last tick reports, and whether its runs fail.",
             job="performance_sync",
             dates=", ".join(late[:10]) + (" ..." if len(late) > 10 else ""),
         )

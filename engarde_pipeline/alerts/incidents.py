@@ -1,11 +1,11 @@
-"""What can be wrong, as on-call hears of it."""
+"""The incidents that are reported to on-call."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Incident:
-    """Something that is wrong now. `key` is the same for as long as it is the same incident."""
+    """Something that is wrong now. `key` identifies the incident until it is over."""
 
     key: str
     title: str
@@ -16,7 +16,7 @@ class Incident:
     run_id: str = ""
 
     def text(self, dagster_url: str) -> str:
-        """Return all of it in lines, with a link to the run where there is one."""
+        """Return the details in lines, with a link to the run if there is one."""
         lines = [
             self.reason,
             f"Job: {self.job}" if self.job else "",

@@ -1,7 +1,7 @@
-"""Which dates changed: what BigQuery's metadata says, so that unchanged dates cost no query on the metrics tables.
+"""Change detection from BigQuery's metadata, so that unchanged dates need no query on the metric tables.
 
-A version is a short string of modification time, rows and bytes. Two that differ mean "look again", in whatever
-direction: BigQuery's partition times can move backwards when data is deleted (rule 6).
+A version is a short string of a partition's modification time, rows and bytes. Any difference means that the date
+must be read again: BigQuery's modification times can move backwards when data is deleted (rule 6).
 """
 
 import logging
@@ -24,11 +24,12 @@ EMPTY = "none"
 """The version of a date that has no partition."""
 
 MISSING_TABLE = "missing"
-"""The version of every date of an optional table that is not there."""
+"""The version of every date of an optional table that does not exist."""
 
 _MOMENT = "%Y%m%dT%H%M%S.%f"
 
-# One row per partition and storage tier. Bills BigQuery's minimum, 10 MB, whatever the table's size.
+# PARTITIONS has one row per partition and storage tier. The query is billed as BigQuery's minimum of 10 MB,
+# whatever the size of the table.
 _PARTITIONS = """
 SELECT partition_id,
        MAX(last_modified_time) AS modified,
@@ -42,44 +43,52 @@ GROUP BY partition_id
 
 @dataclass(frozen=True)
 class Versions:
-    """The versions of a table's dates; `tells_dates` is False where BigQuery knows only the table as a whole."""
+    """The versions of a table's dates.
+
+    `otherwise` is the version of the dates that are not in `by_date`. `is_per_date` is False if BigQuery reports
+    changes only for the table as a whole.
+    """
 
     by_date: Mapping[date, str]
     otherwise: str | None
-    tells_dates: bool = True
+    is_per_date: bool = True
     bytes_by_date: Mapping[date, int] = field(default_factory=dict)
 
     def of(self, day: date) -> str | None:
-        """Return the version of a date; None where it was not looked at."""
+        """Return the version of a date, or None if it was not read."""
         return self.by_date.get(day, self.otherwise)
 
     def among(self, dates: Iterable[date]) -> dict[date, str]:
-        """Return the versions of those of `dates` that were looked at."""
+        """Return the versions of `dates`, without the dates whose version was not read."""
         return {day: version for day in dates if (version := self.of(day)) is not None}
 
 
 def read_versions(source: Source, table: SourceTable, dates: Sequence[date]) -> Versions:
-    """Return the versions of `dates`, and of every other date where one query tells them all.
+    """Return the versions of `dates`, or of all dates if one query can read them.
 
-    A view, or a table without daily partitions, has the same version for all dates: the table's state, or the
-    current hour where BigQuery tells not even that, as for a view.
+    A view, or a table without daily partitions, has the same version for all dates: the state of the table or, if
+    BigQuery reports none (as for a view), the current hour.
 
     Raises:
-        SourceUnavailable: BigQuery does not answer.
+        SourceUnavailable: BigQuery does not respond.
     """
     if not table.is_partitioned:
-        return Versions({}, table.state or _this_hour(), tells_dates=False)
+        return Versions({}, table.state or _this_hour(), is_per_date=False)
     try:
         return _by_query(source, table)
     except SourceUnavailable:
         raise
     except SourceError as error:
-        logger.warning("Asking for the partitions of %s one by one: %s", table, error)
+        logger.warning(
+            "The partitions of %s cannot be read by one query and are read one by one: %s",
+            table,
+            error,
+        )
     return Versions(dict(_one_by_one(source, table, dates)), None)
 
 
 def modified_at(version: str) -> datetime | None:
-    """Return when the data of a version was modified (UTC); None where a version does not tell."""
+    """Return when the data of a version was modified (UTC), or None if the version does not contain it."""
     try:
         return datetime.strptime(version.partition("-")[0], _MOMENT).replace(tzinfo=UTC)
     except ValueError:
@@ -95,7 +104,7 @@ def _by_query(source: Source, table: SourceTable) -> Versions:
     by_date: dict[date, str] = {}
     bytes_by_date: dict[date, int] = {}
     for row in rows:
-        # `__UNPARTITIONED__` is the streaming buffer, see below; rows in `__NULL__` belong to no date.
+        # `__UNPARTITIONED__` is the streaming buffer (see `_buffered`); rows in `__NULL__` have no date.
         if row["partition_id"].startswith("__"):
             continue
         day = datetime.strptime(row["partition_id"], "%Y%m%d").replace(tzinfo=UTC).date()
@@ -118,9 +127,9 @@ def _one_by_one(source: Source, table: SourceTable, dates: Sequence[date]) -> It
 
 
 def _buffered(table: SourceTable, versions: Mapping[date, str]) -> dict[date, str]:
-    """Add the streaming buffer to the versions of the dates its rows most likely have.
+    """Add the streaming buffer to the versions of the dates that its rows most likely have.
 
-    Once they settle, the partitions they settle in change themselves.
+    When BigQuery moves these rows into their partitions, the versions of the partitions change.
     """
     if not table.buffered_rows:
         return {day: version for day, version in versions.items() if version != EMPTY}

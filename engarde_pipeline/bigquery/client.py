@@ -1,4 +1,4 @@
-"""The official clients, with a deadline on every call and errors that say what to do."""
+"""The BigQuery clients, with deadlines for all calls and errors that say what to do."""
 
 import json
 from collections.abc import Iterator
@@ -20,31 +20,31 @@ from engarde_pipeline.bigquery.errors import AccessDenied, QuotaUsedUp, SourceEr
 from engarde_pipeline.settings import Settings
 
 CALL_SECONDS = 10.0
-"""How long a metadata call may take, its retries included: a refused connection is an error in seconds."""
+"""The deadline of a metadata call, retries included, so that a refused connection fails within seconds."""
 
 READ_SECONDS = 600.0
-"""How long a query, or one stream of a read, may take."""
+"""The deadline of a query, and of one stream of the Storage Read API."""
 
 RETRY = bigquery.DEFAULT_RETRY.with_timeout(CALL_SECONDS)
 
 JOB_RETRY = DEFAULT_JOB_RETRY.with_timeout(60.0)
-"""A query that fails by BigQuery's own fault is started again for so long."""
+"""How long a query that fails because of an error in BigQuery is started again."""
 
-_NO_QUOTA = ("quotaExceeded", "rateLimitExceeded", "jobRateLimitExceeded")
+_QUOTA_REASONS = ("quotaExceeded", "rateLimitExceeded", "jobRateLimitExceeded")
 
 _CURES = {
-    "notFound": " Check BIGQUERY_LOCATION: a query runs only where its dataset is.",
-    "bytesBilledLimitExceeded": " If so much is meant to be read, raise ENGARDE_MAXIMUM_BYTES_BILLED.",
+    "notFound": " Check BIGQUERY_LOCATION: a query must run in the location of its dataset.",
+    "bytesBilledLimitExceeded": " If the query is meant to read that much, raise ENGARDE_MAXIMUM_BYTES_BILLED.",
 }
 
 _SCOPES = ("https://www.googleapis.com/auth/bigquery",)
 
 
 def create_client(settings: Settings) -> bigquery.Client:
-    """Return the BigQuery client for the configured project, or for the emulator where one is named.
+    """Return a BigQuery client for the configured project or emulator.
 
     Raises:
-        AccessDenied: there are no usable credentials.
+        AccessDenied: there are no valid credentials.
     """
     options = {"api_endpoint": settings.bigquery_emulator_host} if settings.bigquery_emulator_host else None
     with source_errors("BigQuery"):
@@ -57,10 +57,10 @@ def create_client(settings: Settings) -> bigquery.Client:
 
 
 def create_storage_client(settings: Settings) -> BigQueryReadClient | None:
-    """Return the Storage Read API's client, or None for an emulator that names no storage endpoint.
+    """Return a client of the Storage Read API, or None for an emulator without a storage endpoint.
 
     Raises:
-        AccessDenied: there are no usable credentials.
+        AccessDenied: there are no valid credentials.
     """
     if settings.bigquery_storage_emulator_host:
         channel = grpc.insecure_channel(
@@ -75,7 +75,7 @@ def create_storage_client(settings: Settings) -> BigQueryReadClient | None:
 
 @contextmanager
 def source_errors(what: str) -> Iterator[None]:
-    """Turn the clients' exceptions about `what` (a table, a query) into errors that say what to do."""
+    """Convert the clients' exceptions about `what`, such as a table, into errors that say what to do."""
     try:
         yield
     except (
@@ -85,40 +85,40 @@ def source_errors(what: str) -> Iterator[None]:
         TimeoutError,
         grpc.RpcError,
     ) as error:
-        raise _explained(error, what) from error
+        raise _source_error(error, what) from error
 
 
-def _explained(error: Exception, what: str) -> SourceError:
+def _source_error(error: Exception, what: str) -> SourceError:
     cause = getattr(error, "cause", None) or error  # of a RetryError
-    reason, sentence = _reason(cause), _sentence(cause)
-    # Google says 403 for a used-up quota too: the reason tells it from a missing role.
-    if reason in _NO_QUOTA:
+    reason, message = _reason(cause), _message(cause)
+    # Google also answers 403 when a quota is used up; the reason distinguishes this from a missing role.
+    if reason in _QUOTA_REASONS:
         kind = QuotaUsedUp if reason == "quotaExceeded" else SourceUnavailable
         return kind(
-            f"BigQuery's quota is used up, about {what}: {sentence}. Try again in ten minutes or later; if it"
-            " comes back, ask for more quota in the Google Cloud console."
+            f"A BigQuery quota is used up ({what}): {message}. Try again in ten minutes or later. If this happens"
+            " often, request more quota in the Google Cloud console."
         )
     if isinstance(error, (google_errors.Forbidden, google_errors.Unauthorized)):
         return AccessDenied(
-            f"BigQuery refuses access to {what}: {sentence}. The service account needs the roles BigQuery Data"
+            f"BigQuery denies access to {what}: {message}. The service account needs the roles BigQuery Data"
             " Viewer (on the dataset), BigQuery Job User and BigQuery Read Session User (on the project)."
         )
     if isinstance(error, auth_errors.DefaultCredentialsError):
         return AccessDenied(
-            "There are no Google credentials; set BIGQUERY_CREDENTIALS_JSON to a service account key, or run"
+            "No Google credentials were found. Set BIGQUERY_CREDENTIALS_JSON to a service account key, or run"
             " `gcloud auth application-default login`."
         )
     if isinstance(error, auth_errors.RefreshError) and not error.retryable:
         return AccessDenied(
-            "Google rejects the credentials; check that the key in BIGQUERY_CREDENTIALS_JSON has not been"
+            "Google rejects the credentials. Check that the key in BIGQUERY_CREDENTIALS_JSON has not been"
             " deleted or expired."
         )
     is_rejected = isinstance(error, google_errors.ClientError) and error.code != HTTPStatus.TOO_MANY_REQUESTS
-    if is_rejected or reason in _CURES:  # the client takes some of a job's reasons for a fault of the server
-        return SourceError(f"BigQuery rejects a request about {what}: {sentence}.{_CURES.get(reason, '')}")
+    if is_rejected or reason in _CURES:  # the client reports some failures of a job as server errors
+        return SourceError(f"BigQuery rejects a request ({what}): {message}.{_CURES.get(reason, '')}")
     return SourceUnavailable(
-        f"BigQuery does not answer about {what}: {sentence}. Check the network and, for an emulator,"
-        " BIGQUERY_EMULATOR_HOST; if BigQuery itself is at fault, try again later."
+        f"BigQuery does not respond ({what}): {message}. Check the network and, for an emulator,"
+        " BIGQUERY_EMULATOR_HOST. If BigQuery has an outage, try again later."
     )
 
 
@@ -127,10 +127,10 @@ def _credentials(settings: Settings) -> Credentials | None:
         key = json.loads(settings.bigquery_credentials_json.get_secret_value())
         try:
             credentials: Credentials = service_account.Credentials.from_service_account_info(key, scopes=_SCOPES)
-        except ValueError:  # its message may quote the key
+        except ValueError:  # the message may contain the key
             raise AccessDenied(
-                "The private_key in BIGQUERY_CREDENTIALS_JSON cannot be read; paste the whole service account"
-                " key file again, its \\n included."
+                "The private_key in BIGQUERY_CREDENTIALS_JSON cannot be read. Paste the whole service account key"
+                " file again, including each \\n."
             ) from None
         return credentials
     return AnonymousCredentials() if settings.bigquery_emulator_host else None
@@ -140,12 +140,12 @@ def _reason(error: Exception) -> str:
     return str(_detail(error).get("reason", ""))
 
 
-def _sentence(error: Exception) -> str:
+def _message(error: Exception) -> str:
     text = _detail(error).get("message") or getattr(error, "message", None) or error
     return " ".join(str(text).split())[:500].rstrip(".")
 
 
 def _detail(error: Exception) -> dict[str, object]:
-    """Google's own account of an API error, where its answer has one."""
+    """Return the first detail of an API error, or an empty dict."""
     details = getattr(error, "errors", None)
     return details[0] if details and isinstance(details[0], dict) else {}

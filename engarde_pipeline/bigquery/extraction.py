@@ -1,8 +1,8 @@
-"""Extraction: the source rows of some dates as a stream of Arrow batches.
+"""Extraction of the source rows of some dates as a stream of Arrow batches.
 
-A base table is read through the Storage Read API, which prunes partitions, streams Arrow and needs no
-query. A view, a slice, or an account without the permission is read by a parameterised query. Both
-give the same rows with the same columns; summing them is the merge's business, so that it is said once.
+A base table is read through the Storage Read API, which prunes partitions, streams Arrow and needs no query. Views
+and slices, and all tables if the account lacks the permission, are read by a parameterized query. Both methods
+return the same rows and columns; the rows are summed in Postgres.
 """
 
 import logging
@@ -28,6 +28,7 @@ from engarde_pipeline.bigquery.client import (
     create_storage_client,
     source_errors,
 )
+from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.schema import SourceTable, inspect_table
 from engarde_pipeline.core.metrics import METRIC_DATE, MetricTable
 from engarde_pipeline.settings import Settings
@@ -36,8 +37,8 @@ logger = logging.getLogger(__name__)
 
 Parameters = list[bigquery.ScalarQueryParameter | bigquery.ArrayQueryParameter]
 
-# What the Storage Read API answers where it cannot be had: no permission, a table it cannot read, no gRPC.
-_NO_STORAGE = (
+# Errors after which a query is used: no permission, a table that the Storage Read API cannot read, no gRPC.
+_STORAGE_API_UNAVAILABLE = (
     google_errors.Forbidden,
     google_errors.BadRequest,
     google_errors.NotFound,
@@ -50,7 +51,7 @@ _NO_STORAGE = (
 
 @dataclass(frozen=True)
 class Selection:
-    """Which part of the dates to read (rule 8); empty means all of it."""
+    """The part of the dates to read (rule 8); an empty field does not restrict it."""
 
     tenant_id: UUID | None = None
     platforms: tuple[str, ...] = ()
@@ -63,7 +64,7 @@ class Selection:
 
 @dataclass
 class Extraction:
-    """A stream of Arrow batches, read once; `bytes_read` is BigQuery's own figure, known at the end."""
+    """A stream of Arrow batches, to be read once; `bytes_read`, from BigQuery, is final after the last batch."""
 
     batches: Iterator[pa.RecordBatch]
     method: str
@@ -71,13 +72,10 @@ class Extraction:
 
 
 class Source:
-    """The configured dataset: checks its tables and reads them.
-
-    The Storage Read API comes first, a query where that cannot be.
-    """
+    """The configured dataset; checks its tables and reads them."""
 
     def __init__(self, settings: Settings, count_bytes: Callable[[int], None] | None = None) -> None:
-        """`count_bytes` is told of the bytes of every read, as soon as BigQuery says how many there are."""
+        """`count_bytes` is called with the bytes of each read as soon as BigQuery reports them."""
         self._count_bytes = count_bytes or (lambda _: None)
         self.client = create_client(settings)
         self._settings = settings
@@ -88,14 +86,25 @@ class Source:
         return create_storage_client(self._settings)
 
     def inspect(self, metric_table: MetricTable) -> SourceTable:
-        """Return the source table of `metric_table`, checked; see `schema.inspect_table` for the errors."""
+        """Return the checked source table; raises as `schema.inspect_table`."""
         return inspect_table(self.client, self._dataset, metric_table)
+
+    def find(self, metric_table: MetricTable) -> SourceTable | None:
+        """Return the checked source table, or None if it is optional and does not exist; raises as `inspect`."""
+        try:
+            return self.inspect(metric_table)
+        except TableMissing:
+            if not metric_table.optional:
+                raise
+            return None
 
     def read(self, table: SourceTable, start: date, end: date, selection: Selection = Selection()) -> Extraction:
         """Return the rows with `start <= metric_date <= end`, restricted to `selection`.
 
-        Batches have the columns of `table.columns`, in that order, with BigQuery's Arrow types.
-        Iterating them raises AccessDenied or SourceUnavailable when BigQuery does.
+        The batches have the columns of `table.columns`, in that order, with BigQuery's Arrow types.
+
+        Raises:
+            SourceError: BigQuery cannot be read; iterating over the batches raises it, too.
         """
         with source_errors(f"table {table}"):
             if table.is_base_table and selection.is_everything:
@@ -108,12 +117,12 @@ class Source:
         storage = self._storage
         if storage is None:
             return None
-        metric_date = table.spelled[METRIC_DATE]
+        metric_date = table.source_names[METRIC_DATE]
         request = storage_types.ReadSession(
             table=table.reference.path.lstrip("/"),
             data_format=storage_types.DataFormat.ARROW,
             read_options=storage_types.ReadSession.TableReadOptions(
-                selected_fields=list(table.spelled.values()),
+                selected_fields=list(table.source_names.values()),
                 row_restriction=f"{metric_date} BETWEEN '{start.isoformat()}' AND '{end.isoformat()}'",
             ),
         )
@@ -125,8 +134,10 @@ class Source:
                 retry=None,
                 timeout=CALL_SECONDS,
             )
-        except _NO_STORAGE as error:
-            logger.warning("Reading %s by a query: the Storage Read API answers %s", table, error)
+        except _STORAGE_API_UNAVAILABLE as error:
+            logger.warning(
+                "%s is read by a query, because the Storage Read API is not available: %s", table, error
+            )
             return None
         extraction = Extraction(iter(()), "storage_read_api", session.estimated_total_bytes_scanned)
         self._count_bytes(extraction.bytes_read)
@@ -136,10 +147,10 @@ class Source:
         def batches() -> Iterator[pa.RecordBatch]:
             with source_errors(f"table {table}"):
                 for stream in session.streams:
-                    # The reader resumes a broken stream at the row it had reached.
+                    # The reader resumes an interrupted stream at the next row.
                     for message in storage.read_rows(stream.name, timeout=READ_SECONDS):
                         batch = pa.py_buffer(message.arrow_record_batch.serialized_record_batch)
-                        yield _as_ours(pa.ipc.read_record_batch(batch, schema), table)
+                        yield _with_expected_columns(pa.ipc.read_record_batch(batch, schema), table)
 
         extraction.batches = batches()
         return extraction
@@ -154,13 +165,13 @@ class Source:
                 extraction.bytes_read = job.total_bytes_processed or 0
                 self._count_bytes(job.total_bytes_billed or extraction.bytes_read)
                 for batch in rows.to_arrow_iterable():
-                    yield _as_ours(batch, table)
+                    yield _with_expected_columns(batch, table)
 
         extraction.batches = batches()
         return extraction
 
     def query(self, query: str, parameters: Parameters, table: SourceTable) -> list[bigquery.Row]:
-        """Return the few rows of an aggregate query over `table`; raises as `read` does."""
+        """Return the rows of a query over `table` that returns few; raises as `read`."""
         with source_errors(f"table {table}"):
             job = self._start_query(query, parameters, table)
             rows = list(_result(job))
@@ -176,8 +187,8 @@ class Source:
                 labels={"application": "engarde_pipeline", "table": table.metric_table.source},
             ),
             retry=RETRY,
-            job_retry=None,  # here it would mean ten minutes of retries; see `_result`
-            # An emulator answers when the query has ended, BigQuery when it has begun.
+            job_retry=None,  # the default here is ten minutes of retries; see `_result`
+            # An emulator responds when the query has ended, BigQuery when it has started.
             timeout=READ_SECONDS if self._settings.bigquery_emulator_host else CALL_SECONDS,
         )
 
@@ -186,20 +197,20 @@ def _result(job: bigquery.QueryJob) -> RowIterator:
     return job.result(retry=RETRY, job_retry=JOB_RETRY, timeout=READ_SECONDS)
 
 
-def _as_ours(batch: pa.RecordBatch, table: SourceTable) -> pa.RecordBatch:
-    """Return a batch with the columns of `table.columns`, in that order and under these names."""
+def _with_expected_columns(batch: pa.RecordBatch, table: SourceTable) -> pa.RecordBatch:
+    """Return a batch with exactly the columns of `table.columns`, with these names and in this order."""
     found = {name.lower(): name for name in batch.schema.names}
     return batch.select([found[column] for column in table.columns]).rename_columns(list(table.columns))
 
 
 def _select(table: SourceTable, start: date, end: date, selection: Selection) -> tuple[str, Parameters]:
-    name = {column: f"`{spelling}`" for column, spelling in table.spelled.items()}
+    name = {column: f"`{spelling}`" for column, spelling in table.source_names.items()}
     conditions = [f"{name[METRIC_DATE]} BETWEEN @start AND @end"]
     parameters: Parameters = [
         bigquery.ScalarQueryParameter("start", "DATE", start),
         bigquery.ScalarQueryParameter("end", "DATE", end),
     ]
-    # Rows without a tenant or platform stay in: the merge finds whose they could be, and filters again.
+    # Rows without a tenant or platform are read, too: the merge finds out whether they belong to the slice.
     if selection.tenant_id and "tenant_id" in table.columns:
         conditions.append(f"({name['tenant_id']} IS NULL OR LOWER({name['tenant_id']}) = @tenant)")
         parameters.append(bigquery.ScalarQueryParameter("tenant", "STRING", str(selection.tenant_id)))
@@ -210,5 +221,5 @@ def _select(table: SourceTable, start: date, end: date, selection: Selection) ->
         conditions.append(f"{name['campaign_id']} IN UNNEST(@campaigns)")
         parameters.append(bigquery.ArrayQueryParameter("campaigns", "STRING", selection.campaign_ids))
     columns = ", ".join(name.values())
-    # Identifiers come from the checked schema, values are bound.
+    # Identifiers come from the checked schema; values are bound.
     return f"SELECT {columns} FROM `{table}` WHERE {' AND '.join(conditions)}", parameters  # noqa: S608

@@ -1,4 +1,4 @@
-"""The schema check: before anything is read, every column is there and has a type we can read."""
+"""The schema check, which runs before anything is read: all columns exist and have readable types."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,21 +16,20 @@ _FRACTIONAL = ("FLOAT64", "NUMERIC", "BIGNUMERIC")
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A checked source table: its full name, the columns to read with their types, and whether it is a
-    base table (which the Storage Read API can read) rather than a view.
+    """A checked source table.
 
-    BigQuery does not tell the case of column names apart, but keeps it: `spelled` has each column's name as the
-    table spells it.
+    `columns` has the type of each column to read. Column names are case-insensitive in BigQuery, and
+    `source_names` has them as in the table. `is_base_table` is False for a view, which the Storage Read API cannot
+    read. `is_partitioned` says whether each date is a partition.
 
-    `state` changes whenever a base table's rows do, and is empty where BigQuery tells nothing: of a view, and of
-    a table without rows (an emulator says that of every table). `is_partitioned` says whether each date is a
-    partition, and `buffered_rows` how many rows (an estimate) are still in the streaming buffer.
+    `state` changes whenever the rows of a base table change. It is empty for a view and for a table without rows
+    (an emulator reports 0 rows for every table). `buffered_rows` estimates the rows in the streaming buffer.
     """
 
     metric_table: MetricTable
     reference: bigquery.TableReference
     columns: Mapping[str, str]
-    spelled: Mapping[str, str]
+    source_names: Mapping[str, str]
     is_base_table: bool
     is_partitioned: bool = False
     state: str = ""
@@ -43,11 +42,11 @@ class SourceTable:
 def inspect_table(
     client: bigquery.Client, dataset: bigquery.DatasetReference, metric_table: MetricTable
 ) -> SourceTable:
-    """Return the source table of `metric_table` after checking its schema; costs one free metadata call.
+    """Return the source table of `metric_table` after checking its schema; needs one free metadata call.
 
     Raises:
         TableMissing: the dataset or the table does not exist.
-        SchemaMismatch: names every column that is missing or has a wrong type, found and expected.
+        SchemaMismatch: columns are missing or have a wrong type; the message lists all of them.
         AccessDenied, SourceUnavailable: see `source_errors`.
     """
     reference = dataset.table(metric_table.source)
@@ -75,7 +74,7 @@ def inspect_table(
         metric_table=metric_table,
         reference=reference,
         columns={column: _type(fields[column]) for column in expected if column in fields},
-        spelled={column: fields[column].name for column in expected if column in fields},
+        source_names={column: fields[column].name for column in expected if column in fields},
         is_base_table=table.table_type == "TABLE",
         is_partitioned=_has_daily_partitions(table),
         state=_state(table),
@@ -111,7 +110,7 @@ def _expected_columns(metric_table: MetricTable) -> Iterator[tuple[str, tuple[tu
 def _measure_types(measure: Measure) -> tuple[str, ...]:
     if measure.kind == "count":
         return ("INT64",)
-    # Whole conversions are usual; whole money would leave open whether it is in units or micros.
+    # Whole conversions are common, but a whole amount of money could be in units or in micros.
     return (*_FRACTIONAL, "INT64") if measure is CONVERSIONS else _FRACTIONAL
 
 

@@ -1,4 +1,4 @@
-"""The sums BigQuery itself computes, for comparing with Postgres: independent of extraction and merge."""
+"""The sums that BigQuery computes, to compare with Postgres independently of extraction and merge."""
 
 from datetime import date
 from decimal import Decimal
@@ -9,9 +9,9 @@ from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.bigquery.schema import SourceTable
 from engarde_pipeline.core.metrics import AMOUNT_DECIMALS, AMOUNT_DIGITS, METRIC_DATE, Measure
 
-# BigQuery resolves a column's name in any case; the name of the result's column is as it is written here.
-# Per record first, since an amount is rounded once per record; then per date. Records with a NaN, an
-# infinity or an absurd amount have no sum and are left out, here as in Postgres' rejected rows.
+# Column names are case-insensitive in BigQuery; the columns of the result are named as written here. Rows are
+# summed first per record, because an amount is rounded once per record, and then per date. Records with a NaN, an
+# infinity or an amount that is too large are left out, as in the sums of Postgres (`postgres.reads.sums`).
 _SUMS = """
 SELECT {date} AS {date}, {outer_sums}
 FROM (
@@ -28,10 +28,13 @@ GROUP BY {date}
 def sums_by_date(source: Source, table: SourceTable, start: date, end: date) -> dict[date, dict[str, Decimal]]:
     """Return each date's exact sum of each measure; a date without rows is absent.
 
-    One query for the whole range. Raises AccessDenied or SourceUnavailable when BigQuery does.
+    Runs one query for the whole range.
+
+    Raises:
+        SourceError: BigQuery cannot be read.
     """
     measures = table.metric_table.measures
-    # The tenant as the merge reads it: a record is one however its uuid is spelled.
+    # As in the merge, spellings of a tenant's uuid that differ only in case are the same record.
     keys = ["LOWER(tenant_id)" if name == "tenant_id" else name for name in _key_columns(table)]
     floats = [m.name for m in measures if table.columns[m.name] == "FLOAT64"]
     query = _SUMS.format(
@@ -61,7 +64,7 @@ def _record_sum(measure: Measure, column_type: str) -> str:
     if column_type == "INT64":
         return f"IFNULL(SUM(CAST({measure.name} AS NUMERIC(38, 9))), 0)"
     if column_type == "FLOAT64":
-        # A float counts as the shortest decimal that reads back as it, as in Postgres.
+        # A float counts as the shortest decimal that converts back to it, as in Postgres.
         text = f"CAST(IF({_has_no_sum(measure.name)}, NULL, {measure.name}) AS STRING)"
         return f"IFNULL(ROUND(SUM(PARSE_BIGNUMERIC({text})), {AMOUNT_DECIMALS}), 0)"
     return f"IFNULL(ROUND(SUM({measure.name}), {AMOUNT_DECIMALS}), 0)"

@@ -21,7 +21,12 @@ def plan(
     from engarde_pipeline.bigquery.extraction import Source
     from engarde_pipeline.postgres.connection import connect
     from engarde_pipeline.postgres.schema import migrate
-    from engarde_pipeline.runs.planning import current_plan, inspect_tables, mapped_dates, note_moved_rows
+    from engarde_pipeline.runs.planning import (
+        current_plan,
+        dates_with_new_mappings,
+        inspect_tables,
+        note_moved_rows,
+    )
 
     with servers() as settings:
         database_url = settings.database_url.get_secret_value()
@@ -34,7 +39,7 @@ def plan(
         ):
             note_moved_rows(connection)  # as the sensors do
             due = current_plan(instance, source, connection, inspect_tables(source))
-            due += mapped_dates(connection)
+            due += dates_with_new_mappings(connection)
     due.sort(key=lambda planned: (planned.day, planned.table.source))
     if as_json:
         rows = [

@@ -11,7 +11,7 @@ from rich.text import Text
 from engarde_pipeline.cli.runs import FinishedRun
 from engarde_pipeline.cli.terminal import console, visible
 from engarde_pipeline.core.counts import PUBLISHED_NAMES, Counts
-from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
+from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.rejected import open_reasons
 from engarde_pipeline.postgres.reads.quality import days_counted_twice
@@ -46,7 +46,7 @@ def print_counts(run: FinishedRun) -> None:
     if not totals:
         return
     table = Table("records")
-    assets = [kind.target for kind in (CAMPAIGN_METRICS, ASSET_METRICS) if kind.target in totals]
+    assets = [kind.target for kind in METRIC_TABLES if kind.target in totals]
     for asset in assets:
         table.add_column(asset, justify="right")
     table.add_row("dates", *(str(totals[asset][0]) for asset in assets), end_section=True)

@@ -1,4 +1,4 @@
-"""Postgres addresses: SQLAlchemy's form and libpq's, with one host or several."""
+"""Postgres addresses in the forms of SQLAlchemy and libpq, with one or several hosts."""
 
 import re
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ _HOST_AND_PORT = re.compile(r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^:]*))(?::(?P<po
 
 
 def parse(address: str) -> URL:
-    """Return `address` as a URL; several hosts stand in its query part, as `host=a,b&port=1,2`.
+    """Return `address` as a URL; several hosts are put into its query part, as `host=a,b&port=1,2`.
 
-    That is how libpq takes them, and every part of the program too. Also understood are libpq's own
-    `postgresql://a:1,b:2/db` and SQLAlchemy's `?host=a:1&host=b:2`.
+    This form works with SQLAlchemy and libpq. Also accepted are libpq's `postgresql://a:1,b:2/db` and SQLAlchemy's
+    `?host=a:1&host=b:2`.
 
     Raises:
-        ArgumentError, ValueError: it is no address. The message may hold the password.
+        ArgumentError, ValueError: this is not an address. The message may contain the password.
     """
     several = _SEVERAL_HOSTS.fullmatch(address)
     if several:
@@ -28,7 +28,7 @@ def parse(address: str) -> URL:
         return _with_hosts(url, [unquote(host) for host in several["hosts"].split(",")])
     url = make_url(address)
     if url.host and "@" in url.host:
-        raise ArgumentError("an @ in the password is to be written %40")
+        raise ArgumentError("an @ in the password must be written as %40")
     hosts = [part for value in url.normalized_query.get("host", ()) for part in value.split(",")]
     ports = [part for value in url.normalized_query.get("port", ()) for part in value.split(",")]
     if len(url.normalized_query.get("host", ())) > 1 or any(_port(host) for host in hosts):
@@ -37,12 +37,12 @@ def parse(address: str) -> URL:
 
 
 def names_several_hosts(url: URL) -> bool:
-    """Whether a connection may end at one of several servers."""
+    """Return whether a connection may be made to one of several servers."""
     return "," in _text(url, "host") or "," in _text(url, "hostaddr")
 
 
 def shown(url: URL) -> str:
-    """Return the address as people write it, without any password."""
+    """Return the address without passwords, for messages."""
     url = url.difference_update_query(("password", "sslpassword"))
     hosts = _text(url, "host").split(",")
     if len(hosts) == 1:
@@ -55,10 +55,10 @@ def shown(url: URL) -> str:
 
 
 def _with_hosts(url: URL, hosts: Sequence[str], ports: Sequence[str] = ()) -> URL:
-    given = list(ports) * len(hosts) if len(ports) == 1 else [*ports, *[""] * (len(hosts) - len(ports))]
+    defaults = list(ports) * len(hosts) if len(ports) == 1 else [*ports, *[""] * (len(hosts) - len(ports))]
     names = [_name(host) for host in hosts]
-    own = [_port(host) or port for host, port in zip(hosts, given, strict=False)]
-    port = {"port": ",".join(own)} if any(own) else {}
+    numbers = [_port(host) or port for host, port in zip(hosts, defaults, strict=False)]
+    port = {"port": ",".join(numbers)} if any(numbers) else {}
     return url.update_query_dict({"host": ",".join(names), **port})
 
 

@@ -1,4 +1,4 @@
-"""What became of a date's records, and the names under which that is published (rule 2)."""
+"""The counts of a date's records, and the names under which they are published (rule 2)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Counts:
-    """How many records were read, what became of each, and how many rows were deleted.
+    """How many records were processed, with which result, and how many rows were deleted.
 
-    Every record is inserted, updated, unchanged or rejected. `source_rows` is the number of BigQuery's rows that
-    were summed to these records.
+    Every record is inserted, updated, unchanged or rejected. `source_rows` is the number of BigQuery rows from
+    which the records were summed.
     """
 
     processed: int = 0
@@ -22,12 +22,12 @@ class Counts:
 
     @property
     def add_up(self) -> bool:
-        """The accounting identity."""
+        """Whether every processed record is counted exactly once."""
         return self.processed == self.inserted + self.updated + self.unchanged + self.rejected
 
     @property
     def loaded(self) -> int:
-        """How many records stand in the target now."""
+        """How many records are in the target now."""
         return self.processed - self.rejected
 
     @property
@@ -45,12 +45,12 @@ class Counts:
 
     @property
     def published(self) -> dict[str, int]:
-        """The counts under the names that they have in Dagster's metadata and tags, and in the API."""
+        """The counts by their names in Dagster metadata, in run tags and in the API."""
         return {name: getattr(self, field) for name, field in PUBLISHED_NAMES.items()}
 
     @classmethod
     def from_published(cls, values: Mapping[str, object]) -> "Counts":
-        """Return the counts that `published` has written; a name that is missing counts 0."""
+        """Return the counts from their published names; a missing name counts 0."""
         return cls(**{field: int(str(values.get(name, 0))) for name, field in PUBLISHED_NAMES.items()})
 
     def __add__(self, other: "Counts") -> "Counts":
@@ -66,7 +66,7 @@ PUBLISHED_NAMES = {
     "records_rejected": "rejected",
     "source_rows": "source_rows",
 }
-"""The published name of each field of `Counts`, in the order in which people read them."""
+"""The field of `Counts` for each published name, in display order."""
 
 
 def total(counts: Iterable[Counts]) -> Counts:

@@ -1,8 +1,8 @@
-"""The root of every error this package raises on purpose."""
+"""The base class of the errors that this package raises."""
 
 
 class EngardeError(Exception):
-    """Something a person can act on: the message says what is wrong, where, and what to do.
+    """An error that an operator can act on: the message says what is wrong, where, and what to do.
 
-    Subclasses stand beside the code that raises them. A message never holds a secret.
+    Subclasses are defined beside the code that raises them. A message never contains a secret.
     """

@@ -1,7 +1,7 @@
-"""The vocabulary: measures, ratios and their units, and the two kinds of metric record.
+"""The measures, ratios and keys of the two metric tables.
 
-Said once here; the schema check, the extraction, the merge, the table definitions, the asset
-checks and the documentation shown in Dagster are all built from it. No SQL and no I/O here.
+The schema check, the extraction, the merge, the table definitions, the asset checks and the column descriptions in
+Dagster are derived from these definitions.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ Kind = Literal["count", "amount"]
 
 @dataclass(frozen=True)
 class Measure:
-    """An additive number. A `count` is whole (int64); an `amount` has six decimals."""
+    """A number that can be added. A `count` is whole (int64); an `amount` has six decimals."""
 
     name: str
     kind: Kind
@@ -21,13 +21,13 @@ class Measure:
 
     @property
     def limit(self) -> int:
-        """The smallest number that is too large to store."""
+        """The smallest value that is too large to store."""
         return 2**63 if self.kind == "count" else 10 ** (AMOUNT_DIGITS - AMOUNT_DECIMALS)
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """`factor * numerator / denominator`, from sums; undefined (NULL) where the denominator is zero."""
+    """`factor * numerator / denominator`, computed from sums; NULL if the denominator is 0."""
 
     name: str
     numerator: str
@@ -40,7 +40,7 @@ class Ratio:
 IMPRESSIONS = Measure("impressions", "count", "Times an ad was shown.")
 CLICKS = Measure("clicks", "count", "Clicks on an ad.")
 SPEND = Measure("spend", "amount", "Money spent, in the ad account's currency.")
-CONVERSIONS = Measure("conversions", "amount", "Conversions; attribution models split them.")
+CONVERSIONS = Measure("conversions", "amount", "Conversions; fractional, because attribution models split them.")
 REVENUE = Measure("revenue", "amount", "Revenue attributed to the ads, in the ad account's currency.")
 ENGAGEMENTS = Measure("engagements", "count", "Likes, shares, comments and the like.")
 
@@ -54,15 +54,15 @@ ENGAGEMENT_RATE = Ratio(
 )
 
 AMOUNT_DECIMALS = 6
-"""Ad platforms bill in micros; a record's amounts are rounded to this once, after its rows are summed."""
+"""Ad platforms bill in micros. The amounts of a record are rounded once, after its rows are summed."""
 
 AMOUNT_DIGITS = 38
-"""Precision of a stored amount: every BigQuery NUMERIC fits, only wilder numbers are out of range."""
+"""The precision of a stored amount, which fits every BigQuery NUMERIC."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """A column that says whose number it is. `required`: the source must have the column."""
+    """A column that says what a record is about. `required`: the source must have the column."""
 
     name: str
     bigquery_type: Literal["STRING", "INT64"]
@@ -74,20 +74,20 @@ TENANT_ID = Key("tenant_id", "STRING", True, "The tenant's uuid.")
 CAMPAIGN_ID = Key("campaign_id", "STRING", True, "The campaign's id on the ad platform (external).")
 ASSET_ID = Key("asset_id", "STRING", True, "The creative's id on the ad platform (external).")
 PLATFORM = Key("platform", "STRING", True, "The ad platform: meta, google, tiktok, linkedin, ...")
-METRIC_HOUR = Key("metric_hour", "INT64", False, "Hour 0..23 where the source is hourly, else NULL.")
+METRIC_HOUR = Key("metric_hour", "INT64", False, "Hour 0..23 if the source is hourly, else NULL.")
 OPTIONAL_TENANT_ID = Key(
-    "tenant_id", "STRING", False, "The tenant's uuid; where absent it is found through the campaign."
+    "tenant_id", "STRING", False, "The tenant's uuid. If it is absent, the tenant is that of the campaign."
 )
 
 METRIC_DATE = "metric_date"
-"""The partition column: a label in the ad account's own time zone, never re-bucketed."""
+"""The partition column: a date in the ad account's time zone, which is never converted."""
 
 
 @dataclass(frozen=True)
 class MetricTable:
-    """One kind of metric record and the two tables it lives in.
+    """A source table in BigQuery and the Postgres table that it is synced to.
 
-    `target_id` is the Postgres column that names what is measured (campaign space or asset).
+    `target_id` is the Postgres column with the id of the campaign space or asset.
     """
 
     source: str
@@ -124,9 +124,11 @@ ASSET_METRICS = MetricTable(
     optional=True,
 )
 
+METRIC_TABLES = (CAMPAIGN_METRICS, ASSET_METRICS)
+
 
 class RejectReason(StrEnum):
-    """Why a record could not be loaded (rule 3). The first that applies, in this order, is recorded."""
+    """The reasons why a record is rejected (rule 3). The first one that applies, in this order, is recorded."""
 
     NULL_KEY = "null_key"
     MALFORMED_KEY = "malformed_key"
@@ -144,34 +146,34 @@ class RejectReason(StrEnum):
 
     @property
     def sentence(self) -> str:
-        """What it means and what to do, for an analyst."""
+        """What the reason means and what to do, for an analyst."""
         return _SENTENCES[self]
 
 
 _SENTENCES = {
-    RejectReason.NULL_KEY: "A key column is NULL in BigQuery, so nobody can say whose numbers these are;"
-    " correct the load that wrote the row.",
-    RejectReason.MALFORMED_KEY: "A key holds a NUL character, which Postgres text cannot hold; correct the id"
-    " in BigQuery (shown here with \\u0000 spelled out).",
-    RejectReason.NOT_REPRESENTABLE: "A key has a character that the database's encoding does not have"
-    " (shown here spelled out, as \\u65e5); move the application's database to the encoding UTF8, or correct the"
-    " id in BigQuery.",
+    RejectReason.NULL_KEY: "A key column is NULL in BigQuery, so the record cannot be assigned; correct the"
+    " load that wrote the row.",
+    RejectReason.MALFORMED_KEY: "A key contains a NUL character, which Postgres cannot store as text; correct the"
+    " id in BigQuery (the character is shown here as \\u0000).",
+    RejectReason.NOT_REPRESENTABLE: "A key has a character that the encoding of the database does not have (shown"
+    " here escaped, like \\u65e5); convert the application's database to the encoding UTF8, or correct the id in"
+    " BigQuery.",
     RejectReason.MALFORMED_TENANT: "tenant_id is not a uuid; correct it in BigQuery.",
-    RejectReason.UNKNOWN_TENANT: "No tenant with this id exists in Postgres; create the tenant or correct the"
-    " id in BigQuery.",
-    RejectReason.AMBIGUOUS_TENANT: "The row names no tenant, and campaigns of several tenants have this"
-    " platform and id; add tenant_id to the row in BigQuery.",
+    RejectReason.UNKNOWN_TENANT: "Postgres has no tenant with this id; create the tenant or correct the id in"
+    " BigQuery.",
+    RejectReason.AMBIGUOUS_TENANT: "The row has no tenant, and campaigns of several tenants have this platform and"
+    " id; add tenant_id to the row in BigQuery.",
     RejectReason.CAMPAIGN_NOT_MAPPED: "No campaign space has this tenant, platform and external campaign id;"
-    " connect the campaign in the application, then this date can be synced again.",
+    " connect the campaign in the application; this date is then synced again automatically.",
     RejectReason.AMBIGUOUS_CAMPAIGN: "Several campaign spaces of the tenant have this platform and external"
-    " campaign id; keep one: delete the others, set their deleted_at, or empty their external_campaign_id. Where"
-    " all of them are deleted, restore the one that is meant.",
+    " campaign id. Keep one of them: delete the others, set their deleted_at, or clear their"
+    " external_campaign_id. If all of them are deleted, restore the right one.",
     RejectReason.ASSET_NOT_MAPPED: "The campaign space has no asset with this external id; add the asset in the"
-    " application, then this date can be synced again.",
-    RejectReason.AMBIGUOUS_ASSET: "Several assets of the campaign space have this external id; keep one: delete"
-    " the others, set their deleted_at, or empty their external_asset_id. Where all of them are deleted, restore"
-    " the one that is meant.",
-    RejectReason.NOT_A_NUMBER: "A measure is NaN in BigQuery; correct the load that wrote it.",
+    " application; this date is then synced again automatically.",
+    RejectReason.AMBIGUOUS_ASSET: "Several assets of the campaign space have this external id. Keep one of them:"
+    " delete the others, set their deleted_at, or clear their external_asset_id. If all of them are deleted,"
+    " restore the right one.",
+    RejectReason.NOT_A_NUMBER: "A measure is NaN in BigQuery; correct the load that wrote the row.",
     RejectReason.NEGATIVE_MEASURE: "A measure of at least one source row is negative; correct it in BigQuery.",
     RejectReason.OUT_OF_RANGE: "A measure is infinite or too large to store (counts are int64, amounts have 32"
     " digits before the point), or the hour is not 0..23; correct it in BigQuery.",

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from dagster import AssetKey, DagsterInstance
 
+from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.defs.resources import Postgres
 from engarde_pipeline.postgres.reads.usage import bytes_today
 from engarde_pipeline.runs.history import bytes_last_read
-from engarde_pipeline.runs.planning import TABLES
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.plan import PlannedDate
 
@@ -27,7 +27,7 @@ def estimated_bytes(instance: DagsterInstance, due: Sequence[PlannedDate]) -> in
             AssetKey(table.target),
             [planned.day for planned in due if planned.table is table and not planned.size],
         )
-        for table in TABLES
+        for table in METRIC_TABLES
     )
 
 

@@ -6,7 +6,6 @@ not block downstream assets: the totals are sums of what is in Postgres whether 
 
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
-from decimal import Decimal
 
 import psycopg
 from dagster import (
@@ -25,9 +24,7 @@ from dagster import (
     multi_asset_check,
 )
 
-from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.extraction import Source
-from engarde_pipeline.bigquery.sums import sums_by_date as bigquery_sums
 from engarde_pipeline.core.dates import PROVISIONAL_DAYS, dates_ahead, today
 from engarde_pipeline.core.limits import REJECTED_SHARE_LIMIT
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
@@ -39,10 +36,10 @@ from engarde_pipeline.postgres.reads.quality import (
     rejected_and_processed,
     rows_with_more_clicks_than_impressions,
 )
-from engarde_pipeline.postgres.reads.sums import sums_by_date as postgres_sums
 from engarde_pipeline.postgres.totals.campaign_totals import update_triggers, wrong_totals
 from engarde_pipeline.postgres.totals.platform_days import dates_with_other_sums
 from engarde_pipeline.runs.history import counts_of, latest_materializations
+from engarde_pipeline.sync.sums import differing_sums
 
 DESCRIPTIONS = {
     "records_accounted_for": "Every record of a synced date is counted as inserted, updated, unchanged or"
@@ -140,32 +137,25 @@ def _records_accounted_for(instance: DagsterInstance, asset: AssetKey, dates: Se
 def _sums_equal_bigquery(
     source: Source, connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]
 ) -> AssetCheckResult:
-    try:
-        source_table = source.inspect(table)
-    except TableMissing:
-        if not table.optional:
-            raise
+    source_table = source.find(table)
+    if source_table is None:
         return AssetCheckResult(
             asset_key=AssetKey(table.target),
             check_name="sums_equal_bigquery",
             passed=True,
             description="BigQuery has no such table, so there is nothing to compare.",
         )
-    theirs = bigquery_sums(source, source_table, min(dates), max(dates))
-    ours = postgres_sums(connection, table, dates)
-    nothing = dict.fromkeys(table.measure_names, Decimal(0))
     different = [
         TableRecord(
             {
-                "date": day.isoformat(),
+                "date": sums.day.isoformat(),
                 "measure": name,
-                "bigquery": str(theirs.get(day, nothing)[name]),
-                "postgres": str(ours.get(day, nothing)[name]),
+                "bigquery": str(sums.bigquery[name]),
+                "postgres": str(sums.postgres[name]),
             }
         )
-        for day in dates
-        for name in table.measure_names
-        if theirs.get(day, nothing)[name] != ours.get(day, nothing)[name]
+        for sums in differing_sums(source, source_table, connection, dates)
+        for name in sums.differing_measures
     ]
     return AssetCheckResult(
         asset_key=AssetKey(table.target),

@@ -20,9 +20,6 @@ from dagster import (
 from pydantic import Field
 
 from engarde_pipeline.bigquery.changes import MISSING_TABLE, read_versions
-from engarde_pipeline.bigquery.errors import TableMissing
-from engarde_pipeline.bigquery.extraction import Source
-from engarde_pipeline.bigquery.schema import SourceTable
 from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.dates import is_provisional
 from engarde_pipeline.core.errors import EngardeError
@@ -38,11 +35,11 @@ from engarde_pipeline.postgres.faults import explanation
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.synced_dates import note_synced
 from engarde_pipeline.runs.history import landed_before
-from engarde_pipeline.runs.tags import FORCED, NO_RETRIES, REASON, record_counts
+from engarde_pipeline.runs.tags import MANUAL, NO_RETRIES, REASON, record_counts
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.dates import FailedDate
 from engarde_pipeline.sync.faults import is_transient
-from engarde_pipeline.sync.side_by_side import sync_side_by_side
+from engarde_pipeline.sync.parallel import sync_in_parallel
 
 
 class SyncConfig(Config):
@@ -78,7 +75,7 @@ def sync_partitions(
     started = time.monotonic()
     with explained():
         source = bigquery.open_source()
-        source_table = _inspect(source, table)
+        source_table = source.find(table)
         if source_table is None:
             _mark_without_source(context, postgres, table, dates)
             return Output(None, metadata=NO_MATERIALIZATIONS_AT_THE_END)
@@ -89,11 +86,11 @@ def sync_partitions(
         if not dates:
             return Output(None, metadata={**landed.published, **NO_MATERIALIZATIONS_AT_THE_END})
         run_id = UUID(context.run.run_id)
-        reason = context.run.tags.get(REASON, FORCED)
+        reason = context.run.tags.get(REASON, MANUAL)
         writers = load_pipeline_settings().engarde_writers
         connect = partial(postgres.connect, context.run.run_id)
         options = LoadOptions(run_id, config.shrink_threshold, versions=versions)
-        outcomes = sync_side_by_side(table, dates, source, connect, options, writers)
+        outcomes = sync_in_parallel(table, dates, source, connect, options, writers)
         with ExitStack() as stack:
             stack.callback(lambda: record_counts(context.instance, context.run.run_id, table, landed))
             stack.enter_context(closing(outcomes))
@@ -169,16 +166,6 @@ def _mark_without_source(
                 tags=_version_tags(MISSING_TABLE),
             )
         )
-
-
-def _inspect(source: Source, table: MetricTable) -> SourceTable | None:
-    """Return the source table, or None if an optional table does not exist."""
-    try:
-        return source.inspect(table)
-    except TableMissing:
-        if not table.optional:
-            raise
-        return None
 
 
 def _version_tags(version: str | None) -> dict[str, str]:

@@ -7,24 +7,23 @@ from decimal import Decimal
 
 from dagster import AssetKey, DefaultScheduleStatus, RunRequest, ScheduleEvaluationContext, SkipReason, schedule
 
-from engarde_pipeline.bigquery.sums import sums_by_date as bigquery_sums
 from engarde_pipeline.core.dates import dates_ahead
 from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.defs.budget import estimated_bytes, over_budget
 from engarde_pipeline.defs.jobs import performance_sync
 from engarde_pipeline.defs.resources import BigQuery, Postgres
-from engarde_pipeline.postgres.reads.sums import sums_by_date as postgres_sums
 from engarde_pipeline.runs.history import bytes_last_read
 from engarde_pipeline.runs.planning import (
-    TABLES,
     current_plan,
+    dates_with_new_mappings,
     inspect_tables,
-    mapped_dates,
     note_moved_rows,
     window,
 )
 from engarde_pipeline.runs.requests import run_requests, without_unfinished_run
-from engarde_pipeline.sync.plan import DIFFERS, PlannedDate
+from engarde_pipeline.sync.plan import SUMS_DIFFER, PlannedDate
+from engarde_pipeline.sync.sums import differing_sums
 
 
 @schedule(
@@ -43,7 +42,7 @@ def hourly_sync(
         with postgres.connect() as connection:
             note_moved_rows(connection)
             due = current_plan(context.instance, source, connection, inspect_tables(source))
-            due += mapped_dates(connection)
+            due += dates_with_new_mappings(connection)
         return _requests(context, postgres, due, "All dates are up to date with BigQuery.")
     except EngardeError as error:
         return SkipReason(f"The dates to sync could not be determined: {error}")
@@ -62,7 +61,7 @@ def nightly_reconciliation(
     """Request runs for the dates whose sums differ."""
     try:
         # The comparison reads as many bytes as a sync of the window.
-        planned_bytes = sum(bytes_last_read(context.instance, AssetKey(t.target), window()) for t in TABLES)
+        planned_bytes = sum(bytes_last_read(context.instance, AssetKey(t.target), window()) for t in METRIC_TABLES)
         if reason := over_budget(postgres, planned_bytes):
             return SkipReason(reason)
         due = differing_dates(bigquery, postgres)
@@ -80,11 +79,8 @@ def differing_dates(bigquery: BigQuery, postgres: Postgres) -> list[PlannedDate]
         for table, found in inspect_tables(source).items():
             if found is None:
                 continue
-            nothing = dict.fromkeys(table.measure_names, Decimal(0))
-            theirs = bigquery_sums(source, found, days[0], days[-1])
-            ours = postgres_sums(connection, table, days)
-            different = (day for day in days if theirs.get(day, nothing) != ours.get(day, nothing))
-            due += [PlannedDate(table, day, DIFFERS, _sums_version(theirs.get(day, nothing))) for day in different]
+            different = differing_sums(source, found, connection, days)
+            due += [PlannedDate(table, sums.day, SUMS_DIFFER, _sums_version(sums.bigquery)) for sums in different]
     return due
 
 

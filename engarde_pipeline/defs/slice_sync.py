@@ -14,7 +14,7 @@ from pydantic import Field
 from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.dates import InvalidDates, dates_between
 from engarde_pipeline.core.errors import EngardeError
-from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.defs.landing import SyncConfig, explained, failure
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.postgres.load.options import LoadOptions
@@ -50,7 +50,7 @@ def sync_the_slice(
 ) -> None:
     """Replace the slice's rows date by date, then update the totals."""
     failed: list[FailedDate] = []
-    landed = {table: Counts() for table in (CAMPAIGN_METRICS, ASSET_METRICS)}
+    landed = {table: Counts() for table in METRIC_TABLES}
     context.instance.add_run_tags(context.run.run_id, {TENANT: (config.tenant or ALL_TENANTS).lower()})
     with explained(), _recorded_counts(context, landed), postgres.connect(context.run.run_id) as connection:
         if not (config.tenant or config.platforms or config.campaigns):

@@ -1,4 +1,4 @@
-"""The attempts of a sync job, a run and its retries: how the job stands, what it counted, and why it failed."""
+"""The attempts of a sync job (a run and its retries): status, counts and failure reasons."""
 
 import re
 from collections.abc import Sequence
@@ -19,19 +19,24 @@ from engarde_pipeline.runs.sync_runs import SYNCED_ASSETS, UNFINISHED, synced_as
 from engarde_pipeline.runs.tags import recorded_counts
 
 LANDED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
-"""The events of a date that landed: of a whole date, or of a slice of it."""
+"""The event types of a date that landed: of a whole date, or of a slice."""
 
 _RUNNING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
+
 RETRIED_WITHIN = timedelta(hours=1)
-"""A failed run that Dagster's daemon has not retried by then counts as failed: the daemon is down, or cannot find
-the run's code."""
+"""A failed run that the Dagster daemon has not retried within this time counts as failed.
+
+The daemon is then down, or cannot load the run's code location.
+"""
+
 _TAGGED_WITHIN = timedelta(minutes=1)
-"""Dagster says whether it retries a run a moment after it says that the run failed."""
+"""Dagster tags a failed run with whether it retries it, a moment after the failure event."""
+
 _SENTENCE = re.compile(r".*?[.!?](?=\s|$)")
 
 
 def attempts_of(instance: DagsterInstance, records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Return, for each run, all runs of its job, the first one first: two look-ups however many jobs."""
+    """Return all attempts of each run's job by run id, first attempt first; needs two queries in total."""
     if not records:
         return {}
     roots = {record.dagster_run.root_run_id or record.dagster_run.run_id for record in records}
@@ -53,7 +58,7 @@ def attempts_of(instance: DagsterInstance, records: Sequence[RunRecord]) -> dict
 
 
 def is_retry(record: RunRecord) -> bool:
-    # A person's re-execution of a run has no such tag, and is a job of its own.
+    # A manual re-execution has no such tag and is a separate job.
     return RETRY_NUMBER_TAG in record.dagster_run.tags
 
 
@@ -69,11 +74,11 @@ def status_of(instance: DagsterInstance, record: RunRecord) -> str:
 
 
 def will_be_retried(instance: DagsterInstance, record: RunRecord) -> bool:
-    """Whether Dagster's daemon is about to start another attempt of a failed run.
+    """Return whether the Dagster daemon is about to start another attempt of a failed run.
 
-    Dagster tags every failed run for which it has retries left, also those that its daemon does not start again: a
-    run that was executed without the daemon (the command line, a notebook) has no origin, and a backfill that has
-    ended starts nothing.
+    Dagster tags every failed run that has retries left, including runs that its daemon does not retry: runs that
+    were executed without the daemon (from the command line or a notebook) and have no origin, and runs of a
+    backfill that has ended.
     """
     run = record.dagster_run
     if run.status is not DagsterRunStatus.FAILURE or not record.end_time or not instance.run_retries_enabled:
@@ -81,8 +86,8 @@ def will_be_retried(instance: DagsterInstance, record: RunRecord) -> bool:
     if run.remote_job_origin is None or AUTO_RETRY_RUN_ID_TAG in run.tags:
         return False
     since = datetime.now(UTC) - utc(record.end_time)
-    is_meant = run.tags[WILL_RETRY_TAG] == "true" if WILL_RETRY_TAG in run.tags else since < _TAGGED_WITHIN
-    return is_meant and since < RETRIED_WITHIN and not is_of_ended_backfill(instance, run)
+    is_planned = run.tags[WILL_RETRY_TAG] == "true" if WILL_RETRY_TAG in run.tags else since < _TAGGED_WITHIN
+    return is_planned and since < RETRIED_WITHIN and not is_of_ended_backfill(instance, run)
 
 
 def counts_of_attempts(instance: DagsterInstance, attempts: Sequence[RunRecord]) -> Counts:
@@ -90,7 +95,7 @@ def counts_of_attempts(instance: DagsterInstance, attempts: Sequence[RunRecord])
     for record in attempts:
         run = record.dagster_run
         recorded = recorded_counts(run.run_id, run.tags)
-        # Nothing is recorded before an asset has ended, nor ever by a run that was killed.
+        # Counts are recorded when an asset has ended, so a running or killed run may have none.
         if (
             len(recorded) < len(synced_assets(run))
             and run.status is not DagsterRunStatus.SUCCESS
@@ -122,14 +127,14 @@ def reasons_of(instance: DagsterInstance, run: DagsterRun) -> list[str]:
 
 
 def failure_reasons(instance: DagsterInstance, run_id: str) -> list[str]:
-    """Return what the steps of a failed run tell the person who looks at it, without stack traces."""
+    """Return the error messages of a run's failed steps, without stack traces."""
     reasons = []
     for record in instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_FAILURE).records:
         event = record.event_log_entry.get_dagster_event()
         data = event.step_failure_data
         description = data.user_failure_data.description if data.user_failure_data else None
         error = data.error
-        while error and error.cause:  # those around the first error only say in which step it happened
+        while error and error.cause:  # the outer errors only name the step
             error = error.cause
         reasons.append(description or (error.message.strip() if error else event.message or "unknown"))
     return reasons

@@ -1,4 +1,4 @@
-"""What Dagster's history says about dates."""
+"""Queries on the materializations of dates in Dagster's history."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date
@@ -19,7 +19,7 @@ from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.dagster_internals import DATA_VERSION_TAG, ROOT_RUN_ID_TAG
 
 BYTES_READ = "bigquery_bytes_read"
-"""The name under which a materialization has what was read for its date."""
+"""The metadata entry with the bytes that were read for a date."""
 
 _PAGE = 500
 
@@ -38,9 +38,9 @@ def latest_materializations(
 
 
 def recorded_versions(instance: DagsterInstance, asset: AssetKey) -> dict[date, str]:
-    """Return the source's version that each synced date was last read at; "" where none was noted.
+    """Return the version of the source at which each date was last synced; "" if none was recorded.
 
-    Two queries, however many dates and materializations there are.
+    Needs two queries for any number of dates and materializations.
     """
     tags = instance.event_log_storage.get_latest_tags_by_partition(
         asset, DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
@@ -50,7 +50,7 @@ def recorded_versions(instance: DagsterInstance, asset: AssetKey) -> dict[date, 
 
 
 def landed_before(instance: DagsterInstance, run: DagsterRun, asset: AssetKey) -> set[date]:
-    """Return the dates of `asset` that landed in the earlier attempts of a run that was retried."""
+    """Return the dates of `asset` that landed in earlier attempts of a retried run."""
     root = run.tags[ROOT_RUN_ID_TAG]
     attempts = [root, *(other.run_id for other in instance.get_runs(RunsFilter(tags={ROOT_RUN_ID_TAG: root})))]
     return {
@@ -68,17 +68,17 @@ def metadata_of(record: EventLogRecord) -> dict[str, object]:
 
 
 def counts_of_event(event: AssetMaterialization | AssetObservation) -> Counts:
-    """Return what became of the records of a date that landed."""
+    """Return the counts of a date that landed."""
     return Counts.from_published({name: value.value for name, value in event.metadata.items()})
 
 
 def counts_of(record: EventLogRecord) -> Counts:
-    """Return what became of a materialized date's records."""
+    """Return the counts of a materialized date."""
     return Counts.from_published(metadata_of(record))
 
 
 def bytes_last_read(instance: DagsterInstance, asset: AssetKey, dates: Sequence[date]) -> int:
-    """Return how many bytes BigQuery read for `dates` when each was last synced, all together."""
+    """Return the total bytes that BigQuery read for `dates` at their last syncs."""
     latest = latest_materializations(instance, asset, dates) if dates else {}
     return sum(int(str(metadata_of(record).get(BYTES_READ, 0))) for record in latest.values())
 

@@ -1,8 +1,8 @@
-"""The job log: a Dagster run, with its retries, seen as a sync job.
+"""The job log: Dagster runs with their retries, as sync jobs.
 
-Nothing is kept of its own: jobs are read from the instance, by indexed look-ups only (a run's id, its job's name,
-its tags, its status), so that a long history costs nothing. What a job counted stands in its runs' tags; the
-events of a run are read only while it runs, or after it was killed, or to say why it failed.
+Jobs are read from the Dagster instance by indexed queries only (run id, job name, tags, status), so that reading
+stays fast with a long history. The counts of a job are in the tags of its runs. The events of a run are read only
+while it is running, after it was killed, or to find out why it failed.
 """
 
 import heapq
@@ -55,15 +55,15 @@ from engarde_pipeline.runs.tags import ALL_TENANTS, JOB_TYPE, NO_DATES, TENANT, 
 _SUCCEEDED_OR_FAILED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE)
 _TRIGGERS = {SCHEDULE_NAME_TAG: "schedule", SENSOR_NAME_TAG: "sensor", BACKFILL_ID_TAG: "backfill"}
 _PAGE = 50
-_FAR_BACK = 1000
+_MAXIMUM_SEARCHED = 1000
 
 
 @dataclass(frozen=True)
 class SyncJob:
-    """One sync: the first run and its retries. Moments are in UTC, dates are the partitions asked for.
+    """A sync job: the first run and its retries. Times are in UTC; dates are the requested partitions.
 
-    `tenant_id` is None for a sync of every tenant. The counts are those of the latest attempt at each asset; while
-    a job runs, those of the dates landed so far. `records_failed` are the rejected records.
+    `tenant_id` is None for a sync of all tenants. The counts are those of the latest attempt of each asset; while
+    a job is running, those of the dates that have landed. `records_failed` counts the rejected records.
     """
 
     id: str
@@ -92,21 +92,21 @@ class SyncJob:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """Whether the job has completed or failed for good."""
         return self.status in ("completed", "failed")
 
     @property
     def run_ids(self) -> list[str]:
-        """The runs of its attempts, the first one first."""
+        """The run ids of the attempts, first attempt first."""
         return list(self.metadata["attempts"])
 
 
 def list_jobs(
     instance: DagsterInstance, limit: int, tenant_id: str | None = None, before: str | None = None
 ) -> list[SyncJob]:
-    """Return the newest jobs, newest first; from `before`, a job's id, on.
+    """Return the newest jobs, newest first; with `before`, a job's id, the jobs before that one.
 
-    With `tenant_id` those that sync this tenant: its slices, and the syncs of every tenant.
+    With `tenant_id`, only jobs that sync this tenant: its slices, and syncs of all tenants.
     """
     runs = _newest_first(instance, limit, tenant_id, before)
     first_runs = (record for record in runs if not is_retry(record))
@@ -114,7 +114,7 @@ def list_jobs(
 
 
 def get_job(instance: DagsterInstance, run_id: str) -> SyncJob | None:
-    """Return the job to which a run belongs, as its first attempt or a later one; None where there is none."""
+    """Return the job of which a run is an attempt, or None."""
     records = [
         record
         for record in instance.get_run_records(RunsFilter(run_ids=[run_id]), limit=1)
@@ -126,13 +126,14 @@ def get_job(instance: DagsterInstance, run_id: str) -> SyncJob | None:
 def last_completed(
     instance: DagsterInstance, tenant_id: str | None = None, of_all_campaigns: bool = False
 ) -> SyncJob | None:
-    """Return the job that was started last of those that succeeded.
+    """Return the most recently started job that succeeded.
 
-    With `of_all_campaigns` one that left none of the tenant's out; None where that lies many jobs back.
+    With `of_all_campaigns`, only a job that synced all campaigns of the tenant. Only recent runs are searched; the
+    result is None if none of them matches.
     """
-    runs = islice(_newest_first(instance, 1, tenant_id, None, [DagsterRunStatus.SUCCESS]), _FAR_BACK)
-    wanted = (record for record in runs if not of_all_campaigns or is_of_all_campaigns(record.dagster_run))
-    return next(iter(_jobs(instance, list(islice(wanted, 1)))), None)
+    runs = islice(_newest_first(instance, 1, tenant_id, None, [DagsterRunStatus.SUCCESS]), _MAXIMUM_SEARCHED)
+    matching = (record for record in runs if not of_all_campaigns or is_of_all_campaigns(record.dagster_run))
+    return next(iter(_jobs(instance, list(islice(matching, 1)))), None)
 
 
 def in_progress(instance: DagsterInstance, tenant_id: str | None = None) -> list[SyncJob]:
@@ -143,20 +144,20 @@ def in_progress(instance: DagsterInstance, tenant_id: str | None = None) -> list
         *(record for record in instance.get_run_records(just_failed) if will_be_retried(instance, record)),
     ]
     jobs = _jobs(instance, [record for record in records if is_sync(record.dagster_run)])
-    # A job is found by each of its attempts.
-    going_on = {job.id: job for job in jobs if not job.has_ended}
-    return [job for job in going_on.values() if tenant_id is None or job.tenant_id in (None, tenant_id)]
+    # A job appears once for each of its attempts.
+    unfinished = {job.id: job for job in jobs if not job.has_ended}
+    return [job for job in unfinished.values() if tenant_id is None or job.tenant_id in (None, tenant_id)]
 
 
 def last_ended(instance: DagsterInstance, count: int) -> list[DagsterRun]:
     """Return the last attempts of the newest `count` jobs that succeeded or failed for good, newest first.
 
-    Jobs that were cancelled or have not ended are left out.
+    Jobs that were cancelled or have not ended are skipped.
     """
     first_runs = (record for record in _newest_first(instance, count, None, None) if not is_retry(record))
-    looked_at = islice(first_runs, _FAR_BACK)
+    searched = islice(first_runs, _MAXIMUM_SEARCHED)
     found: list[DagsterRun] = []
-    while len(found) < count and (page := list(islice(looked_at, count))):
+    while len(found) < count and (page := list(islice(searched, count))):
         attempts = attempts_of(instance, page)
         last = [attempts[record.dagster_run.run_id][-1] for record in page]
         found += [
@@ -169,7 +170,7 @@ def last_ended(instance: DagsterInstance, count: int) -> list[DagsterRun]:
 
 
 def count_jobs(instance: DagsterInstance, tenant_id: str | None = None) -> int:
-    """Return how many jobs there are. Counted by the database: runs of checks alone count, too."""
+    """Return the number of jobs. The database counts them, so runs that only run checks are included."""
     retries = {RETRY_NUMBER_TAG: [str(number) for number in range(1, 20)]}
 
     def first_runs(job: str | None, tags: dict[str, str | Sequence[str]]) -> int:
@@ -180,11 +181,11 @@ def count_jobs(instance: DagsterInstance, tenant_id: str | None = None) -> int:
 
 
 def _sources(tenant_id: str | None) -> Iterator[tuple[str | None, dict[str, str | Sequence[str]]]]:
-    """Yield the jobs, and the tags of their runs, that sync a tenant, or any."""
+    """Yield the Dagster jobs that sync a tenant, or any tenant, with the tags of their runs."""
     for job in RANGE_JOBS:
         yield job, {}
     if tenant_id:
-        # Only slices bear this tag. Naming their job, too, makes SQLite look through all of its runs.
+        # Only slices have this tag. With their job name in the filter, SQLite would scan all runs of the job.
         yield None, {TENANT: [tenant_id, ALL_TENANTS]}
     else:
         yield SLICE_JOB, {}
@@ -197,7 +198,7 @@ def _newest_first(
     before: str | None,
     statuses: Sequence[DagsterRunStatus] = (),
 ) -> Iterator[RunRecord]:
-    """Yield the runs that are syncs; `expected` is how many of them are probably wanted."""
+    """Yield the runs that are syncs, newest first; `expected` is the probable number of runs to be read."""
     pages = [
         _paged(instance, RunsFilter(job_name=job, tags=tags, statuses=statuses), expected, before)
         for job, tags in _sources(tenant_id)
@@ -212,11 +213,11 @@ def _paged(instance: DagsterInstance, only: RunsFilter, expected: int, cursor: s
     while records := instance.get_run_records(only, limit=limit, cursor=cursor):
         yield from records
         cursor = records[-1].dagster_run.run_id
-        limit = _PAGE  # there are others among them
+        limit = _PAGE  # more than `expected` runs are needed if some of them are not syncs
 
 
 def _jobs(instance: DagsterInstance, records: Sequence[RunRecord]) -> list[SyncJob]:
-    """Return the jobs that `records` are attempts of, in their order."""
+    """Return the job of each record, in the same order."""
     attempts = attempts_of(instance, records)
     return [_job(instance, attempts[record.dagster_run.run_id]) for record in records]
 
@@ -262,7 +263,7 @@ def _job_type(run: DagsterRun) -> str:
     if JOB_TYPE in run.tags:
         return run.tags[JOB_TYPE]
     if run.tags.keys() & {SCHEDULE_NAME_TAG, SENSOR_NAME_TAG}:
-        return "incremental_sync"  # automation asks for the dates that changed (rule 6)
+        return "incremental_sync"  # schedules and sensors request the dates that are due (rule 6)
     assets = synced_assets(run)
     if len(assets) > 1:
         return "full_sync"
@@ -271,7 +272,7 @@ def _job_type(run: DagsterRun) -> str:
 
 def _triggered_by(run: DagsterRun) -> str:
     if run.parent_run_id:
-        return "manual"  # a person's re-execution, which keeps the tags of the run before
+        return "manual"  # a manual re-execution, which copies the tags of the earlier run
     for tag, trigger in _TRIGGERS.items():
         if tag in run.tags:
             return trigger

@@ -1,4 +1,4 @@
-"""The plan of this moment: BigQuery's metadata beside Dagster's history and what Postgres has."""
+"""The current plan, from BigQuery's metadata, Dagster's history and the versions in Postgres."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -10,29 +10,26 @@ import psycopg
 from dagster import AssetKey, DagsterInstance
 
 from engarde_pipeline.bigquery.changes import EMPTY, MISSING_TABLE, Versions, modified_at, read_versions
-from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.bigquery.schema import SourceTable
 from engarde_pipeline.core.dates import dates_ahead, first_date, latest_date, today
-from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.postgres.load.new_mappings import mapped_rejections
 from engarde_pipeline.postgres.load.removed_rows import removed_dates
 from engarde_pipeline.postgres.load.source_keys import note_moved_keys
 from engarde_pipeline.postgres.load.synced_dates import synced_versions
 from engarde_pipeline.runs.history import recorded_versions
 from engarde_pipeline.settings import load_pipeline_settings
-from engarde_pipeline.sync.plan import MAPPED, MISSING, REMOVED, UNTOLD, PlannedDate, plan_dates
-
-TABLES = (CAMPAIGN_METRICS, ASSET_METRICS)
+from engarde_pipeline.sync.plan import MAY_HAVE_CHANGED, MISSING, NEW_MAPPING, REMOVED, PlannedDate, plan_dates
 
 NO_TABLE = Versions({}, MISSING_TABLE)
-"""The versions of an optional table that BigQuery does not have: its dates are marked as such, once."""
+"""The versions of an optional table that does not exist in BigQuery; its dates are marked as such once."""
 
 
 def window(now: datetime | None = None) -> list[date]:
-    """Return the dates up to UTC's today that are kept in step with BigQuery, oldest first.
+    """Return the dates up to today (UTC) that are kept in sync with BigQuery, oldest first.
 
-    A date that has begun east of Greenwich only is kept in step beside them; see `dates_ahead`.
+    The date that has not begun in UTC is handled separately; see `dates_ahead`.
     """
     settings = load_pipeline_settings()
     days = (today(now) - timedelta(days=n) for n in reversed(range(settings.engarde_window_days)))
@@ -40,20 +37,12 @@ def window(now: datetime | None = None) -> list[date]:
 
 
 def inspect_tables(source: Source) -> dict[MetricTable, SourceTable | None]:
-    """Return the source tables, None for an optional one that is not there; free of charge.
+    """Return the source tables, with None for an optional one that does not exist; free of charge.
 
     Raises:
-        SourceError: BigQuery cannot be read as it is.
+        SourceError: BigQuery cannot be read.
     """
-    found: dict[MetricTable, SourceTable | None] = {}
-    for table in TABLES:
-        try:
-            found[table] = source.inspect(table)
-        except TableMissing:
-            if not table.optional:
-                raise
-            found[table] = None
-    return found
+    return {table: source.find(table) for table in METRIC_TABLES}
 
 
 def current_plan(
@@ -63,38 +52,38 @@ def current_plan(
     tables: Mapping[MetricTable, SourceTable | None],
     now: datetime | None = None,
 ) -> list[PlannedDate]:
-    """Return the dates of `tables` to sync now; asks BigQuery for partition metadata only.
+    """Return the dates of `tables` that are due; reads only partition metadata from BigQuery.
 
-    The date that has begun east of Greenwich only is due once BigQuery has rows for it, or does not tell.
+    The date that has not begun in UTC is due once BigQuery has rows for it, or if BigQuery does not report that.
 
     Raises:
-        SourceError: BigQuery cannot be read as it is.
+        SourceError: BigQuery cannot be read.
     """
     due: list[PlannedDate] = []
     days, ahead = window(now), dates_ahead(now)
     for table, found in tables.items():
         versions = read_versions(source, found, [*days, *ahead]) if found else NO_TABLE
-        begun = [day for day in ahead if not versions.tells_dates or versions.by_date.get(day, EMPTY) != EMPTY]
+        begun = [day for day in ahead if not versions.is_per_date or versions.by_date.get(day, EMPTY) != EMPTY]
         recorded = recorded_versions(instance, AssetKey(table.target))
         held = synced_versions(connection, table)
         removed = removed_dates(connection, table) if found else {}
         planned = plan_dates(table, [*days, *begun], versions, recorded, held, removed)
-        due += [_without_proof(date) if date.day in ahead else date for date in planned]
+        due += [_missing_only_with_partition(date) if date.day in ahead else date for date in planned]
     first, last = first_date(), latest_date(now)
     return [planned for planned in due if first <= planned.day <= last]
 
 
-def _without_proof(planned: PlannedDate) -> PlannedDate:
-    """Call a date ahead of UTC missing only where BigQuery has a partition for it."""
+def _missing_only_with_partition(planned: PlannedDate) -> PlannedDate:
+    """Replace the reason "missing" of a date ahead of UTC unless BigQuery has a partition for it."""
     if planned.reason == MISSING and modified_at(planned.version) is None:
-        return replace(planned, reason=UNTOLD)
+        return replace(planned, reason=MAY_HAVE_CHANGED)
     return planned
 
 
 def still_due(
     instance: DagsterInstance, connection: psycopg.Connection, planned: Iterable[PlannedDate]
 ) -> list[PlannedDate]:
-    """Return those of the dates planned before that have not been synced since; asks BigQuery nothing."""
+    """Return the planned dates that have not been synced since they were planned; does not read BigQuery."""
     left: list[PlannedDate] = []
     for table, dates in groupby(planned, key=attrgetter("table")):
         recorded, held = recorded_versions(instance, AssetKey(table.target)), synced_versions(connection, table)
@@ -113,16 +102,16 @@ def still_due(
 
 def note_moved_rows(connection: psycopg.Connection) -> None:
     """Note the dates of rows that belong to another campaign space or asset now, so that they become due."""
-    for table in TABLES:
+    for table in METRIC_TABLES:
         note_moved_keys(connection, table)
 
 
-def mapped_dates(connection: psycopg.Connection) -> list[PlannedDate]:
-    """Return the dates with rejected records whose tenant, campaign or asset was added in Postgres since."""
+def dates_with_new_mappings(connection: psycopg.Connection) -> list[PlannedDate]:
+    """Return the dates with rejected records whose tenant, campaign or asset has been added to Postgres since."""
     first, last = first_date(), latest_date()
     return [
-        PlannedDate(table, day, MAPPED, " ".join(sorted(rejections)))
-        for table in TABLES
+        PlannedDate(table, day, NEW_MAPPING, " ".join(sorted(rejections)))
+        for table in METRIC_TABLES
         for day, rejections in mapped_rejections(connection, table).items()
         if first <= day <= last
     ]

@@ -1,4 +1,4 @@
-"""From planned dates to runs: few of them, none for a date that an unfinished run already has."""
+"""Run requests for planned dates, as few as possible and none for dates that an unfinished run syncs."""
 
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
@@ -11,20 +11,20 @@ from engarde_pipeline.runs.tags import REASON
 from engarde_pipeline.sync.plan import PlannedDate, PlannedRange, merged_ranges
 
 TOTALS_ASSET = AssetKey("campaign_space_aggregates")
-"""Selected beside the tables of a run, so that the totals follow."""
+"""Added to the selected tables of a run, so that the totals are updated after them."""
 
 
 def without_unfinished_run(instance: DagsterInstance, due: Sequence[PlannedDate]) -> list[PlannedDate]:
-    """Return the planned dates that no unfinished run already has."""
+    """Return the planned dates that no unfinished run already syncs."""
     runs = instance.get_runs(RunsFilter(statuses=UNFINISHED)) if due else []
-    return [planned for planned in due if not any(_has(run, planned) for run in runs)]
+    return [planned for planned in due if not any(_syncs(run, planned) for run in runs)]
 
 
 def run_requests(due: Iterable[PlannedDate], run_key: str | None = None) -> list[RunRequest]:
-    """Return one request of performance_sync per range of planned dates.
+    """Return one request of `performance_sync` per range of planned dates.
 
-    A run key is remembered for ever, so it holds the dates' versions and reasons: the same change is asked for
-    once, the next one anew. `run_key`, where given, takes their place.
+    Dagster never starts a second run with the same run key. The key contains a digest of the dates' versions and
+    reasons, so that each change is requested once; `run_key` replaces the digest.
     """
     return [
         RunRequest(
@@ -37,7 +37,7 @@ def run_requests(due: Iterable[PlannedDate], run_key: str | None = None) -> list
 
 
 def described(due: Iterable[PlannedDate]) -> str:
-    """Return planned dates in words, for a log or a skip reason."""
+    """Return a description of planned dates, for a log or a skip reason."""
     return "; ".join(
         f"{' and '.join(table.source for table in planned.tables)} {planned.first}"
         + (f" .. {planned.last}" if planned.last != planned.first else "")
@@ -45,8 +45,8 @@ def described(due: Iterable[PlannedDate]) -> str:
     )
 
 
-def _has(run: DagsterRun, planned: PlannedDate) -> bool:
-    # A slice of a date is not the date.
+def _syncs(run: DagsterRun, planned: PlannedDate) -> bool:
+    # A slice does not sync the whole date.
     if not is_sync(run) or run.job_name == SLICE_JOB or AssetKey(planned.table.target) not in synced_assets(run):
         return False
     start, end = dates_of(run)

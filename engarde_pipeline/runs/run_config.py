@@ -1,11 +1,11 @@
-"""The configuration and tags of the runs that sync: a range of dates, or a slice of it."""
+"""The configuration and tags of runs that sync a range of dates, or a slice of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
+from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from engarde_pipeline.runs.tags import TENANT
 
@@ -16,7 +16,7 @@ SLICE_OP = "sync_the_slice"
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What a run of a job needs: its configuration, and the tags that say which dates it has."""
+    """The job, configuration and tags of a run to start."""
 
     job: str
     run_config: dict[str, Any]
@@ -24,9 +24,9 @@ class RunSpec:
 
 
 def range_run(start: date, end: date, *, allow_shrink: bool = False) -> RunSpec:
-    """Return a run that syncs all tenants from `start` to `end`, both included."""
+    """Return a run that syncs all tenants from `start` to `end`, inclusive."""
     options = {"config": {"allow_shrink": allow_shrink}}
-    tables = (CAMPAIGN_METRICS, ASSET_METRICS)
+    tables = METRIC_TABLES
     return RunSpec(RANGE_JOB, {"ops": {table.target: options for table in tables}}, range_tags(start, end))
 
 
@@ -39,7 +39,7 @@ def slice_run(
     campaigns: Sequence[str],
     allow_shrink: bool = False,
 ) -> RunSpec:
-    """Return a run that syncs a tenant's, platforms' or campaigns' part from `start` to `end`, both included."""
+    """Return a run that syncs one tenant, some platforms or some campaigns from `start` to `end`, inclusive."""
     config = {
         "start": start.isoformat(),
         "end": end.isoformat(),
@@ -52,5 +52,5 @@ def slice_run(
 
 
 def range_tags(start: date, end: date) -> dict[str, str]:
-    """Return the tags of a run over the partitions from `start` to `end`, both included."""
+    """Return the tags of a run of the partitions from `start` to `end`, inclusive."""
     return {ASSET_PARTITION_RANGE_START_TAG: start.isoformat(), ASSET_PARTITION_RANGE_END_TAG: end.isoformat()}

@@ -1,4 +1,4 @@
-"""What a Dagster run syncs, if anything: its tables, dates and tenant, and whether it has ended."""
+"""What a Dagster run syncs: its tables, dates and tenant."""
 
 from collections.abc import Collection
 from datetime import date
@@ -6,7 +6,7 @@ from typing import Any
 
 from dagster import AssetKey, DagsterRun, DagsterRunStatus
 
-from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, METRIC_TABLES
 from engarde_pipeline.dagster_internals import (
     ASSET_JOB,
     ASSET_PARTITION_RANGE_END_TAG,
@@ -17,7 +17,7 @@ from engarde_pipeline.runs.run_config import RANGE_JOB, SLICE_JOB, SLICE_OP
 from engarde_pipeline.runs.tags import ALL_TENANTS
 
 RANGE_JOBS = (RANGE_JOB, ASSET_JOB)
-"""The jobs that sync every tenant: ours, and the one in which Dagster materializes assets on their own."""
+"""The jobs that sync all tenants: `performance_sync`, and Dagster's job for materializing selected assets."""
 
 UNFINISHED = (
     DagsterRunStatus.QUEUED,
@@ -29,24 +29,24 @@ UNFINISHED = (
 )
 """The statuses of a run that has not ended."""
 
-SYNCED_ASSETS = frozenset(AssetKey(table.target) for table in (CAMPAIGN_METRICS, ASSET_METRICS))
+SYNCED_ASSETS = frozenset(AssetKey(table.target) for table in METRIC_TABLES)
 
 
 def is_sync(run: DagsterRun) -> bool:
-    """Return whether a run syncs anything: a run of totals or of checks alone does not."""
+    """Return whether a run syncs dates; a run of only totals or checks does not."""
     return run.job_name in (*RANGE_JOBS, SLICE_JOB) and bool(synced_assets(run))
 
 
 def synced_assets(run: DagsterRun) -> Collection[AssetKey]:
     """Return which of the two metric tables a run syncs."""
-    # Empty where a job runs in full; a selection of checks alone has no assets.
+    # Both selections are empty if the whole job runs; a selection of only checks has no assets.
     if run.asset_selection or run.asset_check_selection or run.job_name == ASSET_JOB:
         return SYNCED_ASSETS & (run.asset_selection or frozenset())
     return SYNCED_ASSETS
 
 
 def dates_of(run: DagsterRun) -> tuple[date | None, date | None]:
-    """Return the first and last date that a run was asked for, of a slice too; None where it has none."""
+    """Return the first and last requested date of a run, also of a slice, or None."""
     config = slice_config(run)
     partition = run.tags.get(PARTITION_NAME_TAG)
     start = run.tags.get(ASSET_PARTITION_RANGE_START_TAG) or partition or config.get("start")
@@ -55,19 +55,19 @@ def dates_of(run: DagsterRun) -> tuple[date | None, date | None]:
 
 
 def slice_config(run: DagsterRun) -> dict[str, Any]:
-    """Return the configuration of a slice's run; of any other run it is empty."""
+    """Return the configuration of a run of `slice_sync`, or an empty dict for other runs."""
     ops: Any = run.run_config.get("ops", {})
     return dict(ops.get(SLICE_OP, {}).get("config", {})) if run.job_name == SLICE_JOB else {}
 
 
 def tenant_of(run: DagsterRun) -> str | None:
-    """Return the tenant whose slice a run syncs; None for a sync of every tenant."""
+    """Return the tenant whose slice a run syncs, or None for a sync of all tenants."""
     tenant = str(slice_config(run).get("tenant") or ALL_TENANTS).lower()
     return None if tenant == ALL_TENANTS else tenant
 
 
 def is_of_all_campaigns(run: DagsterRun) -> bool:
-    """Return whether a run syncs every campaign of the tenants that it syncs."""
+    """Return whether a run syncs all campaigns of its tenants."""
     config = slice_config(run)
     return AssetKey(CAMPAIGN_METRICS.target) in synced_assets(run) and not (
         config.get("platforms") or config.get("campaigns")
@@ -77,5 +77,5 @@ def is_of_all_campaigns(run: DagsterRun) -> bool:
 def _date(text: object) -> date | None:
     try:
         return date.fromisoformat(str(text))
-    except ValueError:  # a person can ask for a slice of no date at all; the run fails and says so
+    except ValueError:  # the run fails because its configuration is invalid
         return None

@@ -1,4 +1,4 @@
-"""The settings: environment variables, typed and validated, or the embedded default."""
+"""The settings, loaded from environment variables or the embedded default."""
 
 from engarde_pipeline.settings.loading import EmbeddedDefaultNotRunning as EmbeddedDefaultNotRunning
 from engarde_pipeline.settings.loading import InvalidSettings as InvalidSettings

@@ -1,7 +1,7 @@
-"""Loading the settings from the environment, with every problem in one message.
+"""Loads the settings from the environment and reports all problems in one message.
 
-Where nothing about BigQuery or Postgres is set at all, and `engarde dev` or `engarde demo` have left their home,
-the embedded default is chosen here: the local servers that these start and announce in `<home>/services.json`.
+If no variable of BigQuery or Postgres is set and the home directory has data of `engarde dev` or `engarde demo`,
+the embedded default is used: the local servers that these commands start and list in `<home>/services.json`.
 """
 
 import json
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.settings.variables import (
     CONNECTION_VARIABLES,
-    SHORTEST_SECRET,
+    MINIMUM_SECRET_BYTES,
     ApiSettings,
     DatabaseSettings,
     PipelineSettings,
@@ -25,25 +25,26 @@ from engarde_pipeline.settings.variables import (
 
 
 class InvalidSettings(EngardeError):
-    """One or more environment variables are missing or malformed; the message names each."""
+    """Environment variables are missing or malformed; the message names all of them."""
 
 
 class EmbeddedDefaultNotRunning(EngardeError):
-    """Nothing is configured, and the embedded Postgres and BigQuery emulator are not running."""
+    """The embedded default is configured, but its Postgres and BigQuery emulator are not running."""
 
 
 _S = TypeVar("_S", bound=PipelineSettings)
 
 
 def is_unconfigured() -> bool:
-    """Whether nothing about BigQuery or Postgres is set: `engarde dev` and `demo` then use their own servers."""
+    """Return whether no variable of BigQuery or Postgres is set; `engarde dev` and `demo` then start servers."""
     return not any(os.environ.get(name) for name in CONNECTION_VARIABLES)
 
 
 def is_embedded() -> bool:
-    """Whether the embedded default is meant: nothing is set, and `engarde dev` or `demo` have left their home.
+    """Return whether the embedded default is to be used.
 
-    Without that home nobody asked for sample data: a production that lost its variables must say so.
+    Besides unset variables this needs the data of an earlier `engarde dev` or `demo`, so that a production system
+    that lost its variables fails and does not sync sample data.
     """
     if not is_unconfigured():
         return False
@@ -61,26 +62,26 @@ def load_pipeline_settings() -> PipelineSettings:
 
 
 def load_settings() -> Settings:
-    """Return all settings, from the environment or, where nothing is set, from the embedded default.
+    """Return the settings of the pipeline and its servers, from the environment or the embedded default.
 
     Raises:
-        InvalidSettings: variables are missing or malformed; one message names them all.
-        EmbeddedDefaultNotRunning: nothing is set, and the local servers are not running.
+        InvalidSettings: variables are missing or malformed.
+        EmbeddedDefaultNotRunning: the embedded default is to be used, but is not running.
     """
     if not is_embedded():
         return _load(Settings)
-    return _load(Settings, **_announced_services())
+    return _load(Settings, **_running_services())
 
 
 def load_database_settings() -> DatabaseSettings:
-    """Return the settings of what uses Postgres alone; see `load_settings`."""
+    """Return the settings of code that uses only Postgres; raises as `load_settings`."""
     if not is_embedded():
         return _load(DatabaseSettings)
-    return _load(DatabaseSettings, **_announced_services())
+    return _load(DatabaseSettings, **_running_services())
 
 
 def load_token_settings() -> TokenSettings:
-    """Return the settings of what signs tokens, where the embedded default is meant with its own secret.
+    """Return the settings for signing tokens; the embedded default has its own secret.
 
     Raises:
         InvalidSettings: the secret is missing or malformed.
@@ -92,62 +93,57 @@ def load_token_settings() -> TokenSettings:
 
 
 def load_api_settings() -> ApiSettings:
-    """Return the API's settings; those that are missing come from the embedded default, where that is meant.
-
-    Raises:
-        InvalidSettings: variables are missing or malformed; one message names them all.
-        EmbeddedDefaultNotRunning: nothing about the servers is set, and the local ones are not running.
-    """
+    """Return the settings of the API, from the environment or the embedded default; raises as `load_settings`."""
     if not is_embedded():
         return _load(ApiSettings)
-    values = _announced_services()
+    values = _running_services()
     if not os.environ.get("JWT_SECRET_KEY"):
         values["jwt_secret_key"] = _embedded_secret(load_pipeline_settings().engarde_home)
     return _load(ApiSettings, **values)
 
 
-def _announced_services() -> dict[str, str]:
-    announced = services_file(load_pipeline_settings().engarde_home)
+def _running_services() -> dict[str, str]:
+    file = services_file(load_pipeline_settings().engarde_home)
     try:
-        services: dict[str, str] = json.loads(announced.read_text())
+        services: dict[str, str] = json.loads(file.read_text())
     except FileNotFoundError:
         raise EmbeddedDefaultNotRunning(
-            f"Nothing about BigQuery or Postgres is set and {announced.parent} holds sample data, so the embedded"
-            " default is meant, but it is not running. Start it with `engarde dev` (or `make dev`), or set"
+            "The embedded default is not running. It is used because no variable of BigQuery or Postgres is set"
+            f" and {file.parent} contains sample data. Start it with `engarde dev` (or `make dev`), or set"
             " BIGQUERY_PROJECT_ID and DATABASE_URL to use real servers."
         ) from None
     return {name.lower(): value for name, value in services.items()}
 
 
 def _embedded_secret(home: Path) -> str:
-    """Return the secret of the embedded default, made once; no other user of the machine can read it."""
-    kept = home / "jwt_secret_key"
+    """Return the secret of the embedded default; the first call creates its file, readable only by this user."""
+    file = home / "jwt_secret_key"
     try:
-        descriptor = os.open(kept, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
-        return kept.read_text()
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_urlsafe(SHORTEST_SECRET))
-    return kept.read_text()
+        return file.read_text()
+    with os.fdopen(descriptor, "w") as opened:
+        opened.write(secrets.token_urlsafe(MINIMUM_SECRET_BYTES))
+    return file.read_text()
 
 
 def embedded_data(home: Path) -> Path:
-    """Return the directory with the data of the embedded Postgres, which `engarde dev` and `demo` leave behind."""
+    """Return the data directory of the embedded Postgres, which `engarde dev` and `demo` create."""
     return home / "postgres"
 
 
 def services_file(home: Path) -> Path:
-    """Return the file in which running local servers announce themselves, as environment variables."""
+    """Return the file that lists the addresses of the running local servers, as environment variables."""
     return home / "services.json"
 
 
 def check_environment() -> None:
-    """Check what is set, so that a code location with a malformed environment says so when it loads.
+    """Check the environment variables, so that a code location with invalid ones fails when it loads.
 
     Raises:
-        InvalidSettings: variables are missing or malformed; one message names them all.
+        InvalidSettings: variables are missing or malformed.
     """
-    # Where the embedded default is meant, its servers may start later.
+    # The servers of the embedded default may start later.
     load_pipeline_settings() if is_embedded() else load_settings()
 
 
@@ -159,13 +155,11 @@ def _load(settings: type[_S], **values: Any) -> _S:
 
 
 def _message(settings: type[PipelineSettings], error: ValidationError) -> str:
-    lines = ["These environment variables need attention:"]
+    lines = ["These environment variables are missing or invalid:"]
     for fault in error.errors(include_input=False, include_url=False):
         name = str(fault["loc"][0])
         problem = "is missing" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
         lines.append(f"  {name.upper()}: {problem}. {settings.model_fields[name].description}")
     if is_unconfigured() and issubclass(settings, DatabaseSettings):
-        lines.append(
-            "Nothing about the servers is set. To try it on sample data instead: `engarde demo` or `engarde dev`."
-        )
+        lines.append("To try the pipeline with sample data instead, run `engarde demo` or `engarde dev`.")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Every environment variable: its type, its bounds, and what it is for."""
+"""The environment variables: their types, bounds, defaults and descriptions."""
 
 import json
 import re
@@ -15,9 +15,10 @@ from engarde_pipeline.core import addresses
 API_ROLE = "engarde_api"
 """The database role of the REST API, restricted to one tenant at a time (migration 0003)."""
 
-SHORTEST_SECRET = 32
-FEWEST_CHARACTERS = 8
-"""Bytes of a secret for HS256: as many as the hash has (RFC 7518, 3.2)."""
+MINIMUM_SECRET_BYTES = 32
+"""The minimum size of a secret for HS256, which is the size of the hash (RFC 7518, 3.2)."""
+
+MINIMUM_DISTINCT_BYTES = 8
 
 
 def _http_url(value: str) -> str:
@@ -33,14 +34,14 @@ def _host_and_port(value: str) -> str:
 
 
 def _credentials(value: SecretStr) -> SecretStr:
-    # A malformed secret is still a secret: none of it may reach the message.
+    # A malformed secret is still a secret: the message must not contain any part of it.
     try:
         parsed = json.loads(value.get_secret_value())
     except json.JSONDecodeError:
         raise ValueError("is not JSON; paste the whole service account key file, not its path or base64") from None
     fields = ("type", "client_email", "private_key", "token_uri")
     if not isinstance(parsed, dict) or not all(parsed.get(field) for field in fields):
-        raise ValueError(f"is not a service account key: it needs the fields {', '.join(fields)}")
+        raise ValueError(f"is not a service account key, which needs the fields {', '.join(fields)}")
     return value
 
 
@@ -49,19 +50,19 @@ def _postgres_url(value: SecretStr) -> SecretStr:
         url = addresses.parse(value.get_secret_value())
     except (ArgumentError, ValueError):
         raise ValueError(
-            "must look like postgresql://user:password@host:5432/database, an @ in the password written as %40"
+            "must look like postgresql://user:password@host:5432/database; write an @ in the password as %40"
         ) from None
     if url.drivername.partition("+")[0] not in ("postgresql", "postgres"):
-        raise ValueError("must be a Postgres address, postgresql://user:password@host:5432/database")
+        raise ValueError("must be a Postgres address, such as postgresql://user:password@host:5432/database")
     return value
 
 
 def _hard_to_guess(value: SecretStr) -> SecretStr:
-    secret, cure = value.get_secret_value().encode(), "`openssl rand -base64 48` makes a good one"
-    if len(secret) < SHORTEST_SECRET:
-        raise ValueError(f"is too short: {SHORTEST_SECRET} bytes at least, or it can be guessed; {cure}")
-    if len(set(secret)) < FEWEST_CHARACTERS:
-        raise ValueError(f"repeats a few characters, and so can be guessed; {cure}")
+    secret, cure = value.get_secret_value().encode(), "generate one with `openssl rand -base64 48`"
+    if len(secret) < MINIMUM_SECRET_BYTES:
+        raise ValueError(f"is too short: it needs at least {MINIMUM_SECRET_BYTES} bytes; {cure}")
+    if len(set(secret)) < MINIMUM_DISTINCT_BYTES:
+        raise ValueError(f"repeats too few different characters and can be guessed; {cure}")
     return value
 
 
@@ -72,136 +73,141 @@ def _rate_limit(value: str) -> str:
 
 
 class PipelineSettings(BaseSettings):
-    """What the pipeline does; every variable has a default, so the definitions load without any."""
+    """The settings that need no server; all of them have defaults."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, hide_input_in_errors=True, frozen=True)
 
     engarde_home: Path = Field(
-        default=Path(".engarde"), description="Where the embedded default and the Dagster instance live."
+        default=Path(".engarde"), description="The directory of the Dagster instance and of the embedded default."
     )
     engarde_first_date: date = Field(
-        default=date(2020, 1, 1), description="The first daily partition, as YYYY-MM-DD."
+        default=date(2020, 1, 1), description="The first daily partition (YYYY-MM-DD)."
     )
     engarde_shrink_threshold: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="A date is refused when BigQuery has fewer than this share of the rows Postgres has"
-        " for it (rule 5); 0 refuses only an empty answer.",
+        description="A date is refused when BigQuery has less than this share of the rows that Postgres has for it"
+        " (rule 5). With 0, a date is refused only when BigQuery has no rows for it.",
     )
     engarde_writers: int = Field(
         default=2,
         ge=1,
         le=16,
-        description="Over how many connections to Postgres a range of dates is written side by side.",
+        description="The number of Postgres connections that write the dates of a run in parallel.",
     )
     engarde_window_days: int = Field(
         default=30,
         ge=1,
         le=366,
-        description="How many dates up to today are kept in step with BigQuery, and synced on a first start.",
+        description="The number of dates, up to today (UTC), that are kept in sync with BigQuery. The"
+        " first start syncs all of them.",
     )
     engarde_daily_bytes: int = Field(
         default=1024**4,
         gt=0,
-        description="How many bytes BigQuery may read a day (UTC) for scheduled and sensor syncs together.",
+        description="The number of bytes per day (UTC) that schedules and sensors may read from BigQuery.",
     )
     engarde_dagster_url: Annotated[str, AfterValidator(_http_url)] = Field(
-        default="http://127.0.0.1:3000", description="Where people open the Dagster UI: alerts link to it."
+        default="http://127.0.0.1:3000", description="The address of the Dagster UI, for the links in alerts."
     )
     engarde_alert_webhook_url: SecretStr | None = Field(
-        default=None, description="Alerts are posted here as JSON."
+        default=None, description="The address to which alerts are posted as JSON."
     )
     engarde_alert_slack_url: SecretStr | None = Field(
-        default=None, description="Alerts go to Slack through this incoming webhook."
+        default=None, description="The Slack incoming webhook to which alerts are sent."
     )
     engarde_alert_pagerduty_key: SecretStr | None = Field(
-        default=None, description="Alerts go to PagerDuty with this integration (routing) key, Events API v2."
+        default=None, description="The PagerDuty integration (routing) key for alerts, Events API v2."
     )
     engarde_alert_pagerduty_url: Annotated[str, AfterValidator(_http_url)] = Field(
         default="https://events.pagerduty.com",
-        description="PagerDuty's address; https://events.eu.pagerduty.com for accounts in the EU.",
+        description="The address of PagerDuty; https://events.eu.pagerduty.com for accounts in the EU.",
     )
     engarde_alert_smtp_url: SecretStr | None = Field(
-        default=None, description="Alerts are mailed through this server, smtp://user:password@host:587."
+        default=None, description="The mail server for alerts, as smtp://user:password@host:587."
     )
     engarde_alert_email_from: str = Field(
-        default="engarde@localhost", description="Who the mailed alerts come from."
+        default="engarde@localhost", description="The sender of alerts by e-mail."
     )
     engarde_alert_email_to: str | None = Field(
-        default=None, description="Who gets the mailed alerts, separated by commas."
+        default=None, description="The recipients of alerts by e-mail, separated by commas."
     )
     engarde_dates_per_run: int | None = Field(
         default=None,
         ge=1,
-        description="Split a backfill into runs of so many dates each; without it a backfill is one run.",
+        description="The number of dates per run of a backfill. If it is not set, a backfill is one run.",
     )
     engarde_maximum_bytes_billed: int = Field(
-        default=100 * 1024**3, gt=0, description="No single BigQuery query may bill more bytes than this."
+        default=100 * 1024**3, gt=0, description="The maximum number of bytes that one BigQuery query may bill."
     )
 
 
 class DatabaseSettings(PipelineSettings):
-    """The pipeline's settings and how to reach Postgres."""
+    """The pipeline settings and the address of Postgres."""
 
     database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = Field(
-        description="Postgres, as postgresql://user:password@host:5432/database."
+        description="The address of Postgres, as postgresql://user:password@host:5432/database."
     )
 
 
 class Settings(DatabaseSettings):
-    """The pipeline's settings and how to reach BigQuery and Postgres."""
+    """The pipeline settings and the addresses of BigQuery and Postgres."""
 
     bigquery_project_id: str = Field(
-        pattern=r"^[A-Za-z0-9.:_-]+$", description="The Google Cloud project that holds the dataset."
+        pattern=r"^[A-Za-z0-9.:_-]+$", description="The Google Cloud project of the dataset."
     )
     bigquery_dataset_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")] = Field(
         default="engarde_analytics", description="The dataset with campaign_metrics and asset_metrics."
     )
-    bigquery_location: str = Field(default="US", description="The dataset's location.")
+    bigquery_location: str = Field(default="US", description="The location of the dataset.")
     bigquery_credentials_json: Annotated[SecretStr, AfterValidator(_credentials)] | None = Field(
         default=None,
-        description="The service account key itself, as JSON; absent: application default credentials.",
+        description="The service account key (the JSON text, not a path). If it is not set, application default"
+        " credentials are used.",
     )
     bigquery_emulator_host: Annotated[str, AfterValidator(_http_url)] | None = Field(
-        default=None, description="An emulator's http://host:port."
+        default=None, description="The address of a BigQuery emulator, as http://host:port."
     )
     bigquery_storage_emulator_host: Annotated[str, AfterValidator(_host_and_port)] | None = Field(
-        default=None, description="The emulator's Storage API, host:port; without it queries are used."
+        default=None,
+        description="The address of the emulator's Storage Read API, as host:port. If it is not set, the"
+        " emulator is read by queries.",
     )
 
 
 class TokenSettings(PipelineSettings):
-    """What signing a token needs."""
+    """The settings for signing tokens."""
 
     jwt_secret_key: Annotated[SecretStr, AfterValidator(_hard_to_guess)] = Field(
-        description="The secret with which tokens are signed (HS256), at least 32 bytes."
+        description="The secret that signs tokens (HS256), at least 32 bytes."
     )
 
 
 class ApiSettings(Settings, TokenSettings):
-    """What the REST API needs."""
+    """The settings of the REST API."""
 
     api_database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] | None = Field(
         default=None,
-        description="The API's own login to the database, of the role engarde_api:"
-        " postgresql://engarde_api:password@host:5432/database; absent: DATABASE_URL's, taking that role.",
+        description="The API's login to Postgres as the role engarde_api, as"
+        " postgresql://engarde_api:password@host:5432/database. If it is not set, the API logs in with"
+        " DATABASE_URL and then switches to that role.",
     )
     api_cors_origins: str = Field(
-        default="", description="Web origins that may call the API, with commas between; * for all."
+        default="", description="The web origins that may call the API, separated by commas; * allows all."
     )
     api_rate_limit: Annotated[str, AfterValidator(_rate_limit)] = Field(
-        default="30000/minute", description="How many requests a tenant may make, such as 1200/minute."
+        default="30000/minute", description="The number of requests that a tenant may make, such as 1200/minute."
     )
 
     @property
     def api_login(self) -> str:
-        """The address at which the API connects."""
+        """The address that the API connects to."""
         return (self.api_database_url or self.database_url).get_secret_value()
 
     @property
     def api_takes_role(self) -> bool:
-        """Whether the API takes the role engarde_api after connecting, having no login of its own."""
+        """Whether the API switches to the role engarde_api after connecting, because it has no separate login."""
         return self.api_database_url is None
 
 

@@ -1,6 +1,6 @@
-"""The use case: some dates (or a slice of them) of one kind of metric, from BigQuery to Postgres.
+"""Syncs some dates, or a slice of them, of one table from BigQuery to Postgres.
 
-Plain Python: an asset, a job, a test or a notebook calls it. Dates are read together and land one by one.
+Dates are read together and land one by one. Can be called from an asset, a job, a test or a notebook.
 """
 
 import logging
@@ -21,12 +21,12 @@ from engarde_pipeline.sync.retries import after_conflict
 logger = logging.getLogger(__name__)
 
 DATES_PER_READ = 31
-"""Dates that are read and staged together: few reads, while the first dates land soon."""
+"""The maximum number of dates that are read together: few reads, and the first dates still land soon."""
 
 
 @dataclass(frozen=True)
 class SyncedDate:
-    """A date that landed. Bytes and seconds of a read over several dates are shared out by source rows."""
+    """A date that landed. The bytes and seconds of a read of several dates are divided by source rows."""
 
     day: date
     merged: MergedDate
@@ -38,7 +38,7 @@ class SyncedDate:
 
 @dataclass(frozen=True)
 class FailedDate:
-    """A date that did not land; Postgres has it as it was before."""
+    """A date that did not land; its rows in Postgres are unchanged."""
 
     day: date
     error: Exception
@@ -51,12 +51,12 @@ def sync_dates(
     connection: psycopg.Connection,
     options: LoadOptions,
 ) -> Generator[SyncedDate | FailedDate]:
-    """Sync `dates` and yield each as soon as it is committed, or has failed; a failed date stops no other.
+    """Sync `dates` and yield each when it is committed or has failed; a failed date does not stop the others.
 
     Raises:
         SourceError: BigQuery cannot be read (rule 4). Dates not yet yielded are unchanged.
-        DatesLocked: another sync holds the dates.
-        SessionLost: a pooler does not keep the session. Dates not yet yielded are unchanged.
+        DatesLocked: another sync is writing the dates.
+        SessionLost: a connection pooler changed the server session. Dates not yet yielded are unchanged.
         psycopg.OperationalError: the connection broke. Dates not yet yielded are unchanged.
     """
     scope = options.scope
@@ -67,7 +67,7 @@ def sync_dates(
         with load.locked(span):
             started = time.perf_counter()
             extraction = source.read(source_table, span[0], span[-1], selection)
-            # One transaction, and so one connection of the server, whatever stands between.
+            # In one transaction even a connection pooler keeps the same server connection.
             with connection.transaction():
                 rows = load.stage(list(source_table.columns), extraction.batches)
                 seconds_reading = time.perf_counter() - started
@@ -104,7 +104,7 @@ def sync_dates(
 
 
 def _spans(dates: Sequence[date]) -> Iterator[list[date]]:
-    """Split sorted dates where a date is missing, and after `DATES_PER_READ`."""
+    """Split sorted dates into consecutive dates, at most `DATES_PER_READ` each."""
     span: list[date] = []
     for day in dates:
         if span and (day - span[-1] > timedelta(days=1) or len(span) == DATES_PER_READ):

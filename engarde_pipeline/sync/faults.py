@@ -1,4 +1,4 @@
-"""Which faults pass by themselves (rule 9): only after these is a run worth another attempt."""
+"""Which errors are transient, so that a run is retried (rule 9)."""
 
 import psycopg
 
@@ -10,11 +10,12 @@ from engarde_pipeline.postgres.schema.migrate import SchemaNewer
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same sync may succeed a little later.
+    """Return whether the same sync may succeed a little later.
 
-    BigQuery: no answer, dropped connections, rate limits, 5xx; not a used-up quota, which lasts. Postgres: a
-    restart, a lost connection, serialization failures and deadlocks (see `postgres.faults`), a date that another
-    sync holds, a schema that is newer than this code until that is deployed; not a refused login, nor a full disk.
+    Transient in BigQuery: no response, dropped connections, rate limits, 5xx; but not a used-up quota. Transient
+    in Postgres: a restart, a lost connection, serialization failures and deadlocks (see `postgres.faults`), a date
+    that another sync is writing, and a schema that is newer than this code, until that is deployed; but not a
+    rejected login or a full disk.
     """
     if isinstance(error, psycopg.Error):
         return faults.is_transient(error)

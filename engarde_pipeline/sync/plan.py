@@ -1,4 +1,4 @@
-"""Which dates to sync, and why: those missing or changed, decided by versions, never by the clock (rule 6)."""
+"""Which dates to sync, and why: dates that are missing or whose version changed (rule 6)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from engarde_pipeline.bigquery.changes import EMPTY, Versions, modified_at
 from engarde_pipeline.core.metrics import MetricTable
 
 MISSING = "missing: never synced"
-RESTORED = "restored: Postgres has an earlier state than Dagster saw synced"
-UNRECORDED = "unrecorded: synced, and Dagster's history does not have it"
-UNTOLD = "may have changed: BigQuery does not tell which dates did"
-MAPPED = "mapping arrived: rejected records can be loaded"
+RESTORED = "restored: Postgres has an older version than Dagster's history"
+UNRECORDED = "unrecorded: synced, but missing in Dagster's history"
+MAY_HAVE_CHANGED = "may have changed: BigQuery does not report which dates changed"
+NEW_MAPPING = "new mapping: rejected records can be loaded now"
 REMOVED = "rows were removed without a sync, or belong to another campaign or asset now"
-DIFFERS = "sums differ from BigQuery's"
+SUMS_DIFFER = "sums differ from those in BigQuery"
 
 
 @dataclass(frozen=True)
 class PlannedDate:
-    """A date to sync, why, the source's version, and the size of its partition where BigQuery tells it."""
+    """A date to sync, with the reason, the source's version, and the bytes of its partition (0 if unknown)."""
 
     table: MetricTable
     day: date
@@ -29,7 +29,7 @@ class PlannedDate:
 
 @dataclass(frozen=True)
 class PlannedRange:
-    """Consecutive dates of the same tables: one run."""
+    """Consecutive dates of the same tables, which one run syncs."""
 
     tables: tuple[MetricTable, ...]
     dates: tuple[PlannedDate, ...]
@@ -53,26 +53,26 @@ def plan_dates(
 ) -> list[PlannedDate]:
     """Return the dates of `table` to sync, oldest first.
 
-    `recorded` has the version of each date that Dagster's history saw synced, `held` that of the numbers Postgres
-    has: either can be lost or restored without the other. A date of the window is due unless both have its version
-    of now; one outside the window only when one of them has it, it still has a partition, and it changed.
-    `removed` has the dates that lost rows without a sync, each with a digest of what removed them: they are due
-    whatever their version is, unless they lie outside the window and their partition is gone.
+    `recorded` has the versions of dates in Dagster's history, and `held` those in Postgres: either can be lost or
+    restored without the other. A date in the window is due unless both have its current version. A date outside
+    the window is due only if at least one of them has it, it still has a partition, and it changed. `removed` has
+    the dates that lost rows without a sync, each with a digest of the removals. They are due whatever their
+    version is, unless they are outside the window and have no partition.
     """
     past = {*recorded, *held} - {*window}
-    late = [day for day in past if versions.by_date.get(day, EMPTY) != EMPTY] if versions.tells_dates else []
+    late = [day for day in past if versions.by_date.get(day, EMPTY) != EMPTY] if versions.is_per_date else []
     incomplete = {day for day in removed if day in window or versions.of(day) != EMPTY}
     due = []
     for day in sorted({*window, *late, *incomplete}):
         version = versions.of(day)
         if day in incomplete:
-            # The digest is part of the version, so that the next removal is asked for again.
+            # The version contains the digest, so that the next removal is requested again.
             found = f"{version or 'unknown'} removed {removed[day]}"
             due.append(PlannedDate(table, day, REMOVED, found, versions.bytes_by_date.get(day, 0)))
             continue
-        # Beyond the window, what Dagster's history has lost is history only.
-        beyond = day not in recorded and day not in window
-        if version is None or (held.get(day) == version and (beyond or recorded.get(day) == version)):
+        # Outside the window, a date that only Dagster's history lost is not synced again.
+        history_lost = day not in recorded and day not in window
+        if version is None or (held.get(day) == version and (history_lost or recorded.get(day) == version)):
             continue
         reason = _reason(versions, version, recorded.get(day), held.get(day))
         due.append(PlannedDate(table, day, reason, version, versions.bytes_by_date.get(day, 0)))
@@ -86,17 +86,19 @@ def _reason(versions: Versions, version: str, recorded: str | None, held: str | 
         return RESTORED
     if held == version:
         return UNRECORDED
-    return _changed(version) if versions.tells_dates else UNTOLD
+    return _changed(version) if versions.is_per_date else MAY_HAVE_CHANGED
 
 
 def _changed(version: str) -> str:
     if moment := modified_at(version):
         return f"changed at {moment:%Y-%m-%d %H:%M} UTC"
-    return "changed: its partition is gone" if version == EMPTY else "changed: rows are in the streaming buffer"
+    return (
+        "changed: its partition was deleted" if version == EMPTY else "changed: rows are in the streaming buffer"
+    )
 
 
 def merged_ranges(due: Iterable[PlannedDate]) -> list[PlannedRange]:
-    """Return planned dates as few ranges: consecutive dates of the same tables together."""
+    """Combine planned dates into ranges of consecutive dates of the same tables."""
     by_day: dict[date, list[PlannedDate]] = {}
     for planned in due:
         by_day.setdefault(planned.day, []).append(planned)

@@ -1,6 +1,6 @@
-"""What is tried again inside a run (rule 9), because it passes in seconds; the rest is the run's own retries.
+"""Retries inside a run, for transient errors that last seconds (rule 9); after others the run is retried.
 
-BigQuery's calls have retries of their own, see `bigquery.client`.
+Calls of BigQuery have their own retries, see `bigquery.client`.
 """
 
 import logging
@@ -21,8 +21,8 @@ from engarde_pipeline.sync.faults import is_transient
 logger = logging.getLogger(__name__)
 
 
-def _passes(error: BaseException) -> bool:
-    """Whether it is Postgres' fault, and transient; BigQuery's calls and the locks of dates wait by themselves."""
+def _is_transient_in_postgres(error: BaseException) -> bool:
+    # Calls of BigQuery and the locks of dates have their own retries.
     return isinstance(error, psycopg.Error | DatabaseUnavailable) and is_transient(error)
 
 
@@ -33,16 +33,16 @@ after_conflict = retry(
     before_sleep=before_sleep_log(logger, logging.WARNING),
     reraise=True,
 )
-"""Tries a transaction again that Postgres ended in favour of another one."""
+"""Retries a transaction that Postgres aborted because of a conflict with another one."""
 
 after_lost_connection = retry(
-    retry=retry_if_exception(_passes),
+    retry=retry_if_exception(_is_transient_in_postgres),
     wait=wait_exponential_jitter(multiplier=0.5, max=10),
     stop=stop_after_delay(90),
     before_sleep=before_sleep_log(logger, logging.WARNING),
     reraise=True,
 )
-"""Tries again what opens a connection of its own, after a restart of Postgres or a fault of the network.
+"""Retries a function that opens a connection, after a restart of Postgres or a network error.
 
-A wrong address looks alike: connect once before, so that it fails at once.
+A wrong address raises the same error, so connect once without retries before.
 """

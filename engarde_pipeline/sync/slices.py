@@ -1,13 +1,12 @@
-"""A slice: a tenant's, platforms' or campaigns' part of some dates, replaced on its own (rule 8)."""
+"""Syncs a slice: the part of some dates of one tenant, some platforms or some campaigns (rule 8)."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date
 
 import psycopg
 
-from engarde_pipeline.bigquery.errors import TableMissing
 from engarde_pipeline.bigquery.extraction import Source
-from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate, sync_dates
 
@@ -18,17 +17,9 @@ def sync_slice(
     connection: psycopg.Connection,
     options: LoadOptions,
 ) -> Iterator[tuple[MetricTable, SyncedDate | FailedDate]]:
-    """Sync the slice that is the options' scope of `dates` in both tables, yielding each date as it lands.
-
-    Raises as `sync_dates` does.
-    """
-    for table in (CAMPAIGN_METRICS, ASSET_METRICS):
-        try:
-            source.inspect(table)
-        except TableMissing:
-            if table.optional:
-                continue
-            raise
-        outcomes = sync_dates(table, dates, source, connection, options)
-        for outcome in outcomes:
+    """Sync the scope of `options` on `dates` in both tables, and yield each date; raises as `sync_dates`."""
+    for table in METRIC_TABLES:
+        if source.find(table) is None:
+            continue
+        for outcome in sync_dates(table, dates, source, connection, options):
             yield table, outcome

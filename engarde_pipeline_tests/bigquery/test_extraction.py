@@ -156,7 +156,7 @@ def test_a_dead_storage_port_falls_back_to_a_query_with_a_warning(
     with caplog.at_level(logging.WARNING, "engarde_pipeline"):
         method, rows = _read(dead)
     assert (method, len(rows)) == ("query", 1)
-    assert "by a query: the Storage Read API answers 503" in caplog.text
+    assert "by a query, because the Storage Read API is not available: 503" in caplog.text
 
 
 # Only what is asked for

@@ -152,7 +152,7 @@ def test_a_fault_that_stays_is_an_error_that_says_it_is_not_ours(
     proxy.fail(call, fault)
     message = _raised_by(lambda: _read(faulty_source), SourceUnavailable)
     assert "campaign_metrics" in message
-    assert "if BigQuery itself is at fault, try again later" in message
+    assert "If BigQuery has an outage, try again later" in message
     assert len(proxy.seen(call)) > 2
 
 

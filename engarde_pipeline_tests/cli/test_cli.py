@@ -191,8 +191,8 @@ def test_a_sync_into_a_database_that_is_not_migrated_names_the_command(
 @pytest.mark.parametrize(
     ("dates", "explained"),
     [
-        (_range(NEXT, DAY), f"The end, {DAY}, lies before the start, {NEXT}; swap them."),
-        (_range(DAY, latest_date() + timedelta(days=1)), "lies in the future"),
+        (_range(NEXT, DAY), f"The end date {DAY} is before the start date {NEXT}. Swap them."),
+        (_range(DAY, latest_date() + timedelta(days=1)), "is in the future"),
         (_range(date(2019, 12, 31), DAY), "or set ENGARDE_FIRST_DATE to an earlier date"),
         (("--start", "01.02.2026", "--end", "2026-02-03"), "does not match the formats '%Y-%m-%d'"),
         (("--start", "2026-02-30", "--end", "2026-03-03"), "does not match the formats"),
@@ -342,7 +342,7 @@ def test_doctor_says_what_a_dagster_home_of_ones_own_leaves_off_and_its_cure_wor
 def test_doctor_says_how_it_reads(engarde: Engarde, tenant: UUID, environment: Environment) -> None:
     assert "through the Storage Read API" in engarde("doctor").words
     environment(BIGQUERY_STORAGE_EMULATOR_HOST="")
-    assert "by queries; for the faster and cheaper Storage Read API" in engarde("doctor").words
+    assert "by a query; for the faster and cheaper Storage Read API" in engarde("doctor").words
 
 
 def _only_fault(engarde: Engarde) -> str:

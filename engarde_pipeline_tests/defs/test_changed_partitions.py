@@ -86,7 +86,10 @@ def test_a_first_start_asks_for_the_last_thirty_dates_in_one_run(shop: Shop, tic
         "null",
         "[]",
         '{"states": [], "due": []}',
-        '{"states": {}, "due": [["gone", "2026-03-01", "r", "v", 1, true]]}',
+        '{"version": 99, "states": {}, "due": []}',
+        '{"states": {}, "due": [["campaign_metrics", "2026-03-01", "r", "v", 1, true]]}',  # version 1
+        '{"version": 2, "states": {}, "due": [{"table": "gone", "day": "2026-03-01", "reason": "r",'
+        ' "version": "v", "size": 1, "requested": true}]}',
     ],
 )
 def test_a_cursor_that_cannot_be_read_starts_anew(
@@ -97,6 +100,19 @@ def test_a_cursor_that_cannot_be_read_starts_anew(
     result = changed_partitions(context, bigquery=BigQuery(), postgres=Postgres())
     assert isinstance(result, SensorResult)
     assert asked(result) == [(str(TODAY - timedelta(days=29)), str(TODAY), BOTH)]
+
+
+def test_a_lost_cursor_requests_the_same_run_keys_again(
+    shop: Shop, times: Times, instance: DagsterInstance
+) -> None:
+    shop.load(TODAY)
+    keys = []
+    for cursor in (None, '{"version": 1}'):
+        context = build_sensor_context(instance, cursor=cursor, definitions=defs)
+        result = changed_partitions(context, bigquery=BigQuery(), postgres=Postgres())
+        assert isinstance(result, SensorResult)
+        keys.append([request.run_key for request in result.run_requests or ()])
+    assert keys[0] == keys[1] != []
 
 
 def test_a_date_says_why_it_was_synced(synced: None, tick: Tick, times: Times, instance: DagsterInstance) -> None:
@@ -248,7 +264,7 @@ def test_an_unreachable_bigquery_is_a_skipped_tick_with_the_reason(
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:9")
     result = tick()
     assert result.skip_reason
-    assert "BigQuery does not answer" in str(result.skip_reason.skip_message)
+    assert "BigQuery does not respond" in str(result.skip_reason.skip_message)
 
 
 def test_a_date_nobody_could_have_is_not_asked_for(synced: None, tick: Tick, shop: Shop, times: Times) -> None:

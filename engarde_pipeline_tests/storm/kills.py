@@ -18,7 +18,7 @@ from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connected_runs
 from engarde_pipeline.postgres.load.synced_dates import synced_versions
 from engarde_pipeline.runs.history import recorded_versions
-from engarde_pipeline.runs.planning import current_plan, inspect_tables, mapped_dates
+from engarde_pipeline.runs.planning import current_plan, dates_with_new_mappings, inspect_tables
 from engarde_pipeline.settings import load_settings
 from engarde_pipeline.sync.plan import PlannedDate
 from engarde_pipeline_tests.dagster_runs import unfinished
@@ -126,7 +126,7 @@ def _is_calm(platform: Platform, instance: DagsterInstance, seconds: float) -> b
 
 def _due(platform: Platform, instance: DagsterInstance) -> list[PlannedDate]:
     source, connection = Source(load_settings()), platform.world.connection
-    return current_plan(instance, source, connection, inspect_tables(source)) + mapped_dates(connection)
+    return current_plan(instance, source, connection, inspect_tables(source)) + dates_with_new_mappings(connection)
 
 
 def _bring_the_hour_forward(platform: Platform, instance: DagsterInstance) -> bool:

@@ -60,7 +60,7 @@ def test_a_date_that_only_dagster_lost_is_marked_again_in_the_window_only() -> N
 
 def test_a_date_beyond_the_window_whose_partition_is_gone_is_left_alone() -> None:
     assert reason(BEFORE, BEFORE, is_in_window=False, version=EMPTY) is None
-    assert reason(BEFORE, BEFORE, is_in_window=True, version=EMPTY) == "changed: its partition is gone"
+    assert reason(BEFORE, BEFORE, is_in_window=True, version=EMPTY) == "changed: its partition was deleted"
 
 
 @pytest.mark.parametrize("is_in_window", [True, False])
@@ -74,7 +74,7 @@ def test_a_date_that_lost_rows_is_left_alone_where_bigquery_no_longer_has_it() -
     assert reason(NOW, NOW, is_in_window=True, version=EMPTY, removed="digest") == REMOVED
 
 
-@pytest.mark.parametrize("versions", [Versions({}, "state", tells_dates=False), Versions({}, None)])
+@pytest.mark.parametrize("versions", [Versions({}, "state", is_per_date=False), Versions({}, None)])
 def test_a_date_that_lost_rows_is_due_where_bigquery_does_not_tell_whether_it_has_it(versions: Versions) -> None:
     (due,) = plan_dates(CAMPAIGN_METRICS, [], versions, {}, {}, {DAY: "digest"})
     assert due.reason == REMOVED

@@ -13,6 +13,7 @@ from engarde_pipeline.bigquery.sums import sums_by_date as bigquery_sums
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.postgres.load.scope import Scope
 from engarde_pipeline.postgres.reads.sums import sums_by_date as postgres_sums
+from engarde_pipeline.sync.sums import differing_sums
 from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, asset_row, row
 from engarde_pipeline_tests.world import World
 
@@ -126,6 +127,19 @@ def test_a_row_edited_by_hand_shows(world: World, tenant: UUID, campaign: UUID, 
 
     theirs, ours = in_bigquery(world)[DAY], in_postgres(world)[DAY]
     assert {name for name in theirs if theirs[name] != ours[name]} == {measure}
+
+
+def test_differing_sums_name_the_dates_and_measures(world: World, tenant: UUID, campaign: UUID) -> None:
+    world.load([row(tenant, **numbers()), row(tenant, metric_date=NEXT_DAY, **numbers())])
+    world.sync_one(DAY)
+    source_table = world.source.inspect(CAMPAIGN_METRICS)
+    world.connection.execute("UPDATE campaign_metrics SET clicks = clicks + 1")
+
+    changed, missing = differing_sums(world.source, source_table, world.connection, [DAY, NEXT_DAY])
+
+    assert (changed.day, changed.differing_measures) == (DAY, ["clicks"])
+    assert changed.postgres["clicks"] == changed.bigquery["clicks"] + 1
+    assert (missing.day, set(missing.postgres.values())) == (NEXT_DAY, {Decimal(0)})
 
 
 def test_a_deleted_row_shows(world: World, tenant: UUID, campaign: UUID) -> None:

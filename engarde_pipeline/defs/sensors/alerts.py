@@ -1,12 +1,10 @@
 """The sensor `alerts`: reports each incident once when it begins and once when it is over."""
 
-import json
-import logging
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from typing import Literal
 
 from dagster import DagsterInstance, DefaultSensorStatus, SensorEvaluationContext, SensorResult, sensor
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field
 
 from engarde_pipeline.alerts.channels import configured_channels
 from engarde_pipeline.alerts.conditions import (
@@ -19,39 +17,24 @@ from engarde_pipeline.alerts.delivery import Message, deliver, messages
 from engarde_pipeline.alerts.freshness import CHECK_INTERVAL, due_since, freshness_lost
 from engarde_pipeline.alerts.incidents import Incident
 from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.defs.cursor import Cursor
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.settings import load_pipeline_settings
 
-logger = logging.getLogger(__name__)
 
+class AlertState(Cursor):
+    """The open incidents, when dates became due, and the messages that no channel has accepted yet."""
 
-@dataclass
-class AlertState:
-    """The state between two ticks: the open incidents, when dates became due, and undelivered messages."""
+    sensor = "alerts"
+    if_unreadable = (
+        "Open incidents are reported once more, and the time for which dates have been due is counted from now."
+    )
 
-    incidents: dict[str, Incident] = field(default_factory=dict)
-    due_since: dict[str, float] = field(default_factory=dict)
-    looked_at: float = 0
-    waiting: list[Message] = field(default_factory=list)
-
-    @classmethod
-    def read(cls, text: str | None) -> "AlertState":
-        """Return the state that `write` returned, or an empty one if the cursor cannot be read."""
-        if not text:
-            return cls()
-        try:
-            return TypeAdapter(cls).validate_json(text)
-        except ValidationError as error:  # written by another version of the code, or edited by hand
-            logger.warning(
-                "The cursor of alerts cannot be read (%d faults). Open incidents are reported once more, and the"
-                " time for which dates have been due is counted from now.",
-                error.error_count(),
-            )
-            return cls()
-
-    def write(self) -> str:
-        """Return the state as a cursor."""
-        return json.dumps(asdict(self))
+    version: Literal[1] = 1
+    incidents: dict[str, Incident] = Field(default_factory=dict)
+    due_since: dict[str, float] = Field(default_factory=dict)
+    checked_at: float = 0
+    waiting: list[Message] = Field(default_factory=list)
 
 
 @sensor(
@@ -65,9 +48,9 @@ def alerts(context: SensorEvaluationContext, bigquery: BigQuery, postgres: Postg
     """Report the incidents that began or ended since the last tick."""
     now = datetime.now(UTC)
     state = AlertState.read(context.cursor)
-    if now.timestamp() - state.looked_at >= CHECK_INTERVAL.total_seconds():
+    if now.timestamp() - state.checked_at >= CHECK_INTERVAL.total_seconds():
         state.due_since = due_since(context.instance, bigquery.open_source, postgres.connect, state.due_since, now)
-        state.looked_at = now.timestamp()
+        state.checked_at = now.timestamp()
     found = current_incidents(context.instance, postgres, state, now)
     channels = configured_channels(load_pipeline_settings())
     reported = []

@@ -3,79 +3,66 @@
 docs/adr/0001-own-sensors.md says why this is not an observable source asset with automation conditions.
 """
 
-import json
-import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence, Set
 from datetime import date
 from hashlib import sha256
+from typing import Literal
 
 from dagster import DefaultSensorStatus, SensorEvaluationContext, SensorResult, sensor
-from pydantic import TypeAdapter
+from pydantic import BaseModel, Field, field_validator
 
 from engarde_pipeline.bigquery.schema import SourceTable
 from engarde_pipeline.core.dates import latest_date, today
 from engarde_pipeline.core.errors import EngardeError
-from engarde_pipeline.core.metrics import MetricTable
+from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.defs.budget import estimated_bytes, over_budget
+from engarde_pipeline.defs.cursor import Cursor
 from engarde_pipeline.defs.jobs import performance_sync
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.postgres.load.removed_rows import removed_dates
-from engarde_pipeline.runs.planning import TABLES, current_plan, inspect_tables, still_due
+from engarde_pipeline.runs.planning import current_plan, inspect_tables, still_due
 from engarde_pipeline.runs.requests import described, run_requests, without_unfinished_run
 from engarde_pipeline.sync.plan import PlannedDate
 
-logger = logging.getLogger(__name__)
-
+_TABLES = {table.source: table for table in METRIC_TABLES}
 _Identity = tuple[str, date, str, str]
 
 
-@dataclass(frozen=True)
-class _StoredCursor:
-    """The stored form of a cursor; a row of `due` is a `PlannedDate` and whether a run was requested for it."""
+class _DueDate(BaseModel):
+    """The stored form of a `PlannedDate`, and whether a run was requested for it."""
 
-    states: dict[str, str]
-    due: list[tuple[str, date, str, str, int, bool]]
+    table: str
+    day: date
+    reason: str
+    version: str
+    size: int
+    requested: bool
 
-
-_STORED_CURSOR = TypeAdapter(_StoredCursor)
-
-
-@dataclass(frozen=True)
-class _Cursor:
-    """The state after a tick: each table's state, the dates that were due, and for which a run was requested."""
-
-    states: dict[str, str] = field(default_factory=dict)
-    due: tuple[PlannedDate, ...] = ()
-    requested: frozenset[_Identity] = frozenset()
-
+    @field_validator("table")
     @classmethod
-    def read(cls, text: str | None) -> "_Cursor":
-        if not text:
-            return cls()
-        tables = {table.source: table for table in TABLES}
-        try:
-            found = _STORED_CURSOR.validate_json(text)
-            due = tuple(
-                PlannedDate(tables[source], day, reason, version, size)
-                for source, day, reason, version, size, _ in found.due
-            )
-        except (ValueError, KeyError) as error:  # written by another version of the code, or edited by hand
-            logger.warning(
-                "The cursor of changed_partitions cannot be read (%s). Every table is checked again; no run is"
-                " requested twice.",
-                type(error).__name__,
-            )
-            return cls()
-        requested = (_identity(planned) for planned, row in zip(due, found.due, strict=True) if row[-1])
-        return cls(found.states, due, frozenset(requested))
+    def _exists(cls, table: str) -> str:
+        if table not in _TABLES:
+            raise ValueError("is no source table")
+        return table
 
-    def write(self) -> str:
-        rows = [
-            [p.table.source, p.day.isoformat(), p.reason, p.version, p.size, _identity(p) in self.requested]
-            for p in self.due
-        ]
-        return json.dumps({"states": self.states, "due": rows})
+    @property
+    def planned(self) -> PlannedDate:
+        return PlannedDate(_TABLES[self.table], self.day, self.reason, self.version, self.size)
+
+
+class _Cursor(Cursor):
+    """The state of each table at the last tick, and the dates that were due."""
+
+    sensor = "changed_partitions"
+    if_unreadable = "Every table is checked again; no run is requested twice."
+
+    version: Literal[2] = 2
+    states: dict[str, str] = Field(default_factory=dict)
+    due: list[_DueDate] = Field(default_factory=list)
+
+    @property
+    def requested(self) -> set[_Identity]:
+        return {_identity(date.planned) for date in self.due if date.requested}
 
 
 @sensor(
@@ -89,6 +76,7 @@ class _Cursor:
 def changed_partitions(context: SensorEvaluationContext, bigquery: BigQuery, postgres: Postgres) -> SensorResult:
     """Request runs for the dates that are due, once per version."""
     before = _Cursor.read(context.cursor)
+    before_due = [date.planned for date in before.due]
     try:
         source = bigquery.open_source()
         # Where BigQuery does not report changes by date, checking is not free: hourly_sync covers those tables.
@@ -100,23 +88,39 @@ def changed_partitions(context: SensorEvaluationContext, bigquery: BigQuery, pos
                 for table, found in tables.items()
                 if not states[table.source] or before.states.get(table.source) != states[table.source]
             }
-            kept = [p for p in before.due if p.table in tables and p.table not in changed]
+            kept = [p for p in before_due if p.table in tables and p.table not in changed]
             due = still_due(context.instance, connection, kept)
             due += current_plan(context.instance, source, connection, changed)
-        now = _Cursor(states, tuple(due), before.requested & {_identity(planned) for planned in due})
-        pending = [planned for planned in due if _identity(planned) not in now.requested]
+        requested = before.requested
+        pending = [planned for planned in due if _identity(planned) not in requested]
+        cursor = _cursor(states, due, requested)
         ready = without_unfinished_run(context.instance, pending)
         if not ready:
-            return SensorResult(skip_reason=_skip_reason(changed, pending), cursor=now.write())
+            return SensorResult(skip_reason=_skip_reason(changed, pending), cursor=cursor)
         if reason := over_budget(postgres, estimated_bytes(context.instance, ready)):
-            return SensorResult(skip_reason=reason, cursor=now.write())
+            return SensorResult(skip_reason=reason, cursor=cursor)
     except EngardeError as error:
         return SensorResult(
             skip_reason=f"The tables could not be checked for changes: {error}", cursor=context.cursor
         )
-    requested = now.requested | {_identity(planned) for planned in ready}
     context.log.info(f"Requesting runs for {described(ready)}")
-    return SensorResult(run_requests=run_requests(ready), cursor=replace(now, requested=requested).write())
+    requested |= {_identity(planned) for planned in ready}
+    return SensorResult(run_requests=run_requests(ready), cursor=_cursor(states, due, requested))
+
+
+def _cursor(states: dict[str, str], due: Sequence[PlannedDate], requested: Set[_Identity]) -> str:
+    dates = [
+        _DueDate(
+            table=planned.table.source,
+            day=planned.day,
+            reason=planned.reason,
+            version=planned.version,
+            size=planned.size,
+            requested=_identity(planned) in requested,
+        )
+        for planned in due
+    ]
+    return _Cursor(states=states, due=dates).write()
 
 
 def _identity(planned: PlannedDate) -> _Identity:

@@ -6,7 +6,7 @@ from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.defs.budget import estimated_bytes, over_budget
 from engarde_pipeline.defs.jobs import performance_sync
 from engarde_pipeline.defs.resources import Postgres
-from engarde_pipeline.runs.planning import mapped_dates, note_moved_rows
+from engarde_pipeline.runs.planning import dates_with_new_mappings, note_moved_rows
 from engarde_pipeline.runs.requests import described, run_requests, without_unfinished_run
 
 
@@ -25,7 +25,7 @@ def new_mappings(context: SensorEvaluationContext, postgres: Postgres) -> Sensor
     try:
         with postgres.connect() as connection:
             note_moved_rows(connection)  # the sensor changed_partitions syncs these
-            due = mapped_dates(connection)
+            due = dates_with_new_mappings(connection)
         ready = without_unfinished_run(context.instance, due)
         if not ready:
             return SensorResult(

@@ -14,7 +14,7 @@ from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate
-from engarde_pipeline.sync.side_by_side import sync_side_by_side
+from engarde_pipeline.sync.parallel import sync_in_parallel
 from engarde_pipeline_tests.sync.samples import row
 from engarde_pipeline_tests.world import World
 
@@ -25,7 +25,7 @@ Outcomes = Generator[SyncedDate | FailedDate]
 
 def begin(world: World, writers: int = 3, threshold: float | None = 0.5) -> Outcomes:
     options = LoadOptions(uuid4(), threshold)
-    return sync_side_by_side(
+    return sync_in_parallel(
         CAMPAIGN_METRICS, DAYS, world.source, lambda: connect(world.database_url), options, writers
     )
 

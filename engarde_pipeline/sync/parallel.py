@@ -1,5 +1,6 @@
-"""Many dates at once: a few connections, each at a span of dates of its own, so that reading, staging and merging
-overlap. Every date is still one transaction of one connection; see `dates`.
+"""Syncs a range of dates over several connections, so that reading, staging and merging overlap.
+
+Each connection syncs a span of dates. A date is still one transaction of one connection; see `dates`.
 """
 
 import threading
@@ -18,13 +19,13 @@ from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.sync.dates import DATES_PER_READ, FailedDate, SyncedDate, sync_dates
 from engarde_pipeline.sync.retries import after_lost_connection
 
-FEWEST_DATES = 7
-"""Fewer dates are not worth a connection of their own."""
+MINIMUM_DATES = 7
+"""The minimum number of dates for which another connection is worth opening."""
 
 Outcome = SyncedDate | FailedDate
 
 
-def sync_side_by_side(
+def sync_in_parallel(
     table: MetricTable,
     dates: Sequence[date],
     source: Source,
@@ -32,42 +33,37 @@ def sync_side_by_side(
     options: LoadOptions,
     writers: int,
 ) -> Generator[Outcome]:
-    """Sync `dates` over up to `writers` connections; yield each as soon as it has landed or failed, in any order.
+    """Sync `dates` over up to `writers` connections; yield each when it has landed or failed, in any order.
 
-    The rest is as in `sync_dates`.
-
-    Close the generator (`contextlib.closing`) when not all of it is read: that ends the writers.
-
-    A lost connection is opened again, and the dates it had left are read and written again.
-
-    Raises:
-        As `sync_dates` does, once every writer has ended the date it was at.
+    After a lost connection, a new one is opened and its remaining dates are read again. Close the generator
+    (`contextlib.closing`) if it is not exhausted, to stop the writers. Raises as `sync_dates`, after every writer
+    has finished its current date.
     """
-    connect().close()  # what is wrong with the address or the login is said at once
+    connect().close()  # a wrong address or login fails at once, without retries
     spans = _spans(sorted(set(dates)), writers)
     todo = iter(spans)
-    # Bounded, so that no writer runs far ahead of what the caller has been told.
+    # Bounded, so that no writer gets far ahead of what the caller has received.
     outcomes: Queue[Outcome | None] = Queue(maxsize=writers)
-    given_up = threading.Event()
+    stopped = threading.Event()
 
     @after_lost_connection
-    def sync_rest(left: list[date]) -> None:
+    def sync_remaining(remaining: list[date]) -> None:
         with connect() as connection:
-            synced = sync_dates(table, tuple(left), source, connection, options)
+            synced = sync_dates(table, tuple(remaining), source, connection, options)
             with closing(synced):
                 for outcome in synced:
-                    left.remove(outcome.day)
+                    remaining.remove(outcome.day)
                     outcomes.put(outcome)
-                    if given_up.is_set():
+                    if stopped.is_set():
                         return
 
     def write() -> None:
         try:
             for span in todo:
-                if not given_up.is_set():
-                    sync_rest(list(span))
+                if not stopped.is_set():
+                    sync_remaining(list(span))
         except BaseException:
-            given_up.set()
+            stopped.set()
             raise
         finally:
             outcomes.put(None)
@@ -83,7 +79,7 @@ def sync_side_by_side(
                 else:
                     ended += 1
         finally:
-            given_up.set()
+            stopped.set()
             while ended < len(writing):
                 ended += outcomes.get() is None
         for writer in writing:
@@ -91,8 +87,8 @@ def sync_side_by_side(
 
 
 def _spans(dates: Sequence[date], writers: int) -> list[Sequence[date]]:
-    """Split dates evenly: as many spans as keep all writers busy to the end, none too long for one read."""
+    """Split dates evenly into spans that keep all writers busy and can be read at once."""
     rounds = ceil(len(dates) / (DATES_PER_READ * writers))
-    spans = max(1, min(rounds * writers, len(dates) // FEWEST_DATES))
+    spans = max(1, min(rounds * writers, len(dates) // MINIMUM_DATES))
     length = ceil(len(dates) / spans)
     return [dates[start : start + length] for start in range(0, len(dates), length)]
