@@ -140,6 +140,7 @@ def test_differing_sums_name_the_dates_and_measures(world: World, tenant: UUID, 
     assert (changed.day, changed.differing_measures) == (DAY, ["clicks"])
     assert changed.postgres["clicks"] == changed.bigquery["clicks"] + 1
     assert (missing.day, set(missing.postgres.values())) == (NEXT_DAY, {Decimal(0)})
+    assert differing_sums(world.source, source_table, world.connection, []) == []
 
 
 def test_a_deleted_row_shows(world: World, tenant: UUID, campaign: UUID) -> None:
