@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo dev test test-long lint format docs constraints audit bench storm clean
+.PHONY: help demo dev test test-long coverage lint format docs constraints audit bench storm clean
 
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -15,13 +15,17 @@ demo: $(INSTALLED)  ## Sync 30 dates of sample data, from an empty machine to a 
 dev: $(INSTALLED)  ## Start the Dagster UI and daemon (sample data where nothing is configured)
 	@$(VENV)/bin/engarde dev
 
-test: $(INSTALLED)  ## Run the tests, but for the long ones, and say what they cover
+test: $(INSTALLED)  ## Run the tests, without the long ones
 	@.ci/test-programs $(VENV)
-	$(VENV)/bin/pytest -n auto --dist loadgroup -m "not long" --cov --cov-report=term
+	$(VENV)/bin/pytest -n auto --dist loadgroup -m "not long"
 
-test-long: $(INSTALLED)  ## Run the long tests: storms of faults and kills, a day in fast motion, PostgreSQL 15
+test-long: $(INSTALLED)  ## Run the long tests: storms of faults and kills, the browser, PostgreSQL 15, ...
 	@.ci/test-programs $(VENV)
 	$(VENV)/bin/pytest -n auto --dist loadgroup -m long
+
+coverage: $(INSTALLED)  ## Run all tests, and report which lines and branches they cover
+	@.ci/test-programs $(VENV)
+	$(VENV)/bin/pytest -n auto --dist loadgroup --cov --cov-report=term
 
 lint: $(INSTALLED)  ## Check style and types
 	$(VENV)/bin/ruff check

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import engarde_pipeline
 
 ROOT = Path(engarde_pipeline.__file__).parent.parent
@@ -30,6 +32,7 @@ def downgrade() -> None:
 '''
 
 
+@pytest.mark.long
 def test_a_measure_is_one_line_a_migration_and_its_tests(tmp_path: Path) -> None:
     for package in ("engarde_pipeline", "engarde_pipeline_tests"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))

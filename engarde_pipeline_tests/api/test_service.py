@@ -206,6 +206,7 @@ def test_a_dagster_that_does_not_answer_gives_503_and_metrics_go_on(api: Service
         other.execute("ROLLBACK")
 
 
+@pytest.mark.long
 def test_the_service_keeps_to_its_own_openapi_document(api: Service, shop: Shop) -> None:
     shop.load(DAY)
     shop.world.sync(DAY)

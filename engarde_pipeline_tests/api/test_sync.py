@@ -413,7 +413,7 @@ def test_the_order_of_campaigns_does_not_make_another_request(api: Service, shop
     assert one.json()["sync_job"]["id"] == same.json()["sync_job"]["id"]
 
 
-@pytest.mark.parametrize("scopes", ["", "sync:all"])
+@pytest.mark.parametrize("scopes", ["", pytest.param("sync:all", marks=pytest.mark.long)])
 def test_a_date_loses_most_of_its_rows_only_where_the_caller_says_so(
     api: Service, instance: DagsterInstance, shop: Shop, scopes: str
 ) -> None:

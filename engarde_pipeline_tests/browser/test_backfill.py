@@ -24,6 +24,7 @@ def poisoned(sample_world: World) -> World:
     return sample_world
 
 
+@pytest.mark.long
 def test_a_range_is_backfilled_and_told_date_by_date(
     poisoned: World, ui: str, page: Page, picture: Callable[[str], None]
 ) -> None:

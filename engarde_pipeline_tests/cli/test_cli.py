@@ -301,7 +301,7 @@ def test_status_says_what_is_not_loaded_and_why(engarde: Engarde, configured: Wo
 
 
 @pytest.mark.parametrize("command", [("sync", *_range()), ("status", "--days", "4")], ids=["sync", "status"])
-@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("width", [80, pytest.param(120, marks=pytest.mark.long)])
 def test_nothing_is_cut_off_on_a_terminal(
     engarde: Engarde, configured: World, tenant: UUID, command: tuple[str, ...], width: int
 ) -> None:

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
+
 import engarde_pipeline
 
 
@@ -23,6 +25,7 @@ def _demo(home: Path) -> str:
     return " ".join(done.stdout.split())
 
 
+@pytest.mark.long
 def test_the_demo_shows_the_job_at_work_and_its_second_run_that_nothing_changed() -> None:
     with TemporaryDirectory(prefix="engarde-demo-") as directory:
         Path(directory).chmod(0o755)

@@ -29,6 +29,7 @@ def test_a_secret_that_is_refused_ends_the_command_before_anything_starts(
     assert "The Dagster UI opens" not in said.words
 
 
+@pytest.mark.long
 def test_an_api_that_cannot_start_ends_the_whole(configured: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_SECRET_KEY", "a-secret-of-the-tests-that-is-long-enough")
     with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as unused:

@@ -21,6 +21,7 @@ def _in_the_background() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_a_sync_that_is_asked_to_stop_is_canceled_and_keeps_what_landed(
     ending: signal.Signals, instance: DagsterInstance, shop: Shop

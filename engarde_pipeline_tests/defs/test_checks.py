@@ -23,7 +23,16 @@ def test_every_check_passes_after_a_good_sync(instance: DagsterInstance, shop: S
     assert all(results.values())
 
 
-@pytest.mark.parametrize("column", ["impressions", "clicks", "spend", "conversions", "revenue"])
+@pytest.mark.parametrize(
+    "column",
+    [
+        "spend",
+        *(
+            pytest.param(column, marks=pytest.mark.long)
+            for column in ("impressions", "clicks", "conversions", "revenue")
+        ),
+    ],
+)
 def test_a_measure_that_differs_from_bigquery_is_found(instance: DagsterInstance, shop: Shop, column: str) -> None:
     shop.load(DAY)
     run_range(instance, DAY, DAY)

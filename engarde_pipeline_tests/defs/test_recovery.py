@@ -83,6 +83,7 @@ def _row_versions(shop: Shop) -> list[dict[str, object]]:
     return shop.world.query("SELECT id, xmin::text FROM campaign_metrics ORDER BY id")
 
 
+@pytest.mark.long
 def test_after_a_restored_dump_the_next_sync_brings_what_it_lacks_and_rewrites_nothing_else(
     synced: Shop, instance: DagsterInstance, times: Times, tmp_path: Path
 ) -> None:
@@ -112,6 +113,7 @@ def test_after_a_restored_dump_the_next_sync_brings_what_it_lacks_and_rewrites_n
     assert _hour(instance) == []
 
 
+@pytest.mark.long
 def test_without_dagsters_storage_the_window_is_marked_again_and_no_number_is_rewritten(
     synced: Shop, instance: DagsterInstance, times: Times, tmp_path: Path
 ) -> None:

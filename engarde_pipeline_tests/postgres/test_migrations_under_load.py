@@ -110,6 +110,7 @@ def busy(world: World) -> Iterator[Busy]:
             thread.result()
 
 
+@pytest.mark.long
 def test_syncs_and_readers_go_on_through_every_migration_down_and_up_again(world: World) -> None:
     shop = Shop(world)
     shop.load(*DAYS)

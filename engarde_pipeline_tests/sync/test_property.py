@@ -8,6 +8,7 @@ from math import inf, nan
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
@@ -333,18 +334,21 @@ EXAMPLES = settings(
 )
 
 
+@pytest.mark.long
 @given(story=stories(CAMPAIGN_METRICS))
 @EXAMPLES
 def test_campaign_metrics_become_what_the_oracle_says_and_stay_so(world: World, story: Story) -> None:
     check(world, CAMPAIGN_METRICS, story)
 
 
+@pytest.mark.long
 @given(story=stories(ASSET_METRICS))
 @EXAMPLES
 def test_asset_metrics_become_what_the_oracle_says_and_stay_so(world: World, story: Story) -> None:
     check(world, ASSET_METRICS, story)
 
 
+@pytest.mark.long
 @given(story=stories(CAMPAIGN_METRICS), threshold=st.sampled_from([0.0, 0.2, 0.5, 0.7, 1.0]))
 @EXAMPLES
 def test_a_date_is_refused_when_the_oracle_says_so_and_then_left_as_it_was(
