@@ -4,7 +4,7 @@ Reads the temporary tables `records` and `kept` of the same connection; see `rec
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -24,6 +24,7 @@ from engarde_pipeline.postgres.load.rejected import RejectedRow, keep_rejected, 
 from engarde_pipeline.postgres.load.removed_rows import delete_removals
 from engarde_pipeline.postgres.load.scope import Scope
 from engarde_pipeline.postgres.load.synced_dates import note_synced
+from engarde_pipeline.postgres.sql_lists import sql_list
 from engarde_pipeline.postgres.totals.campaign_totals import note_changed
 from engarde_pipeline.postgres.totals.platform_days import compact
 
@@ -211,7 +212,7 @@ def _refuse_to_shrink(table: MetricTable, day: date, counts: Counts, kept: int, 
 
 def _compose(text: LiteralString, table: MetricTable, scope: Scope) -> sql.Composed:
     has_hours = METRIC_HOUR in table.keys
-    measures = [sql.Identifier(name) for name in table.measure_names]
+    measures = table.measure_names
     return sql.SQL(text).format(
         target=sql.Identifier(table.target),
         target_id=sql.Identifier(table.target_id),
@@ -221,15 +222,11 @@ def _compose(text: LiteralString, table: MetricTable, scope: Scope) -> sql.Compo
         has_no_good_record=has_no_good_record(table),
         matches_r=matches(table, "r"),
         matches_k=matches(table, "k"),
-        measures=_commas(measures),
-        t_measures=_commas(sql.SQL("t.{}").format(name) for name in measures),
-        r_measures=_commas(sql.SQL("r.{}").format(name) for name in measures),
-        d_measures=_commas(sql.SQL("d.{}").format(name) for name in measures),
-        set_measures=_commas(sql.SQL("{0} = d.{0}").format(name) for name in measures),
+        measures=sql_list("{name}", measures),
+        t_measures=sql_list("t.{name}", measures),
+        r_measures=sql_list("r.{name}", measures),
+        d_measures=sql_list("d.{name}", measures),
+        set_measures=sql_list("{name} = d.{name}", measures),
         hour_column=sql.SQL("metric_hour," if has_hours else ""),
         hour_value=sql.SQL("d.metric_hour," if has_hours else ""),
     )
-
-
-def _commas(parts: Iterable[sql.Composable]) -> sql.Composed:
-    return sql.SQL(", ").join(parts)

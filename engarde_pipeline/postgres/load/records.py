@@ -7,7 +7,7 @@ key is good. `records` has one row per record: `metric_date`, `record_key`, `sou
 sums, `tenant_id`, `target_id`, `platform`, `metric_hour`, and `reason`, NULL where the record is good.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -29,6 +29,7 @@ from engarde_pipeline.postgres.load.scope import EVERYTHING, Scope
 from engarde_pipeline.postgres.load.similar_keys import create_similar_keys
 from engarde_pipeline.postgres.load.source_keys import create_kept, note_source_keys
 from engarde_pipeline.postgres.schema.application_tables import CAMPAIGN_ASSETS, CAMPAIGN_SPACES, MATCH, MATCHES
+from engarde_pipeline.postgres.sql_lists import sql_list
 
 # Rows that name no tenant get the one tenant that has their campaign; NULL where it is none or several.
 _NAMED = """
@@ -248,12 +249,12 @@ def _subjects(table: MetricTable) -> sql.Composed:
         matches=sql.SQL(MATCHES),
         match=sql.SQL(MATCH),
         tenant_is_optional=sql.Literal(TENANT_ID not in table.keys),
-        keys=_list("s.{}", keys),
-        names=_list("{}", keys),
+        keys=sql_list("s.{name}", keys),
+        names=sql_list("{name}", keys),
         has_assets=sql.Literal(has_assets),
         asset_id=sql.SQL("r.asset_id") if has_assets else sql.SQL("NULL::text"),
         target_id=sql.Identifier(table.target_id),
-        null_key=_any("r.{} IS NULL", _required_keys(table)),
+        null_key=sql_list("r.{name} IS NULL", _required_keys(table), " OR "),
         uuid=sql.Literal(_UUID),
         **_REASONS,
     )
@@ -266,9 +267,9 @@ def _records(table: MetricTable, totals: LiteralString) -> sql.Composed:
         totals=sql.SQL(totals).format(
             sums=sql.SQL(", ").join(_total("sum(s.{})", measure) for measure in table.measures),
             numbers=sql.SQL(", ").join(_total("s.{}::numeric", measure) for measure in table.measures),
-            negative=_any("s.{} < 0", table.measure_names),
+            negative=sql_list("s.{name} < 0", table.measure_names, " OR "),
         ),
-        not_a_number=_any("r.{} = 'NaN'", amounts),
+        not_a_number=sql_list("r.{name} = 'NaN'", amounts, " OR "),
         out_of_range=sql.SQL(" OR ").join(_out_of_range(table)),
         **_REASONS,
     )
@@ -295,11 +296,3 @@ def _out_of_range(table: MetricTable) -> Iterator[sql.Composed]:
         yield sql.SQL("r.{} >= {}").format(sql.Identifier(measure.name), sql.Literal(measure.limit))
     if METRIC_HOUR in table.keys:
         yield sql.SQL("k.metric_hour NOT BETWEEN 0 AND 23").format()
-
-
-def _list(template: LiteralString, names: Iterable[str]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.SQL(template).format(sql.Identifier(name)) for name in names)
-
-
-def _any(template: LiteralString, names: Iterable[str]) -> sql.Composed:
-    return sql.SQL(" OR ").join(sql.SQL(template).format(sql.Identifier(name)) for name in names)

@@ -1,7 +1,6 @@
 """Records that could not be loaded are kept with their reason until a later sync resolves them (rule 3)."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -14,6 +13,7 @@ from psycopg.rows import class_row
 from engarde_pipeline.core.metrics import MetricTable, RejectReason
 from engarde_pipeline.postgres.load.records import has_no_good_record, matches
 from engarde_pipeline.postgres.load.scope import Scope
+from engarde_pipeline.postgres.sql_lists import sql_list
 
 # The same record, still bad: one open row, refreshed. `keys` is canonical, so its digest identifies it.
 _RECORD = """
@@ -24,7 +24,9 @@ WITH kept_rows AS (
     WHERE k.metric_date = %(date)s AND {has_no_good_record}
     GROUP BY k.record_key
 ), bad AS (
-    SELECT {keys} AS keys, {measures} AS measures, r.reason,
+    SELECT jsonb_build_object({keys}) AS keys,
+           jsonb_build_object({measures}) AS measures,
+           r.reason,
            coalesce(similar_keys.sentence, %(sentences)s::jsonb ->> r.reason) AS sentence,
            coalesce(kept_rows.ids, '{{}}') AS kept_row_ids
     FROM records r
@@ -73,16 +75,12 @@ def keep_rejected(connection: psycopg.Connection, table: MetricTable, day: date,
     """Keep the bad records of `day`, with what is wrong and what to do."""
     values = {"table": table.source, "date": day, "run_id": run_id, "sentences": _sentences()}
     keys = [sql.SQL("{}, {}").format(sql.Literal(name), _key(name)) for name in table.key_names]
-    measures = [
-        sql.SQL("{}, r.{}").format(sql.Literal(name), sql.Identifier(name))
-        for name in (*table.measure_names, "source_rows")
-    ]
     record = sql.SQL(_RECORD).format(
         target=sql.Identifier(table.target),
         matches_k=matches(table, "k"),
         has_no_good_record=has_no_good_record(table),
-        keys=_object(keys),
-        measures=_object(measures),
+        keys=sql.SQL(", ").join(keys),
+        measures=sql_list("{text}, r.{name}", (*table.measure_names, "source_rows")),
     )
     connection.execute(record, values)
 
@@ -151,7 +149,3 @@ def _sentences() -> str:
 
 def _key(name: str) -> sql.Composed:
     return sql.SQL("s.{}").format(sql.Identifier("tenant_key" if name == "tenant_id" else name))
-
-
-def _object(pairs: Iterable[sql.Composable]) -> sql.Composed:
-    return sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs))

@@ -5,9 +5,7 @@ still has the old keys: its records are rejected, and the rows that they left ea
 (rule 3). The application's keys of today do not tell which rows these are: keys are recorded as they are loaded.
 """
 
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -15,6 +13,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_expo
 
 from engarde_pipeline.core.metrics import ASSET_ID, METRIC_HOUR, MetricTable
 from engarde_pipeline.postgres.schema.application_tables import CAMPAIGN_ASSETS, CAMPAIGN_SPACES, MATCH, MATCHES
+from engarde_pipeline.postgres.sql_lists import sql_list
 
 # Where keys lead to another campaign space or asset than before, the former one's dates are noted: their rows
 # belong to the other one. Keys that are known already, which after the first sync is all of them, cost joins.
@@ -130,7 +129,7 @@ def note_source_keys(connection: psycopg.Connection, table: MetricTable) -> list
     """
     loaded = sql.SQL(_LOADED).format(
         targets=sql.Identifier("campaign_assets" if ASSET_ID in table.keys else "campaign_spaces"),
-        subject_keys=_each("s.{0}", _keys(table), ", "),
+        subject_keys=sql_list("s.{name}", _keys(table)),
     )
     return _note(connection, table, loaded)
 
@@ -141,7 +140,7 @@ def note_moved_keys(connection: psycopg.Connection, table: MetricTable) -> None:
     A campaign space is replaced by one with the same external id, and not deleted; two exchange their ids.
     BigQuery does not change, so no version tells that the rows belong to another one.
     """
-    keys = _each("{0}", _keys(table), ", ")
+    keys = sql_list("{name}", _keys(table))
     assets = ASSET_ID in table.keys
     mapped = sql.SQL(_CAMPAIGNS_OF_KEYS + (_MAPPED_ASSETS if assets else _MAPPED_CAMPAIGNS)).format(
         keys=keys,
@@ -174,9 +173,9 @@ def _note(connection: psycopg.Connection, table: MetricTable, led: sql.Composed)
         target=sql.Identifier(table.target),
         target_name=sql.Literal(table.target),
         target_id=sql.Identifier(table.target_id),
-        keys=_each("{0}", keys, ", "),
-        led_keys=_each("led.{0}", keys, ", "),
-        same_keys=_each("k.{0} = led.{0}", keys, " AND "),
+        keys=sql_list("{name}", keys),
+        led_keys=sql_list("led.{name}", keys),
+        same_keys=sql_list("k.{name} = led.{name}", keys, " AND "),
     )
     # A run goes on while the schema is migrated down and up again, so the table may be missing for a moment; the
     # migration then fills it with the application's keys.
@@ -194,7 +193,7 @@ def create_kept(connection: psycopg.Connection, table: MetricTable) -> None:
     statement = sql.SQL(_KEPT).format(
         target_id=sql.Identifier(table.target_id),
         target=sql.Identifier("a" if has_assets else "c"),
-        keys=_each("s.{0}", _keys(table), ", "),
+        keys=sql_list("s.{name}", _keys(table)),
         same_asset=sql.SQL("AND k.asset_id = b.asset_id" if has_assets else ""),
         campaign_spaces=sql.SQL(CAMPAIGN_SPACES),
         assets=sql.SQL(_ASSETS_OF_CAMPAIGNS if has_assets else "").format(
@@ -212,7 +211,3 @@ def create_kept(connection: psycopg.Connection, table: MetricTable) -> None:
 
 def _keys(table: MetricTable) -> list[str]:
     return ["tenant_key", *(name for name in table.key_names if name not in ("tenant_id", METRIC_HOUR.name))]
-
-
-def _each(template: LiteralString, names: Sequence[str], separator: LiteralString) -> sql.Composed:
-    return sql.SQL(separator).join(sql.SQL(template).format(sql.Identifier(name)) for name in names)

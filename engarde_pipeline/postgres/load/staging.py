@@ -16,6 +16,7 @@ from psycopg import sql
 from engarde_pipeline.core.metrics import METRIC_DATE, MetricTable, RejectReason
 from engarde_pipeline.postgres.encodings import holds_everything, unrepresentable
 from engarde_pipeline.postgres.load.key_numbers import KeyNumbers
+from engarde_pipeline.postgres.sql_lists import sql_list
 
 _CSV_OPTIONS = pyarrow.csv.WriteOptions(include_header=False)
 _STAGED_TYPES = {"STRING": "text", "INT64": "bigint", "count": "bigint", "amount": "numeric"}
@@ -73,7 +74,7 @@ def _create(name: str, columns: dict[str, str]) -> sql.Composed:
 
 def _copy_into(name: str, columns: Iterable[str]) -> sql.Composed:
     return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
-        sql.Identifier(name), sql.SQL(", ").join(map(sql.Identifier, columns))
+        sql.Identifier(name), sql_list("{name}", columns)
     )
 
 

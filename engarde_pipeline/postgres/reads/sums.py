@@ -1,15 +1,15 @@
 """The sums Postgres has for some dates, in BigQuery's terms: loaded or rejected, every micro."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
-from typing import LiteralString
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
 from engarde_pipeline.core.metrics import AMOUNT_DECIMALS, AMOUNT_DIGITS, MetricTable
+from engarde_pipeline.postgres.sql_lists import sql_list
 
 # A row that keeps an earlier value, because its record is bad now, is not what BigQuery has: the rejected
 # record counts in its place. Absurd amounts have no sum on either side.
@@ -41,19 +41,13 @@ def sums_by_date(
     statement = sql.SQL(_SUMS).format(
         source=sql.Literal(table.source),
         target=sql.Identifier(table.target),
-        columns=_each("t.{name}::numeric", table.measure_names),
-        payload=_each("(measures ->> {text})::numeric", table.measure_names),
+        columns=sql_list("t.{name}::numeric", table.measure_names),
+        payload=sql_list("(measures ->> {text})::numeric", table.measure_names),
         # NaN is greater than every number, infinity included.
-        magnitudes=_each("abs((measures ->> {text})::numeric)", table.measure_names),
+        magnitudes=sql_list("abs((measures ->> {text})::numeric)", table.measure_names),
         limit=sql.Literal(10 ** (AMOUNT_DIGITS - AMOUNT_DECIMALS)),
-        sums=_each("sum({name}) AS {name}", table.measure_names),
+        sums=sql_list("sum({name}) AS {name}", table.measure_names),
     )
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(statement, {"dates": list(dates)}).fetchall()
     return {row.pop("metric_date"): row for row in rows}
-
-
-def _each(template: LiteralString, names: Iterable[str]) -> sql.Composed:
-    return sql.SQL(", ").join(
-        sql.SQL(template).format(name=sql.Identifier(name), text=sql.Literal(name)) for name in names
-    )

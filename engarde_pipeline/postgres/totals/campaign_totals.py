@@ -6,7 +6,6 @@ over months. When no date was noted, every campaign's totals are compared with i
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import LiteralString
@@ -19,6 +18,7 @@ from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, CTR, ROAS
 from engarde_pipeline.postgres.schema import application_schema
 from engarde_pipeline.postgres.schema.application_schema import LAST_UPDATED, Column, Table, writable_totals
 from engarde_pipeline.postgres.schema.tables import ratio_sql
+from engarde_pipeline.postgres.sql_lists import sql_list
 
 _MEASURES = CAMPAIGN_METRICS.measure_names
 
@@ -174,11 +174,11 @@ def _update_month(connection: psycopg.Connection, month: date) -> None:
     for text in (_SUM_MONTH, _KEEP_MONTH, "DROP TABLE month_sums"):
         statement = sql.SQL(text).format(
             month=sql.Literal(month),
-            sums_of_rows=_each("sum({0}) AS {0}", _MEASURES),
-            measures=_each("{0}", _MEASURES),
-            m_measures=_each("m.{0}", _MEASURES),
-            excluded_measures=_each("excluded.{0}", _MEASURES),
-            set_measures=_each("{0} = excluded.{0}", _MEASURES),
+            sums_of_rows=sql_list("sum({name}) AS {name}", _MEASURES),
+            measures=sql_list("{name}", _MEASURES),
+            m_measures=sql_list("m.{name}", _MEASURES),
+            excluded_measures=sql_list("excluded.{name}", _MEASURES),
+            set_measures=sql_list("{name} = excluded.{name}", _MEASURES),
         )
         connection.execute(statement)
 
@@ -201,7 +201,7 @@ def _update(connection: psycopg.Connection, statement: sql.Composed) -> int:
 
 def _without_totals(campaign_spaces: Table) -> sql.Composed:
     sums = [name for name, total in writable_totals(campaign_spaces).items() if total in _MEASURES]
-    return sql.SQL(_WITHOUT_TOTALS).format(total_columns=_each("{0}", sums) if sums else sql.SQL("1"))
+    return sql.SQL(_WITHOUT_TOTALS).format(total_columns=sql_list("{name}", sums) if sums else sql.SQL("1"))
 
 
 def _totals_statement(
@@ -218,14 +218,14 @@ def _totals_statement(
     return sql.SQL(text).format(
         table=sql.Identifier(table),
         chosen=sql.SQL(chosen),
-        sums_or_zero=_each("coalesce(sum(m.{0}), 0) AS {0}", _MEASURES),
+        sums_or_zero=sql_list("coalesce(sum(m.{name}), 0) AS {name}", _MEASURES),
         ctr=sql.SQL(ratio_sql(CTR)),
         roas=sql.SQL(ratio_sql(ROAS)),
         fitted=sql.SQL(", ").join(_fitted(total, columns[column]) for column, total in written.items()),
         set_totals=sql.SQL(", ").join(assignments),
-        columns=_each("c.{0}", written.keys()),
-        s_columns=_each("s.{0}", written.values()),
-        fits=sql.SQL("({}) IS NOT NULL").format(_each("s.{0}", sums)) if sums else sql.SQL("true"),
+        columns=sql_list("c.{name}", written.keys()),
+        s_columns=sql_list("s.{name}", written.values()),
+        fits=sql.SQL("({}) IS NOT NULL").format(sql_list("s.{name}", sums)) if sums else sql.SQL("true"),
     )
 
 
@@ -244,7 +244,3 @@ def _limit(column_type: str) -> int:
         precision, scale = map(int, match.groups())
         return int(10 ** (precision - scale)) - 1  # it may be rounded up
     return _WHOLE_NUMBERS.get(column_type, 10**300)
-
-
-def _each(template: LiteralString, names: Iterable[str]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.SQL(template).format(sql.Identifier(name)) for name in names)

@@ -8,6 +8,7 @@ import psycopg
 from psycopg import sql
 
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
+from engarde_pipeline.postgres.sql_lists import sql_list
 
 # A part that another transaction adds meanwhile is not seen, and stays.
 _COMPACT = """
@@ -54,15 +55,10 @@ def dates_with_other_sums(connection: psycopg.Connection, dates: Sequence[date])
 
 
 def _compose(text: LiteralString) -> sql.Composed:
+    names = CAMPAIGN_METRICS.measure_names
     return sql.SQL(text).format(
-        measures=_each("{}"),
-        sums=_each("sum({})"),
-        minus_measures=_each("-{}"),
-        sums_differ=_each("sum({}) <> 0", " OR "),
-    )
-
-
-def _each(template: LiteralString, separator: LiteralString = ", ") -> sql.Composed:
-    return sql.SQL(separator).join(
-        sql.SQL(template).format(sql.Identifier(name)) for name in CAMPAIGN_METRICS.measure_names
+        measures=sql_list("{name}", names),
+        sums=sql_list("sum({name})", names),
+        minus_measures=sql_list("-{name}", names),
+        sums_differ=sql_list("sum({name}) <> 0", names, " OR "),
     )
