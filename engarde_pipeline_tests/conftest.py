@@ -15,7 +15,7 @@ from dagster import DagsterInstance
 from sqlalchemy import event
 from sqlalchemy.engine import Engine, make_url
 
-from engarde_pipeline.cli.terminal import hear_interrupts
+from engarde_pipeline.cli.terminal import handle_interrupts
 from engarde_pipeline.local.bigquery import Emulator
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.schema import migrate
@@ -38,7 +38,7 @@ NAMED_SERVERS = {"BIGQUERY_PROJECT_ID": "nowhere", "DATABASE_URL": "postgresql:/
 def pytest_configure() -> None:
     # Tests started in the background would ignore Ctrl-C, Dagster's runs in them then SIGTERM as well, and the
     # processes that these start could no longer be ended.
-    hear_interrupts()
+    handle_interrupts()
     # The definitions, which tests import as they are collected, do not load without; no test sees these.
     for name, value in NAMED_SERVERS.items():
         os.environ.setdefault(name, value)

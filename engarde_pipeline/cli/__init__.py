@@ -1,6 +1,6 @@
-"""`engarde ...`: what people do with the pipeline from a terminal.
+"""The command line, `engarde ...`.
 
-Exit codes: 0 done, 1 something did not work (the message says what and the cure), 2 the call itself is wrong.
+Exit codes: 0 success, 1 failure (the message says what failed and how to fix it), 2 invalid usage.
 """
 
 import sys
@@ -15,16 +15,17 @@ from engarde_pipeline.cli.terminal import errors, visible
 from engarde_pipeline.core.errors import EngardeError
 
 app = typer.Typer(
-    help="Keeps Postgres true to BigQuery: one date at a time, exactly, and says what it did.\n\n"
-    "New here? `engarde demo` shows the whole thing on sample data, without an account anywhere.",
+    help="Sync marketing metrics from BigQuery to Postgres, date by date.\n\n"
+    "To start: `engarde demo` runs a sync on local sample data and needs no accounts. `engarde doctor` checks"
+    " whether your own servers are set up.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
 
 
-def _print_version(is_asked: bool) -> None:
-    if is_asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"engarde-pipeline {version('engarde-pipeline')}")
         raise typer.Exit
 
@@ -51,7 +52,7 @@ app.add_typer(api.app, name="api")
 
 
 def main() -> None:
-    """Run the command line; an error a person can act on is a message, not a stack trace."""
+    """Run the command line; expected errors are printed as messages without a traceback."""
     try:
         app()
     except EngardeError as error:

@@ -1,4 +1,4 @@
-"""`python -m engarde_pipeline.cli ...`: the same as `engarde ...`."""
+"""`python -m engarde_pipeline.cli ...`, the same as `engarde ...`."""
 
 from engarde_pipeline.cli import main
 

@@ -1,4 +1,4 @@
-"""`engarde api`: the REST service, and tokens to try it with."""
+"""`engarde api`: serves the REST API and creates tokens to try it with."""
 
 import gc
 from collections.abc import Iterator
@@ -27,11 +27,11 @@ def api(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.")] = 8000,
 ) -> None:
-    """Serve the REST API: trigger a sync, watch it, read metrics. Its documentation is at /docs.
+    """Serve the REST API, which starts and follows syncs and reads metrics. Its documentation is at /docs.
 
-    Needs JWT_SECRET_KEY beside the pipeline's own variables, or nothing at all for the embedded default that
-    `engarde dev` or `demo` has left here. A sync that it queues is run by Dagster's daemon, which `engarde dev`
-    starts.
+    JWT_SECRET_KEY must be set, as well as DATABASE_URL and BIGQUERY_PROJECT_ID. If none of them is set, the API
+    uses the sample data of `engarde dev` or `engarde demo`. The syncs it queues are run by Dagster's daemon,
+    which must be running; `engarde dev` starts it.
 
     Example: `engarde api --port 8000`
     """
@@ -48,19 +48,19 @@ def api(
 
 @app.command()
 def token(
-    tenant: Annotated[UUID, typer.Option(help="The tenant's uuid.")],
-    user: Annotated[str, typer.Option(help="Who is said to ask.")] = "developer",
-    hours: Annotated[int, typer.Option(min=1, max=24 * 30, help="How long it is valid.")] = 12,
-    scope: Annotated[str, typer.Option(help="sync:all allows to sync every tenant.")] = "",
+    tenant: Annotated[UUID, typer.Option(help="The tenant's UUID.")],
+    user: Annotated[str, typer.Option(help="The user name in the token.")] = "developer",
+    hours: Annotated[int, typer.Option(min=1, max=24 * 30, help="How many hours the token is valid.")] = 12,
+    scope: Annotated[str, typer.Option(help="Extra permission: sync:all allows syncs of all tenants.")] = "",
 ) -> None:
-    """Print a token, signed with JWT_SECRET_KEY or the embedded default's own key.
+    """Print an API token, signed with JWT_SECRET_KEY or with the key of the sample data's API.
 
     Example: `curl -H "Authorization: Bearer $(engarde api token --tenant ...)" ...`
     """
     from engarde_pipeline.api.tokens import mint
 
     secret = load_token_settings().jwt_secret_key.get_secret_value()
-    # Bare, for a script.
+    # Unformatted, for scripts.
     print(mint(secret, tenant, user, timedelta(hours=hours), scope))  # noqa: T201
 
 
@@ -78,11 +78,13 @@ def _serve(host: str, port: int) -> None:
     from engarde_pipeline.api.http_protocol import BoundedProtocol
 
     with _application() as application:
-        console.print(f"The API answers at [bold]http://{host}:{port}[/], its documentation at /docs.")
-        # All that is loaded by now stays: to look through it for garbage would stall every request.
+        console.print(
+            f"The API is at [bold]http://{host}:{port}[/], its documentation at /docs. Press Ctrl-C to stop."
+        )
+        # What is loaded by now lives as long as the process: scanning it for garbage would delay requests.
         gc.collect()
         gc.freeze()
-        # Streams of progress may last as long as a sync: a shutdown does not wait for them.
+        # Progress streams can last as long as a sync; the shutdown does not wait for them.
         uvicorn.run(
             application,
             host=host,

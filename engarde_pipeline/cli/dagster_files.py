@@ -1,4 +1,4 @@
-"""The two files that Dagster reads, dagster.yaml and workspace.yaml: where they are, and whether they are used."""
+"""The pipeline's dagster.yaml and workspace.yaml: their paths, and a check that the instance uses the first."""
 
 import os
 import shlex
@@ -16,17 +16,17 @@ class DagsterInstanceUnusable(EngardeError):
 
 
 def shipped(name: str) -> Path:
-    """Return the path of the pipeline's own `name`: in an installed package, or at the top of a checkout."""
+    """Return the path of the pipeline's file `name`, in the installed package or at the top of a checkout."""
     package = Path(engarde_pipeline.__file__).parent
     installed = package / name
     return installed if installed.exists() else package.parent / name
 
 
 def missing_features() -> str | None:
-    """Return which features of the pipeline's dagster.yaml the instance in DAGSTER_HOME lacks, with the cure.
+    """Return which features of the pipeline's dagster.yaml the instance lacks, and how to add them.
 
     Raises:
-        DagsterInstanceUnusable: Dagster cannot open it.
+        DagsterInstanceUnusable: Dagster cannot open the instance.
     """
     import yaml  # type: ignore[import-untyped]
     from dagster import DagsterError, DagsterInstance, QueuedRunCoordinator
@@ -42,11 +42,15 @@ def missing_features() -> str | None:
             }
     except (DagsterError, yaml.YAMLError) as error:
         raise DagsterInstanceUnusable(
-            f"Dagster cannot open the instance in DAGSTER_HOME: {error}. Compare {used} with {own}."
+            f"Dagster cannot open the instance in DAGSTER_HOME: {error}. Correct {used}; compare it with {own}."
         ) from None
     off = ", ".join(feature for feature, on in features.items() if not on)
     if not off:
         return None
     if used.exists():
-        return f"{used} leaves off: {off}. Compare it with the pipeline's own file, {own}."
-    return f"there is no {used}, so these are off: {off}. Run: cp {shlex.quote(str(own))} {shlex.quote(str(used))}"
+        return (
+            f"{used} does not enable: {off}. Compare it with the pipeline's file, {own}, and add what is missing."
+        )
+    return (
+        f"{used} does not exist, so these are off: {off}. Run: cp {shlex.quote(str(own))} {shlex.quote(str(used))}"
+    )

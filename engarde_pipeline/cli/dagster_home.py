@@ -1,4 +1,4 @@
-"""Dagster's instance, as DAGSTER_HOME names it, and what to say where it cannot be used."""
+"""Opens the Dagster instance in DAGSTER_HOME, and explains why it cannot be used."""
 
 import os
 from collections.abc import Iterator
@@ -17,33 +17,35 @@ class DagsterHomeUnusable(EngardeError):
 
 
 class DagsterUnavailable(EngardeError):
-    """Dagster's configuration cannot be read, or its storage does not answer."""
+    """Dagster's configuration cannot be read, or its storage cannot be used."""
 
 
 def check_dagster_home() -> None:
-    """Check that DAGSTER_HOME names a directory. A missing one is not made: a typo would begin an empty history.
+    """Check that DAGSTER_HOME is a directory. It is not created if missing: a typo would start an empty history.
 
     Raises:
-        DagsterHomeUnusable: it does not.
+        DagsterHomeUnusable: it is not.
     """
     value = os.environ["DAGSTER_HOME"]
     home = Path(value).expanduser()
     if not home.is_absolute():
         raise DagsterHomeUnusable(
-            f"DAGSTER_HOME is {value!r}, a relative path, which Dagster refuses. Set the whole path:"
+            f"DAGSTER_HOME is {value!r}, a relative path, which Dagster does not accept. Set the absolute path:"
             f" DAGSTER_HOME={home.absolute()}"
         )
     try:
-        is_there, is_directory = home.exists(), home.is_dir()
+        exists, is_directory = home.exists(), home.is_dir()
     except OSError as error:
-        raise DagsterHomeUnusable(f"DAGSTER_HOME cannot be looked at: {error}.") from None
-    if not is_there:
         raise DagsterHomeUnusable(
-            f"DAGSTER_HOME is {value}, which does not exist. Correct it if it is misspelt: Dagster's history is"
-            f" there. For a new history: mkdir -p {home}"
+            f"DAGSTER_HOME cannot be accessed: {error}. Check the permissions of its directories."
+        ) from None
+    if not exists:
+        raise DagsterHomeUnusable(
+            f"DAGSTER_HOME is {value}, which does not exist. If it is misspelled, correct it: Dagster's history is"
+            f" stored there. To start a new history, run: mkdir -p {home}"
         )
     if not is_directory:
-        raise DagsterHomeUnusable(f"DAGSTER_HOME is {value}, which is not a directory. Name the directory itself.")
+        raise DagsterHomeUnusable(f"DAGSTER_HOME is {value}, which is not a directory. Set it to a directory.")
 
 
 @contextmanager
@@ -66,14 +68,14 @@ def open_instance() -> Iterator["DagsterInstance"]:
         raise _storage_fault(home, error) from None
     except PermissionError as error:
         raise DagsterUnavailable(
-            f"DAGSTER_HOME, {home}, cannot be used: {error}. Let the user of this process own it."
+            f"DAGSTER_HOME, {home}, cannot be used: {error}. Make the user of this process its owner."
         ) from None
     except (DagsterError, CheckError, yaml.YAMLError, ImportError, OSError) as error:
-        # Only the first sentence: what follows can quote values, passwords among them.
-        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        # Only the first line: the following ones can quote values, including passwords.
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise DagsterUnavailable(
-            f"Dagster's configuration, {home}/dagster.yaml, cannot be used: {said} Correct it; `dagster instance"
-            " info` says more."
+            f"Dagster's configuration, {home}/dagster.yaml, cannot be used: {reason} Correct it; `dagster instance"
+            " info` shows details."
         ) from None
     with instance:
         try:
@@ -83,10 +85,10 @@ def open_instance() -> Iterator["DagsterInstance"]:
 
 
 def _storage_fault(home: str, error: Exception) -> DagsterUnavailable:
-    # The driver's own words: SQLAlchemy's hold the statement and its values.
-    said = " ".join(str(getattr(error, "orig", None) or type(error).__name__).split())
+    # The driver's message: SQLAlchemy's contains the statement and its values.
+    reason = " ".join(str(getattr(error, "orig", None) or type(error).__name__).split())
     return DagsterUnavailable(
-        f"Dagster's storage of {home} cannot be used: {said}. Where it is on disk, this user must own the"
-        " directory; where dagster.yaml names a database, see that it answers. After an upgrade of Dagster, run"
-        " `dagster instance migrate`."
+        f"Dagster's storage in {home} cannot be used: {reason}. If it is on disk, make this user the owner of the"
+        " directory. If dagster.yaml names a database, check that it is reachable. After an upgrade of Dagster,"
+        " run `dagster instance migrate`."
     )

@@ -1,4 +1,4 @@
-"""`engarde db`: the schema of the target database."""
+"""`engarde db`: migrates the schema of the target database."""
 
 from typing import Annotated
 
@@ -8,8 +8,8 @@ from engarde_pipeline.cli.servers import database
 from engarde_pipeline.cli.terminal import console
 
 app = typer.Typer(
-    help="Migrate the schema in Postgres. The application's own tables are never altered beyond the total"
-    " columns they lack, and a downgrade removes only what an upgrade created.",
+    help="Migrate the schema in Postgres. The only change to the application's tables is to add missing total"
+    " columns; a downgrade removes only what an upgrade created.",
     no_args_is_help=True,
 )
 
@@ -18,7 +18,7 @@ Revision = Annotated[str, typer.Argument(help="A revision such as 0001.")]
 
 @app.command()
 def upgrade(revision: Revision = "head") -> None:
-    """Bring the schema up to a revision (default: the newest)."""
+    """Upgrade the schema to a revision (default: the newest)."""
     from engarde_pipeline.postgres.reads import diagnosis
     from engarde_pipeline.postgres.schema import migrate
 
@@ -26,14 +26,14 @@ def upgrade(revision: Revision = "head") -> None:
         database_url = settings.database_url.get_secret_value()
         diagnosis.check_before_upgrade(database_url)
         migrate.upgrade(database_url, revision)
-        # Where only a sync cannot do with this address, the schema is there all the same.
+        # Checked last: a session that is unfit for a sync does not prevent the migration.
         diagnosis.check_session(database_url)
     current()
 
 
 @app.command()
 def downgrade(revision: Revision) -> None:
-    """Bring the schema down to a revision; `base` removes all the pipeline created, synced numbers included."""
+    """Downgrade the schema to a revision; `base` removes all the pipeline created, including synced data."""
     from engarde_pipeline.postgres.schema import migrate
 
     with database() as settings:
@@ -43,7 +43,7 @@ def downgrade(revision: Revision) -> None:
 
 @app.command()
 def current() -> None:
-    """Show which revision the database has, and which is the newest."""
+    """Show the revision of the database and the newest revision."""
     from engarde_pipeline.postgres.schema import migrate
 
     with database() as settings:
@@ -51,5 +51,5 @@ def current() -> None:
     newest = migrate.head()
     advice = "up to date" if found == newest else "run `engarde db upgrade`"
     if found is not None and migrate.is_newer(found):
-        advice = "a newer version of the pipeline made it, deploy that"
+        advice = "it was made by a newer version of the pipeline; deploy that version"
     console.print(f"The schema is at revision {found or 'none'}; the newest is {newest}: {advice}.")

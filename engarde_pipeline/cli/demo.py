@@ -1,4 +1,4 @@
-"""`engarde demo`: the real job on sample data, without an account anywhere."""
+"""`engarde demo`: runs the sync job on local sample data."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 DATES = 30
 RESTATED = (5, 4, 3)
-"""How many days ago the dates lie that the platforms restate after the first sync."""
+"""The dates that are restated after the first sync, in days before today."""
 
 
 def demo() -> None:
     """Sync 30 dates of sample data from a local BigQuery emulator into a local Postgres, through Dagster.
 
-    Everything lives under .engarde/ and is kept: run it again and nothing changes, or look at the run in the
-    Dagster UI with `engarde dev`. Delete .engarde/ to start over.
+    The data is kept under .engarde/: a second run finds nothing to change, and `engarde dev` shows the run in the
+    Dagster UI. To start over, delete .engarde/.
     """
     from engarde_pipeline.bigquery.client import create_client
     from engarde_pipeline.cli.report import changed_records, print_counts, print_end, print_rejected
@@ -37,10 +37,10 @@ def demo() -> None:
         run = run_job(instance, range_run(dates[0], dates[-1]), 2 * len(dates))
         print_counts(run)
         if run.succeeded and not changed_records(run):
-            console.print("[bold green]Nothing changed:[/] Postgres already has exactly what BigQuery says.")
+            console.print("[bold green]Nothing changed:[/] Postgres already has the same data as BigQuery.")
         elif run.succeeded and set(dates) <= set(loaded):
             restated = [today() - timedelta(days=n) for n in RESTATED]
-            console.rule("The ad platforms restate three dates, so these are synced again")
+            console.rule("The ad platforms restate three dates, which are synced again")
             restate(create_client(settings), settings.bigquery_dataset_id, restated)
             run = run_job(instance, range_run(restated[0], restated[-1]), 2 * len(restated))
             print_counts(run)
@@ -52,8 +52,8 @@ def demo() -> None:
     if not run.succeeded:
         raise typer.Exit(1)
     console.print(
-        "\nWhat next: [bold]make dev[/] opens the Dagster UI on this data (lineage, dates, counts, plots);"
-        " [bold].venv/bin/engarde status[/] shows the dates here; README.md says how to point it at a real"
+        "\nNext: [bold]make dev[/] starts the Dagster UI on this data (lineage, dates, counts, plots);"
+        " [bold].venv/bin/engarde status[/] shows the dates here; README.md describes the setup for a real"
         " project."
     )
 

@@ -1,4 +1,4 @@
-"""`engarde dev`: the Dagster UI and daemon, on the embedded default or on what is configured."""
+"""`engarde dev`: runs the Dagster UI and daemon and the REST API on this machine."""
 
 import os
 import signal
@@ -14,38 +14,38 @@ from rich.markup import escape
 
 from engarde_pipeline.cli.dagster_files import WORKSPACE, missing_features, shipped
 from engarde_pipeline.cli.servers import first_sample_date, sample_servers, set_dagster_home
-from engarde_pipeline.cli.terminal import console, errors, hear_interrupts, visible
+from engarde_pipeline.cli.terminal import console, errors, handle_interrupts, visible
 from engarde_pipeline.settings import is_embedded, is_unconfigured, load_api_settings, load_settings
 
 
 def dev(
-    port: Annotated[int, typer.Option(help="The UI's port on this machine.")] = 3000,
-    api_port: Annotated[int, typer.Option(help="The REST API's port on this machine.")] = 8000,
+    port: Annotated[int, typer.Option(help="The port of the Dagster UI.")] = 3000,
+    api_port: Annotated[int, typer.Option(help="The port of the REST API.")] = 8000,
 ) -> None:
-    """Start the Dagster UI and daemon and the REST API; with nothing configured also a Postgres and a BigQuery
-    emulator with sample data. Ends with Ctrl-C, and stops what it started.
+    """Start the Dagster UI, the Dagster daemon and the REST API on this machine. Ctrl-C stops them.
 
-    Where Postgres and BigQuery are configured, the API starts if JWT_SECRET_KEY is, too.
+    If no server is configured, it also starts a Postgres and a BigQuery emulator with sample data under
+    .engarde/. If Postgres and BigQuery are configured, the API is started only if JWT_SECRET_KEY is set.
     """
     with ExitStack() as stack:
         if is_unconfigured():
             stack.enter_context(sample_servers())
-            # Partitions begin where the sample data does, so that the UI is not full of missing years.
+            # The partitions start with the sample data, so that the UI does not show years of missing dates.
             os.environ.setdefault("ENGARDE_FIRST_DATE", str(first_sample_date()))
         else:
             load_settings()
         with_api = is_embedded() or bool(os.environ.get("JWT_SECRET_KEY"))
         if with_api:
-            load_api_settings()  # a secret that is refused ends the command before anything starts
+            load_api_settings()  # so that an invalid secret ends the command before anything starts
         set_dagster_home()
         if missing := missing_features():
             errors.print(f"[bold yellow]Warning:[/] {escape(visible(missing))}")
         console.print(
-            f"The Dagster UI opens at [bold]http://127.0.0.1:{port}[/]: choose Assets, campaign_metrics,"
-            " Materialize, and a range of dates. Ctrl-C ends it."
+            f"The Dagster UI will be at [bold]http://127.0.0.1:{port}[/]. To sync dates there, choose Assets,"
+            " campaign_metrics, Materialize, and a range of dates. Press Ctrl-C to stop."
         )
-        hear_interrupts()
-        # The location name in workspace.yaml is the one that the API queues its runs for.
+        handle_interrupts()
+        # The API queues its runs for the code location that workspace.yaml names.
         dagster = ["dagster", "dev", "-w", str(shipped(WORKSPACE)), "--host", "127.0.0.1", "--port", str(port)]
         running = {"Dagster": stack.enter_context(_running(dagster))}
         if with_api:
@@ -56,7 +56,7 @@ def dev(
         except KeyboardInterrupt:
             name, code = "", 0
     if name:
-        errors.print(f"[bold red]Error:[/] {name} has ended with exit code {code}, so `engarde dev` ends, too.")
+        errors.print(f"[bold red]Error:[/] {name} ended with exit code {code}, so `engarde dev` stops, too.")
         raise typer.Exit(code or 1)
 
 

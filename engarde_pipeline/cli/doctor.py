@@ -1,4 +1,4 @@
-"""`engarde doctor`: is everything in place? One line each, with the cure."""
+"""`engarde doctor`: checks the setup and says how to fix what is wrong."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -14,22 +14,22 @@ from engarde_pipeline.settings import Settings
 
 
 def doctor() -> None:
-    """Check settings, connections, permissions and schemas on both sides; one line each, with the cure.
+    """Check settings, connections, permissions and schemas of BigQuery and Postgres.
 
-    Exits with 1 if anything would keep a sync from working.
+    Prints one line per check and, if a check fails, how to fix it. The exit code is 1 if a sync would fail.
     """
     try:
         with servers() as settings:
-            console.print("[green]✓[/] settings: every variable that is needed is set and well-formed")
+            console.print("[green]✓[/] settings: all required variables are set and valid")
             failures = sum(not all(_passes(*check) for check in checks) for checks in _checks(settings))
             failures += not _dagster_instance_opens()
     except EngardeError as error:
         _print_failure("settings", error)
         failures = 1
     if failures:
-        console.print(f"{failures} to mend.")
+        console.print(f"Failed: {failures}. Fix what is marked ✗ and run `engarde doctor` again.")
         raise typer.Exit(1)
-    console.print("All is well; `engarde sync --help` says how to start.")
+    console.print("All checks passed. Next: `engarde sync --help` shows how to sync dates.")
 
 
 def _passes(name: str, check: Callable[[], str]) -> bool:
@@ -43,10 +43,10 @@ def _passes(name: str, check: Callable[[], str]) -> bool:
 
 
 def _dagster_instance_opens() -> bool:
-    """Check the Dagster instance. A feature that it lacks is a warning: a sync works without it."""
+    """Check the Dagster instance. A missing feature is only a warning, because a sync works without it."""
     name = "Dagster instance"
     if not os.environ.get("DAGSTER_HOME"):
-        home = "DAGSTER_HOME is not set: <ENGARDE_HOME>/dagster is used, with the pipeline's dagster.yaml"
+        home = "DAGSTER_HOME is not set; <ENGARDE_HOME>/dagster is used, with the pipeline's dagster.yaml"
         return _passes(name, lambda: home)
     try:
         missing = missing_features()
@@ -64,7 +64,7 @@ def _print_failure(name: str, error: EngardeError) -> None:
 
 
 def _checks(settings: Settings) -> Iterator[list[tuple[str, Callable[[], str]]]]:
-    """Yield the checks in groups; within one, each makes sense only where those before it pass."""
+    """Yield the checks in groups; in a group, a check is run only if the previous ones passed."""
     from engarde_pipeline.bigquery import diagnosis as bigquery
     from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
     from engarde_pipeline.postgres.reads import diagnosis as postgres

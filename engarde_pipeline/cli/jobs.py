@@ -1,4 +1,4 @@
-"""`engarde jobs`: the job log."""
+"""`engarde jobs`: shows the job log."""
 
 import json
 import time
@@ -21,15 +21,17 @@ _STYLES = {"completed": "green", "failed": "red", "running": "cyan", "retrying":
 
 
 def jobs(
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many jobs to show, the newest.")] = 10,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many of the newest jobs to show.")] = 10,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Go on: show each job again whenever something about it changes.")
+        bool, typer.Option("--follow", help="Keep running, and show a job again when it changes. Ctrl-C stops.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for scripts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line, for scripts.")] = False,
 ) -> None:
-    """Show the sync jobs, the newest last: what started them, what they did, and why one failed.
+    """Show the newest sync jobs: what started them, how many records they synced, and why one failed.
 
-    A job is a Dagster run with its retries. Example: `engarde jobs --follow --json`
+    The newest is last. A job is a Dagster run together with its retries.
+
+    Example: `engarde jobs --follow --json`
     """
     from engarde_pipeline.runs.job_log import list_jobs
 
@@ -46,14 +48,14 @@ def jobs(
 def _print(found: "list[SyncJob]", as_json: bool, is_first: bool = True) -> None:
     if as_json:
         for job in found:
-            print(json.dumps(asdict(job), default=lambda moment: moment.isoformat()), flush=True)  # noqa: T201  bare, for a script
+            print(json.dumps(asdict(job), default=lambda moment: moment.isoformat()), flush=True)  # noqa: T201  unformatted, for scripts
     elif found:
         console.print(_table(found, is_first))
         for job in found:
             if job.error_message:
                 console.print(Text(f"{job.id[:8]}: {visible(job.error_message)}", "red"))
     elif is_first:
-        console.print("There has been no sync yet; start one with `engarde sync` or in the Dagster UI.")
+        console.print("There has been no sync yet. Start one with `engarde sync` or in the Dagster UI.")
 
 
 def _table(found: "list[SyncJob]", is_first: bool) -> Table:

@@ -1,4 +1,4 @@
-"""`engarde plan`: which dates would be synced now, and why."""
+"""`engarde plan`: shows which dates are due, and why."""
 
 import json
 from typing import Annotated
@@ -12,11 +12,13 @@ from engarde_pipeline.cli.terminal import console
 
 
 def plan(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per table and date.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON array with one object per table and date.")
+    ] = False,
 ) -> None:
-    """Show which dates are due and the reason for each: what the sensor asks for, and the hourly schedule.
+    """Show which dates the sensors and the hourly schedule will sync next, and the reason for each.
 
-    Reads metadata only, never the metrics; changes nothing.
+    Changes nothing. Reads only the metadata of BigQuery's tables, not the metrics.
     """
     from engarde_pipeline.bigquery.extraction import Source
     from engarde_pipeline.postgres.connection import connect
@@ -49,10 +51,12 @@ def plan(
         typer.echo(json.dumps(rows, indent=2))
         return
     if not due:
-        console.print("Nothing is due: every date is as BigQuery's metadata says.")
+        console.print("Nothing is due: all dates are up to date with BigQuery.")
         return
     table = Table("date", "table", "reason", box=box.SIMPLE_HEAD, show_edge=False)
     for planned in due:
         table.add_row(str(planned.day), planned.table.source, planned.reason)
     console.print(table)
-    console.print("The sensor and the schedules sync these; `engarde sync` does it now.")
+    console.print(
+        "The sensors and the hourly schedule will sync these dates. To sync them now, run `engarde sync`."
+    )

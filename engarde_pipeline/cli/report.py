@@ -1,4 +1,4 @@
-"""What a sync did, as tables."""
+"""Prints the result of a sync."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -21,12 +21,12 @@ from engarde_pipeline.settings import DatabaseSettings
 _ENDS = {
     DagsterRunStatus.SUCCESS: "succeeded",
     DagsterRunStatus.FAILURE: "failed",
-    DagsterRunStatus.CANCELED: "canceled; the dates that landed stay",
+    DagsterRunStatus.CANCELED: "canceled; the dates that were committed stay",
 }
 
 
 def print_sync(run: FinishedRun, settings: DatabaseSettings, dates: Sequence[date]) -> None:
-    """Print a finished run's counts per asset, what is wrong on its dates, and how it ended."""
+    """Print a finished run's counts per asset, the problems on its dates, and how it ended."""
     print_counts(run)
     print_rejected(settings, dates)
     print_days_counted_twice(settings, dates)
@@ -34,14 +34,14 @@ def print_sync(run: FinishedRun, settings: DatabaseSettings, dates: Sequence[dat
 
 
 def print_end(run: FinishedRun) -> None:
-    """Print how the run ended, and why if it failed."""
+    """Print how the run ended and, if it failed, the reasons."""
     for reason in run.reasons:
         console.print(visible(reason), style="red", markup=False)
     console.print(f"Dagster run {run.run_id}: {_ENDS.get(run.status, run.status.value)}.")
 
 
 def print_counts(run: FinishedRun) -> None:
-    """Print the counts of each asset over all dates that landed, if any did."""
+    """Print the counts of each asset over all landed dates, if there are any."""
     totals = _totals(run)
     if not totals:
         return
@@ -57,11 +57,11 @@ def print_counts(run: FinishedRun) -> None:
 
 
 def print_rejected(settings: DatabaseSettings, dates: Sequence[date]) -> None:
-    """Print why records of `dates` are not loaded, and what to do."""
+    """Print why records of `dates` are rejected, and what to do about it."""
     with connect(settings.database_url.get_secret_value()) as connection:
         reasons = open_reasons(connection, dates[0], dates[-1])
     if reasons:
-        console.print("Not loaded, but kept in rejected_metric_rows:", style="bold")
+        console.print("Rejected records, kept in rejected_metric_rows:", style="bold")
     for found in reasons:
         days = str(found.first_date)
         if found.last_date != found.first_date:
@@ -71,15 +71,15 @@ def print_rejected(settings: DatabaseSettings, dates: Sequence[date]) -> None:
 
 
 def print_days_counted_twice(settings: DatabaseSettings, dates: Sequence[date]) -> None:
-    """Print on which of `dates` sums count a campaign's day twice, and what to do."""
+    """Print which of `dates` are counted twice in sums, and what to do about it."""
     with connect(settings.database_url.get_secret_value()) as connection:
         found = days_counted_twice(connection, dates)
     if found:
         days = ", ".join(f"{day} ({campaigns})" for day, campaigns in found.items())
         console.print("Counted twice:", style="bold")
         console.print(
-            f"  campaigns with rows for the hours of a day and one for the whole day, on {days}; sums have both."
-            " Delete the rows of one kind in BigQuery.",
+            f"  campaigns with both hourly rows and a row for the whole day: {days}. Sums include both. Delete the"
+            " rows of one kind in BigQuery, and sync these dates again.",
             markup=False,
         )
 

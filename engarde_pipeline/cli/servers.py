@@ -1,4 +1,4 @@
-"""The servers a command works on: those the environment names, or the embedded default, started for it."""
+"""The servers that a command uses: those in the environment, or the embedded default, which is started for it."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def servers() -> Iterator[Settings]:
-    """Yield the settings; where the embedded default is meant, it runs for as long as the block.
+    """Yield the settings; if the embedded default is used, run it for the duration of the block.
 
     Raises:
         InvalidSettings: variables are missing or malformed.
@@ -38,14 +38,14 @@ def servers() -> Iterator[Settings]:
 
 @contextmanager
 def database() -> Iterator[DatabaseSettings]:
-    """Yield the settings of what uses Postgres alone; the rest is as in `servers`."""
+    """Yield the settings of a command that uses only Postgres; otherwise like `servers`."""
     with embedded_default():
         yield load_database_settings()
 
 
 @contextmanager
 def embedded_default() -> Iterator[None]:
-    """Run the embedded default for as long as the block, if it is meant; see `is_embedded`."""
+    """Run the embedded default for the duration of the block, if `is_embedded` says that it is used."""
     if not is_embedded():
         yield
         return
@@ -57,9 +57,9 @@ def embedded_default() -> Iterator[None]:
 
 @contextmanager
 def sample_servers() -> Iterator[tuple[Settings, list[date]]]:
-    """Yield the embedded default's settings, its schema and sample data ready, and the dates newly filled.
+    """Run the embedded default with sample data; yield its settings and the dates that were newly loaded.
 
-    Whatever else is configured is set aside: sample data must never reach a real database.
+    Configured servers are ignored, so that sample data never reaches a real database.
     """
     from engarde_pipeline.bigquery.client import create_client
     from engarde_pipeline.core.dates import today
@@ -70,20 +70,23 @@ def sample_servers() -> Iterator[tuple[Settings, list[date]]]:
 
     ignored = sorted(name for name in CONNECTION_VARIABLES if os.environ.pop(name, None))
     if ignored:
-        console.print(f"Set aside, since this works on its own sample servers: {', '.join(ignored)}")
+        console.print(f"Ignored, because this command only uses its local sample servers: {', '.join(ignored)}")
     home = load_pipeline_settings().engarde_home.absolute()
     os.environ["ENGARDE_HOME"] = str(home)
     with ExitStack() as stack:
         with console.status("Starting Postgres and the BigQuery emulator ..."):
             stack.enter_context(running(home))
         settings = load_settings()
-        with console.status("Filling them with sample data ..."):
+        with console.status("Loading sample data ..."):
             database_url = settings.database_url.get_secret_value()
             migrate.upgrade(database_url)
             with connect(database_url) as connection:
                 seed_postgres(connection)
             loaded = fill_bigquery(create_client(settings), settings.bigquery_dataset_id, today())
-        console.print(f"Postgres and a BigQuery emulator run under {home.name}/: {len(loaded)} dates filled.")
+        console.print(
+            f"Postgres and a BigQuery emulator are running, with their data in {home.name}/; {len(loaded)} dates"
+            " of sample data were loaded."
+        )
         yield settings, loaded
 
 
@@ -96,10 +99,10 @@ def first_sample_date() -> date:
 
 @contextmanager
 def dagster_instance() -> Iterator["DagsterInstance"]:
-    """Yield the Dagster instance of DAGSTER_HOME, or of `<ENGARDE_HOME>/dagster` where that is not set.
+    """Yield the Dagster instance of DAGSTER_HOME, or of `<ENGARDE_HOME>/dagster` if that is not set.
 
     Raises:
-        DagsterHomeUnusable, DagsterUnavailable: there is no such instance, or its storage does not answer.
+        DagsterHomeUnusable, DagsterUnavailable: there is no such instance, or its storage cannot be used.
     """
     set_dagster_home()
     with open_instance() as instance:
@@ -107,10 +110,10 @@ def dagster_instance() -> Iterator["DagsterInstance"]:
 
 
 def set_dagster_home() -> None:
-    """Make sure that DAGSTER_HOME is set and there, for this process and those it starts.
+    """Set DAGSTER_HOME for this process and those it starts, or check it if it is set.
 
     Raises:
-        DagsterHomeUnusable: it is set, and names no directory.
+        DagsterHomeUnusable: it is set, but is not a usable directory.
     """
     if not os.environ.get("DAGSTER_HOME"):
         home = load_pipeline_settings().engarde_home.absolute() / "dagster"

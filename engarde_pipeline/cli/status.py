@@ -1,4 +1,4 @@
-"""`engarde status`: which dates are synced, how the last run ended, what is not loaded."""
+"""`engarde status`: shows which dates are synced, how the last run ended, and what was rejected."""
 
 import os
 from datetime import UTC, date, datetime, timedelta
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from engarde_pipeline.settings import DatabaseSettings
 
 _WIDE = 100
-"""From this width on there is room for everything: revenue, years, cents."""
-
+"""The terminal width from which revenue, years and cents are shown."""
 
 _DAYS_OF_BYTES = 7
 
@@ -28,7 +27,8 @@ def status(
 ) -> None:
     """Show which dates are synced, when, with how many rows and rejected records, and how the last run ended.
 
-    A date younger than 30 days is provisional: ad platforms still restate it.
+    A date of the last 30 days is provisional, because ad platforms still restate it. `engarde plan` shows which
+    dates will be synced next.
     """
     from dagster import AssetKey
 
@@ -51,7 +51,7 @@ def status(
             campaigns = latest_materializations(instance, AssetKey(CAMPAIGN_METRICS.target), dates)
             assets = latest_materializations(instance, AssetKey(ASSET_METRICS.target), dates)
             synced = campaigns.keys() | noted.keys()
-            # A date that most accounts have not reached is not missing.
+            # A date ahead of UTC is not missing: most accounts have not reached it.
             dates = [day for day in dates if day <= last or day in synced]
             console.print(_dates_table(dates, campaigns, assets, noted))
             missing = len([day for day in dates if day not in synced])
@@ -83,7 +83,7 @@ def _dates_table(
             continue
         state = "[cyan]provisional[/]" if is_provisional(day) else "[green]synced[/]"
         moment = "%Y-%m-%d %H:%M" if is_wide else "%m-%d %H:%M"
-        if day not in campaigns:  # its counts stand in Dagster's history alone
+        if day not in campaigns:  # its counts are only in Dagster's history
             table.add_row(str(day), state, f"{noted[day].astimezone(UTC):{moment}}")
             continue
         campaign = metadata_of(campaigns[day])
@@ -110,8 +110,9 @@ def _rows(metadata: dict[str, object]) -> str:
 def _print_unrecorded(days: list[date]) -> None:
     if days:
         console.print(
-            f"Dagster's history in {os.environ['DAGSTER_HOME']} lacks {len(days)} dates that Postgres has: is"
-            " DAGSTER_HOME the one that the syncs use? Where the history was lost, see docs/recovery.md.",
+            f"Dagster's history in {os.environ['DAGSTER_HOME']} lacks {len(days)} dates that Postgres has. Check"
+            " that DAGSTER_HOME is the directory that the syncs use. If the history was lost, see"
+            " docs/recovery.md.",
             style="yellow",
             highlight=False,
         )
@@ -120,7 +121,7 @@ def _print_unrecorded(days: list[date]) -> None:
 def _print_last_run(instance: "DagsterInstance") -> None:
     records = instance.get_run_records(limit=1)
     if not records:
-        console.print("There has been no run yet; start one with `engarde sync` or in the Dagster UI.")
+        console.print("There has been no run yet. Start one with `engarde sync` or in the Dagster UI.")
         return
     run = records[0].dagster_run
     console.print(
@@ -138,4 +139,4 @@ def _print_bytes(settings: "DatabaseSettings") -> None:
         read = bytes_by_day(connection, _DAYS_OF_BYTES)
     budget = settings.engarde_daily_bytes
     days = ", ".join(f"{day:%m-%d} {size:,}" for day, size in read.items()) or "none"
-    console.print(f"Bytes read from BigQuery (budget {budget:,} a day): {days}.", highlight=False)
+    console.print(f"Bytes read from BigQuery per day (daily budget: {budget:,}): {days}.", highlight=False)

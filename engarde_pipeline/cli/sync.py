@@ -1,4 +1,4 @@
-"""`engarde sync`: sync dates, or a slice of them, now."""
+"""`engarde sync`: syncs dates, or a slice of them."""
 
 from contextlib import ExitStack
 from typing import Annotated
@@ -12,25 +12,28 @@ from engarde_pipeline.cli.terminal import EndDate, StartDate, console
 def sync(
     start: StartDate,
     end: EndDate,
-    tenant: Annotated[
-        str | None, typer.Option(help="Only this tenant (uuid). Narrows the sync to a slice.")
-    ] = None,
+    tenant: Annotated[str | None, typer.Option(help="Sync only this tenant (UUID).")] = None,
     platform: Annotated[
-        list[str] | None, typer.Option(help="Only this ad platform; can be given several times.")
+        list[str] | None, typer.Option(help="Sync only this ad platform. Can be repeated.")
     ] = None,
     campaign: Annotated[
         list[str] | None,
-        typer.Option(help="Only this campaign: a campaign space's uuid or the platform's id; several times."),
+        typer.Option(
+            help="Sync only this campaign: the UUID of a campaign space, or the platform's id. Can be repeated."
+        ),
     ] = None,
     allow_shrink: Annotated[
         bool,
-        typer.Option("--allow-shrink", help="Sync even if BigQuery has far fewer rows: they are meant to go."),
+        typer.Option(
+            "--allow-shrink", help="Sync even if most rows of a date would be deleted, which is refused otherwise."
+        ),
     ] = False,
 ) -> None:
-    """Sync every date from --start to --end as one Dagster run, then the totals.
+    """Sync all dates from --start to --end in one Dagster run, then update the campaigns' totals.
 
-    Narrowed to a tenant, platforms or campaigns it is a slice: just that part is replaced, and no date is
-    marked as synced. Running it again changes nothing. Ctrl-C cancels the run; the dates that landed stay.
+    With --tenant, --platform or --campaign only that part of each date is replaced (a slice), and no date is
+    marked as synced. A sync can be repeated at any time: it writes only what differs. Ctrl-C cancels the run;
+    dates that were committed stay.
 
     Example: `engarde sync --start 2026-11-01 --end 2026-11-07`
     """
@@ -51,7 +54,7 @@ def sync(
         diagnosis.check_session(settings.database_url.get_secret_value())
         instance = stack.enter_context(dagster_instance())
         if tenant or platform or campaign:
-            wanted = slice_run(
+            spec = slice_run(
                 dates[0],
                 dates[-1],
                 tenant=tenant,
@@ -60,10 +63,10 @@ def sync(
                 allow_shrink=allow_shrink,
             )
         else:
-            wanted = range_run(dates[0], dates[-1], allow_shrink=allow_shrink)
-        run = run_job(instance, wanted, 2 * len(dates))
+            spec = range_run(dates[0], dates[-1], allow_shrink=allow_shrink)
+        run = run_job(instance, spec, 2 * len(dates))
         print_sync(run, settings, dates)
     if not run.succeeded:
-        first = "Correct what is named above and run" if run.reasons else "Run"
-        console.print(f"{first} the same command again: landed dates cost little.")
+        first = "Fix what is reported above, then run" if run.reasons else "Run"
+        console.print(f"{first} the same command again. Dates that were committed are not written again.")
         raise typer.Exit(1)

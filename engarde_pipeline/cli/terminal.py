@@ -1,4 +1,4 @@
-"""The terminal: where results and errors go, what Ctrl-C does, and how dates are given."""
+"""The terminal: consoles for output and errors, signals, and the date options."""
 
 import signal
 import unicodedata
@@ -15,29 +15,29 @@ _DATE = ["%Y-%m-%d"]
 
 
 def visible(text: str) -> str:
-    """Return `text` so that it commands no terminal: what is not printable is written out; lines stay lines.
+    """Return `text` with its control characters escaped, except newlines, so that it cannot control the terminal.
 
-    For text from elsewhere: BigQuery, Postgres, a run, the environment.
+    For text from BigQuery, Postgres, a run or the environment.
     """
     return "".join(
         character.encode("unicode_escape").decode()
-        if unicodedata.category(character) in _COMMANDS and character != "\n"
+        if unicodedata.category(character) in _ESCAPED and character != "\n"
         else character
         for character in text
     )
 
 
-# Control, format (these turn the direction of writing) and surrogate characters, which no encoding takes.
-_COMMANDS = ("Cc", "Cf", "Cs")
+# Control characters, format characters (which can reverse the text) and surrogates (which cannot be encoded).
+_ESCAPED = ("Cc", "Cf", "Cs")
 
 
-def hear_interrupts() -> None:
-    """Have Ctrl-C and SIGTERM raise KeyboardInterrupt, here and, as neither is ignored, in what starts from here.
+def handle_interrupts() -> None:
+    """Make Ctrl-C and SIGTERM raise KeyboardInterrupt, and keep child processes from inheriting them as ignored.
 
-    A shell that starts a command in the background has it ignore Ctrl-C, and Dagster then has it ignore SIGTERM.
+    A shell starts background commands with Ctrl-C ignored, and Dagster then ignores SIGTERM, too.
     """
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 StartDate = Annotated[
@@ -45,5 +45,5 @@ StartDate = Annotated[
 ]
 EndDate = Annotated[
     datetime,
-    typer.Option("--end", formats=_DATE, metavar="DATE", help="The last date, YYYY-MM-DD; it is included."),
+    typer.Option("--end", formats=_DATE, metavar="DATE", help="The last date, YYYY-MM-DD (inclusive)."),
 ]

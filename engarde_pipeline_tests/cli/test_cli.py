@@ -65,19 +65,19 @@ def _counts(out: str) -> dict[str, list[int]]:
 @pytest.mark.parametrize(
     ("command", "teaches"),
     [
-        ([], "New here? engarde demo"),
+        ([], "To start: engarde demo"),
         (["sync"], "Example: engarde sync --start 2026-11-01 --end 2026-11-07"),
         (["sync"], "no date is marked as synced"),
-        (["status"], "A date younger than 30 days is provisional"),
-        (["doctor"], "one line each, with the cure"),
+        (["status"], "A date of the last 30 days is provisional"),
+        (["doctor"], "one line per check and, if a check fails, how to fix it"),
         (["db"], "a downgrade removes only what an upgrade created"),
         (["db", "upgrade"], "default: the newest"),
-        (["db", "downgrade"], "removes all the pipeline created, synced numbers included"),
-        (["db", "current"], "which is the newest"),
-        (["demo"], "Delete .engarde/ to start over"),
+        (["db", "downgrade"], "removes all the pipeline created, including synced data"),
+        (["db", "current"], "the newest revision"),
+        (["demo"], "To start over, delete .engarde/"),
         (["dev"], "Ctrl-C"),
         (["jobs"], "why one failed"),
-        (["api"], "nothing at all for the embedded default"),
+        (["api"], "If none of them is set, the API uses the sample data"),
         (["api", "token"], "signed with JWT_SECRET_KEY"),
     ],
 )
@@ -263,7 +263,7 @@ def test_status_before_the_first_sync_says_how_to_start(engarde: Engarde, tenant
     said = engarde("status", "--days", 2)
     assert said.code == 0
     assert said.words.count("missing") == 3
-    assert "0 of 2 dates are synced, 2 are missing. There has been no run yet; start one with" in said.words
+    assert "0 of 2 dates are synced, 2 are missing. There has been no run yet. Start one with" in said.words
 
 
 def test_status_shows_what_is_synced_and_what_is_missing(engarde: Engarde, tenant: UUID) -> None:
@@ -320,7 +320,7 @@ def test_doctor_finds_nothing_to_mend(engarde: Engarde, tenant: UUID) -> None:
     assert said.code == 0
     assert "✗" not in said.out
     assert said.out.count("✓") == 10
-    assert "All is well" in said.words
+    assert "All checks passed" in said.words
 
 
 def test_doctor_says_what_a_dagster_home_of_ones_own_leaves_off_and_its_cure_works(
@@ -350,7 +350,7 @@ def _only_fault(engarde: Engarde) -> str:
     said = engarde("doctor")
     assert said.code == 1
     assert said.out.count("✗") == 1, said.out
-    assert "1 to mend." in said.words
+    assert "Failed: 1." in said.words
     return said.words.partition("✗")[2]
 
 

@@ -80,7 +80,7 @@ def test_the_status_shows_what_postgres_knows_where_dagsters_history_is_another(
 
     assert said.code == 0
     assert "1 of 5 dates are synced, 4 are missing." in said.words
-    assert "lacks 1 dates that Postgres has: is DAGSTER_HOME the one that the syncs use?" in said.words
+    assert "lacks 1 dates that Postgres has. Check that DAGSTER_HOME is the directory" in said.words
 
 
 def test_a_failed_sync_of_the_command_line_has_failed_at_once(

@@ -45,8 +45,8 @@ def test_a_sync_that_is_asked_to_stop_is_canceled_and_keeps_what_landed(
     [run] = instance.get_runs()
     assert run.status is DagsterRunStatus.CANCELED, said
     assert sync.returncode == 1
-    assert f"Dagster run {run.run_id}: canceled; the dates that landed stay." in said
-    assert "Run the same command again: landed dates cost little." in said
+    assert f"Dagster run {run.run_id}: canceled; the dates that were committed stay." in said
+    assert "Run the same command again. Dates that were committed are not written again." in said
     assert 0 < _landed(instance) < 181
 
 

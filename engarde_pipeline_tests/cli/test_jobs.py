@@ -21,7 +21,7 @@ DAY = date(2026, 3, 1)
 def test_without_a_sync_it_says_how_to_start_one(engarde: Engarde, instance: DagsterInstance) -> None:
     said = engarde("jobs")
     assert said.code == 0
-    assert "There has been no sync yet; start one with `engarde sync`" in said.words
+    assert "There has been no sync yet. Start one with `engarde sync`" in said.words
 
 
 def test_a_failed_job_says_why_in_a_sentence(engarde: Engarde, instance: DagsterInstance, shop: Shop) -> None:
