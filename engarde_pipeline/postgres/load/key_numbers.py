@@ -1,4 +1,4 @@
-"""Numbering keys: each distinct combination of key columns gets a small integer, the same in every batch."""
+"""Assigns an integer to each distinct combination of key columns, the same in every batch."""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,13 @@ import pyarrow.compute as pc
 
 
 class _Numbering:
-    """Numbers for the distinct values of one column, NULL among them, in the order of their first coming."""
+    """Numbers for the distinct values of one column, including NULL, in order of first appearance."""
 
     def __init__(self) -> None:
         self.values: pa.Array = None
 
     def of(self, column: pa.Array) -> pa.Array:
-        """Return the number of each value of `column` (int64), numbering those not seen before."""
+        """Return the number of each value of `column` (int64), assigning numbers to new values."""
         known = column[:0] if self.values is None else self.values
         numbers = pc.index_in(column, value_set=known)
         if numbers.null_count:
@@ -26,8 +26,8 @@ class _Numbering:
 class KeyNumbers:
     """Numbers for combinations of key columns.
 
-    Columns are paired one after the other: the number of (a, b) is that of the pair of their numbers. So two
-    keys have the same number only if they are equal, whatever characters are in them.
+    Columns are paired from left to right: the number of (a, b) is the number of the pair of their numbers. Two
+    keys therefore have the same number only if they are equal, whatever characters they contain.
     """
 
     def __init__(self, columns: int) -> None:
@@ -42,7 +42,7 @@ class KeyNumbers:
         return numbers
 
     def distinct(self) -> list[pa.Array]:
-        """Return the key columns of all numbers given so far, at least one: row n is the key with number n."""
+        """Return the key columns of all numbers assigned so far, at least one: row n is the key with number n."""
         last = (self._pairs or self._columns)[-1]
         numbers = pa.array(range(len(last.values)), pa.int64())
         columns = []

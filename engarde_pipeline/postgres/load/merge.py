@@ -1,6 +1,6 @@
-"""The merge: one date replaced whole and at once, by sets (rules 1, 2, 3 and 5).
+"""The merge: replaces the rows of one date by its records in one statement (rules 1, 2, 3 and 5).
 
-Reads the temporary tables `records` and `kept` of the same connection; see `records`.
+It reads the temporary tables `records` and `kept` of the same connection; see the module `records`.
 """
 
 import time
@@ -17,7 +17,7 @@ from psycopg import sql
 from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, METRIC_HOUR, MetricTable
-from engarde_pipeline.postgres.load.locks import IS_HELD, held_values
+from engarde_pipeline.postgres.load.locks import LOCK_IS_HELD, lock_parameters
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.records import PreparedRecords, has_no_good_record, matches
 from engarde_pipeline.postgres.load.rejected import RejectedRow, keep_rejected, open_rejections, resolve_rejected
@@ -29,7 +29,7 @@ from engarde_pipeline.postgres.totals.campaign_totals import note_changed
 from engarde_pipeline.postgres.totals.platform_days import compact
 
 REJECTED_SHOWN = 20
-"""Rejected records that a merge returns, for people to see; all of them are in `rejected_metric_rows`."""
+"""The maximum number of rejected records that a merge returns; all are in `rejected_metric_rows`."""
 
 
 class DateWouldShrink(EngardeError):
@@ -37,14 +37,14 @@ class DateWouldShrink(EngardeError):
 
 
 class SessionLost(EngardeError):
-    """A pooler gave the merge another connection of the server than the one with its lock and records."""
+    """The merge ran on a server connection other than the one with its lock and records, because of a pooler."""
 
 
 @dataclass(frozen=True)
 class MergedDate:
-    """One date as it now stands in Postgres: what was done, its number of rows and two of its sums.
+    """The result of merging one date: its counts, its number of rows in Postgres and two of their sums.
 
-    `rejected` are the first `REJECTED_SHOWN` of its rejected records.
+    `rejected` has up to `REJECTED_SHOWN` of its rejected records.
     """
 
     counts: Counts
@@ -54,11 +54,11 @@ class MergedDate:
     rejected: list[RejectedRow]
 
 
-# The whole merge as one statement: a full join of the date's good records with its rows says what differs, and
-# each difference is acted on. IS DISTINCT FROM keeps an unchanged row untouched: no new row version, no WAL, no
-# trigger. What a bad record keeps is not deleted. The date stands in each part, or the planner would read the
-# whole table. Inserted in this order, a tenant's rows lie together. The setting ends with the transaction; it
-# tells the triggers on deleted rows, which fire at the end of the statement, that a sync deletes these.
+# A full join of the date's good records with its rows finds the differences, which the other parts apply. IS
+# DISTINCT FROM skips equal rows: no new row version, no WAL, no trigger. Kept rows are not deleted. Every part
+# filters by date, so that the planner uses the index on metric_date instead of reading the whole table. The ORDER
+# BY stores the rows of a tenant next to each other. The setting engarde.is_sync ends with the transaction; with
+# it, the triggers on deleted rows, which fire at the end of the statement, ignore rows that a sync deletes.
 _MERGE = """
 WITH difference AS MATERIALIZED (
     SELECT t.id AS row_id, r.*
@@ -99,7 +99,7 @@ SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM updated), (SELECT c
        coalesce(to_regclass('pg_temp.records')::oid = %(records_id)s, false) AND {is_held}
 """
 
-# Rows that stay although no good record is about them; added up here, since Decimal rounds to 28 digits.
+# Kept rows that match no good record. Postgres adds the sums, because Decimal rounds to 28 digits.
 _KEPT = """
 SELECT count(*), %(spend)s + coalesce(sum(t.spend), 0), %(revenue)s + coalesce(sum(t.revenue), 0)
 FROM {target} t
@@ -108,8 +108,9 @@ WHERE t.metric_date = %(date)s AND {in_scope}
   AND {has_no_good_record}
 """
 
-# Time-ordered uuids (version 7) are neighbours in the index. A statement's ids share the time and the random bits
-# of one uuid and count on from there (RFC 9562, 6.2): drawing random bits for every row costs a system call each.
+# Time-ordered uuids (version 7) are adjacent in the index. The ids of a statement share the time and random bits
+# of one uuid and differ by a counter (RFC 9562, 6.2), because random bits for each row would cost a system call
+# each.
 _NEW_ID = """
 overlay(%(first_id)s::text PLACING lpad(to_hex(row_number() OVER (ORDER BY d.tenant_id, d.target_id)), 8, '0')
         FROM 29 FOR 8)::uuid
@@ -124,20 +125,20 @@ def merge_date(
     options: LoadOptions,
     removals: Sequence[int] = (),
 ) -> MergedDate:
-    """Make `day` in Postgres what its records say, within the options' scope, in one transaction.
+    """Replace the rows of `day` by its records, within the scope of the options, in one transaction.
 
-    A reader sees the date before or after, never between. The date's lock is held. `removals` are the transactions
-    that noted the date in `removed_rows`, and that this merge answers.
+    The caller holds the lock of the date. `removals` are the transactions that noted the date in `removed_rows`;
+    the merge deletes these notes.
 
     Raises:
-        DateWouldShrink: fewer would be left; nothing was changed.
-        SessionLost: the lock or the records are another connection's; nothing was changed.
-        psycopg.Error: the database refused; nothing was changed.
+        DateWouldShrink: too few rows would remain; nothing was changed.
+        SessionLost: the lock or the records belong to another connection; nothing was changed.
+        psycopg.Error: the database reported an error; nothing was changed.
     """
     scope, run_id = options.scope, options.run_id
     values = {"date": day, "run_id": run_id, "first_id": _first_id(), **scope.parameters}
     records = prepared.of(day)
-    proof = {"records_id": prepared.table_id, **held_values(table, day)}
+    proof = {"records_id": prepared.table_id, **lock_parameters(table, day)}
     kept, spend, revenue = 0, records.spend, records.revenue
     with connection.transaction():
         try:
@@ -150,13 +151,13 @@ def merge_date(
             is_proven = False
         if not is_proven:
             raise SessionLost(
-                f"{table.target} {day}: this connection of the server has not the lock or not the staged rows of"
-                " the date, so nothing was changed. Something between here and Postgres gives transactions"
-                " different connections, as a pooler in transaction mode does: connect directly, or through a"
-                " pooler in session mode."
+                f"{table.target} {day}: the server connection does not have the lock or the staged rows of the"
+                " date, so nothing was changed. A proxy before Postgres, such as a pooler in transaction mode,"
+                " runs the transactions of a session on different connections. Connect directly to Postgres, or"
+                " through a pooler in session mode."
             )
-        # A slice leaves rows alone for bad records beyond it, too.
-        if records.rejected or not options.is_of_whole_dates:
+        # A slice also keeps rows for bad records outside the slice.
+        if records.rejected or not options.replaces_whole_dates:
             sums = {"spend": spend, "revenue": revenue}
             kept, spend, revenue = _row(connection, _compose(_KEPT, table, scope), values | sums)
         counts = Counts(
@@ -187,7 +188,7 @@ def merge_date(
 
 def _row(connection: psycopg.Connection, statement: sql.Composed, values: dict[str, object]) -> tuple[Any, ...]:
     row = connection.execute(statement, values).fetchone()
-    assert row is not None  # noqa: S101  each of these statements has one row
+    assert row is not None  # noqa: S101  each of these statements returns one row
     return row
 
 
@@ -197,16 +198,16 @@ def _first_id() -> UUID:
 
 
 def _refuse_to_shrink(table: MetricTable, day: date, counts: Counts, kept: int, threshold: float) -> None:
-    # Bad records do not make up for rows that go: an id format broken for a whole day looks like that.
+    # Bad records do not compensate for rows that are deleted: a broken id format would make all records bad.
     existing = counts.loaded - counts.inserted + counts.deleted + kept
     left = min(counts.processed, counts.loaded + kept)
     if existing and (left == 0 or left / existing < threshold):
         bad = f" ({counts.rejected} of which cannot be loaded)" if counts.rejected else ""
         raise DateWouldShrink(
             f"{table.target} {day}: BigQuery has {counts.processed} records{bad} where Postgres has {existing}"
-            f" rows; {left} would be left, less than the {threshold:.0%} that ENGARDE_SHRINK_THRESHOLD asks for,"
-            " so nothing was changed. If the upstream load is broken, repair it and sync again; if the rows are"
-            " meant to go, sync again with allow_shrink (--allow-shrink)."
+            f" rows; {left} would be left, less than the {threshold:.0%} that ENGARDE_SHRINK_THRESHOLD requires,"
+            " so nothing was changed. If the load into BigQuery is incomplete, repair it and sync again. If the"
+            " rows were removed on purpose, sync again with allow_shrink (--allow-shrink)."
         )
 
 
@@ -217,7 +218,7 @@ def _compose(text: LiteralString, table: MetricTable, scope: Scope) -> sql.Compo
         target=sql.Identifier(table.target),
         target_id=sql.Identifier(table.target_id),
         new_id=sql.SQL(_NEW_ID),
-        is_held=sql.SQL(IS_HELD),
+        is_held=sql.SQL(LOCK_IS_HELD),
         in_scope=scope.of_target(table),
         has_no_good_record=has_no_good_record(table),
         matches_r=matches(table, "r"),

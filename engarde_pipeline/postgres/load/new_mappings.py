@@ -1,4 +1,4 @@
-"""Rejected records that the application's tables resolve by now: someone added what was missing."""
+"""Finds rejected records whose missing tenant, campaign or asset has been added to the application."""
 
 from datetime import date
 
@@ -8,7 +8,7 @@ from psycopg import sql
 from engarde_pipeline.core.metrics import MetricTable, RejectReason
 from engarde_pipeline.postgres.schema.application_tables import CAMPAIGN_ASSETS, CAMPAIGN_SPACES, MATCHES
 
-# Whether a sync will indeed load them is for the merge to say; this only finds the dates worth another look.
+# This only finds the dates to sync again; the sync decides whether the records can be loaded.
 _MAPPED = """
 SELECT j.metric_date, array_agg(j.id::text)
 FROM rejected_metric_rows j
@@ -46,8 +46,8 @@ WHERE a.external_asset_id = j.keys ->> 'asset_id'
 
 
 def mapped_rejections(connection: psycopg.Connection, table: MetricTable) -> dict[date, list[str]]:
-    """Return, by date, the ids of open rejected records whose tenant, campaign or asset exists now, or is
-    one of several no longer."""
+    """Return, by date, the ids of open rejected records whose tenant, campaign or asset now exists, or is
+    no longer ambiguous."""
     reasons = {
         "unknown_tenant": RejectReason.UNKNOWN_TENANT,
         "campaign_not_mapped": RejectReason.CAMPAIGN_NOT_MAPPED,

@@ -1,4 +1,4 @@
-"""How dates are to be loaded: by which run, which part of them, and how far they may shrink."""
+"""The options of a load: its run, its scope, and how far a date may shrink."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,11 +10,11 @@ from engarde_pipeline.postgres.load.scope import EVERYTHING, Scope
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What a load does besides its dates.
+    """The options of a load.
 
-    Every number that changes carries `run_id`. `shrink_threshold` is rule 5's, the smallest share of the rows that
-    Postgres has that may be left; None where the caller says that shrinking is intended. `versions` are those of
-    BigQuery's partitions, read before the dates are: they are noted beside the dates, for whole dates only.
+    `run_id` is stored in every row that changes. `shrink_threshold` is the smallest share of a date's rows that
+    may remain (rule 5); None turns the check off. `versions` are the versions of the BigQuery partitions, read
+    before the dates are read; they become the held versions, for whole dates only.
     """
 
     run_id: UUID
@@ -23,6 +23,6 @@ class LoadOptions:
     versions: Mapping[date, str] = field(default_factory=dict)
 
     @property
-    def is_of_whole_dates(self) -> bool:
-        """Whether dates are replaced whole, not a slice of them."""
+    def replaces_whole_dates(self) -> bool:
+        """Whether whole dates are replaced, not a slice of them."""
         return self.scope == EVERYTHING

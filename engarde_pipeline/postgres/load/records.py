@@ -1,10 +1,10 @@
-"""Records: the staged keys resolved to the application's ids, the staged rows summed per key and date, and judged.
+"""Records: resolves the staged keys to the application's ids, sums and validates the staged rows.
 
-Two temporary tables come of it. `subjects` has one row per staged key: what it is about, `record_key` (the
-number of the key it is the same record as: a tenant may be spelled in several ways), `tenant_key` (the tenant
-as BigQuery names it, or as found through the campaign), `tenant_id`, `target_id`, and `reason`, NULL where the
-key is good. `records` has one row per record: `metric_date`, `record_key`, `source_rows`, the measures as exact
-sums, `tenant_id`, `target_id`, `platform`, `metric_hour`, and `reason`, NULL where the record is good.
+This creates two temporary tables. `subjects` has one row per staged key: `record_key` (the lowest number of the
+keys of the same record, because a tenant id may be spelled in several ways), `tenant_key` (the tenant in BigQuery,
+or the one found through the campaign), `tenant_id`, `target_id`, and `reason`, NULL where the key is good.
+`records` has one row per record: `metric_date`, `record_key`, `source_rows`, the measures as exact sums,
+`tenant_id`, `target_id`, `platform`, `metric_hour`, and `reason`, NULL where the record is good.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ from engarde_pipeline.postgres.load.source_keys import create_kept, note_source_
 from engarde_pipeline.postgres.schema.application_tables import CAMPAIGN_ASSETS, CAMPAIGN_SPACES, MATCH, MATCHES
 from engarde_pipeline.postgres.sql_lists import sql_list
 
-# Rows that name no tenant get the one tenant that has their campaign; NULL where it is none or several.
+# Rows without a tenant get the only tenant that has their campaign; NULL if there is none or more than one.
 _NAMED = """
 WITH owner AS MATERIALIZED (
     SELECT platform, external_campaign_id AS campaign_id,
@@ -58,8 +58,8 @@ WITH owner AS MATERIALIZED (
 )
 """
 
-# The application's tables have no unique key on external ids, so several matches are seen, not joined twice. Of
-# several, one that the application keeps as deleted is not meant.
+# External ids are not unique in the application's tables, so matches are counted first, which also prevents
+# joining a record twice. Rows that the application marked as deleted count only if all matches are deleted.
 _RESOLVED = """
 , campaign AS MATERIALIZED (
     SELECT tenant_id, platform, external_campaign_id AS campaign_id,
@@ -93,7 +93,7 @@ _RESOLVED = """
 )
 """
 
-# The first reason that applies is recorded: first whose numbers these are, then whether they are numbers.
+# The first reason that applies is recorded: reasons about the keys come before those about the measures.
 _SUBJECTS = """
 SELECT r.*, r.{target_id} AS target_id,
        CASE
@@ -124,7 +124,7 @@ FROM ({totals}) r
 JOIN subjects k ON k.key_number = r.record_key
 """
 
-# Sorted before they are joined, so that each date's records lie together.
+# Sorted before they are joined, so that the records of a date are stored together.
 _SUMS = """
 SELECT s.metric_date, k.record_key,
        count(*) AS source_rows,
@@ -136,7 +136,7 @@ GROUP BY 1, 2
 ORDER BY 1, 2
 """
 
-# Most sources have one row per record: then there is nothing to sum, which is most of the work otherwise.
+# Most sources have one row per record. Then the sums, which are the most expensive part, are skipped.
 _IS_SUMMED = """
 SELECT NOT EXISTS (SELECT FROM staged GROUP BY metric_date, key_number HAVING count(*) > 1)
    AND NOT EXISTS (SELECT FROM subjects WHERE record_key <> key_number)
@@ -156,7 +156,7 @@ _REASONS = {reason.name: sql.Literal(str(reason)) for reason in RejectReason}
 
 @dataclass(frozen=True)
 class Records:
-    """One date's records: how many, how many of them bad, their source rows, and two sums over the good ones."""
+    """The number of records of one date, of bad ones and of source rows, and two sums over the good ones."""
 
     processed: int
     rejected: int
@@ -172,8 +172,8 @@ _NO_RECORDS = Records(0, 0, 0, Decimal(0), Decimal(0))
 class PreparedRecords:
     """The records of some dates, ready to be merged.
 
-    `table_id` identifies the temporary table `records`: another session's, or a later one, has another. `noted_by`
-    are the transactions in which the preparation itself noted dates in `removed_rows`.
+    `table_id` is the oid of the temporary table `records`, which no other session and no later table has.
+    `noted_by` are the transactions in which the preparation itself noted dates in `removed_rows`.
     """
 
     by_date: dict[date, Records]
@@ -197,9 +197,9 @@ GROUP BY metric_date
 
 
 def create_records(connection: psycopg.Connection, table: MetricTable, scope: Scope) -> PreparedRecords:
-    """Replace the temporary tables `subjects` and `records` by what is staged, within `scope`.
+    """Create the temporary tables `subjects` and `records` from the staged rows, within `scope`.
 
-    Beside them stands `kept`, see `source_keys.create_kept`; where any record is bad, so does `similar_keys`.
+    Also creates `kept` (see `source_keys.create_kept`) and, if any record is bad, `similar_keys`.
     """
     connection.execute("DROP TABLE IF EXISTS pg_temp.subjects, pg_temp.records, pg_temp.kept")
     connection.execute(sql.SQL("CREATE TEMPORARY TABLE subjects AS {}").format(_subjects(table)))
@@ -220,21 +220,21 @@ def create_records(connection: psycopg.Connection, table: MetricTable, scope: Sc
     if any(records.rejected for records in by_date.values()):
         create_similar_keys(connection, table)
     row = connection.execute("SELECT 'pg_temp.records'::regclass::oid").fetchone()
-    assert row is not None  # noqa: S101  it always has one
+    assert row is not None  # noqa: S101  a SELECT of scalars has one row
     return PreparedRecords(by_date, int(row[0]), noted_by)
 
 
 def matches(table: MetricTable, alias: LiteralString) -> sql.Composed:
-    """Return the condition that a row of `records` or `kept` is about the target's row t."""
+    """Return the condition that a row of `records` or `kept` matches the row t of the target."""
     match = sql.SQL(f"{alias}.target_id = t.{{}}").format(sql.Identifier(table.target_id))
     if METRIC_HOUR not in table.keys:
         return match
-    # An equality, so that it can be hashed; no hour is -1, since NULL equals nothing.
+    # An equality, so that a hash join is possible; -1 stands for no hour, because NULL is not equal to NULL.
     return sql.SQL(f"{{}} AND coalesce({alias}.metric_hour, -1) = coalesce(t.metric_hour, -1)").format(match)
 
 
 def has_no_good_record(table: MetricTable) -> sql.Composed:
-    """Return the condition that no good record of %(date)s is about the target's row t."""
+    """Return the condition that no good record of %(date)s matches the row t of the target."""
     return sql.SQL(
         "NOT EXISTS (SELECT FROM records g WHERE g.metric_date = %(date)s AND g.reason IS NULL AND {})"
     ).format(matches(table, "g"))

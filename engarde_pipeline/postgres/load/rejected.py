@@ -1,4 +1,4 @@
-"""Records that could not be loaded are kept with their reason until a later sync resolves them (rule 3)."""
+"""Stores records that could not be loaded, with the reason, until a later sync resolves them (rule 3)."""
 
 import json
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ from engarde_pipeline.postgres.load.records import has_no_good_record, matches
 from engarde_pipeline.postgres.load.scope import Scope
 from engarde_pipeline.postgres.sql_lists import sql_list
 
-# The same record, still bad: one open row, refreshed. `keys` is canonical, so its digest identifies it.
+# A record that is still bad keeps its open row, which is updated. The text of a jsonb is canonical, so the digest
+# of `keys` identifies the record.
 _RECORD = """
 WITH kept_rows AS (
     SELECT k.record_key, array_agg(t.id) AS ids
@@ -62,7 +63,7 @@ WHERE j.table_name = %(table)s
 
 @dataclass(frozen=True)
 class RejectedRow:
-    """An open rejected record, as people see it."""
+    """An open rejected record."""
 
     metric_date: date
     reason_code: str
@@ -72,7 +73,7 @@ class RejectedRow:
 
 
 def keep_rejected(connection: psycopg.Connection, table: MetricTable, day: date, run_id: UUID) -> None:
-    """Keep the bad records of `day`, with what is wrong and what to do."""
+    """Store the bad records of `day`, with what is wrong and what to do."""
     values = {"table": table.source, "date": day, "run_id": run_id, "sentences": _sentences()}
     keys = [sql.SQL("{}, {}").format(sql.Literal(name), _key(name)) for name in table.key_names]
     record = sql.SQL(_RECORD).format(
@@ -86,10 +87,10 @@ def keep_rejected(connection: psycopg.Connection, table: MetricTable, day: date,
 
 
 def resolve_rejected(connection: psycopg.Connection, table: MetricTable, day: date, scope: Scope) -> None:
-    """Mark the records of `day` as resolved that are bad no longer, or that BigQuery no longer has.
+    """Mark the records of `day` as resolved that are no longer bad, or no longer in BigQuery.
 
-    Runs in the transaction that kept those that are: `now()` is the same throughout, so what was not seen
-    again has another `last_seen_at`.
+    Call this in the transaction of `keep_rejected`: `now()` does not change within a transaction, so every other
+    `last_seen_at` belongs to a record that was not rejected again.
     """
     values = {"table": table.source, "date": day, **scope.parameters}
     connection.execute(sql.SQL(_RESOLVE).format(in_scope=scope.of_rejected()), values)
@@ -98,7 +99,7 @@ def resolve_rejected(connection: psycopg.Connection, table: MetricTable, day: da
 def open_rejections(
     connection: psycopg.Connection, table: MetricTable, day: date, limit: int
 ) -> list[RejectedRow]:
-    """Return up to `limit` records of `day` that are not loaded, most frequent reasons together."""
+    """Return up to `limit` records of `day` that are not loaded, ordered by reason."""
     with connection.cursor(row_factory=class_row(RejectedRow)) as cursor:
         return cursor.execute(
             """
@@ -114,7 +115,7 @@ def open_rejections(
 
 @dataclass(frozen=True)
 class OpenReason:
-    """How many records are not loaded for one reason, and on which dates."""
+    """The number of records that are not loaded for one reason, and the range of their dates."""
 
     table_name: str
     reason_code: str
@@ -125,9 +126,9 @@ class OpenReason:
 
 
 def open_reasons(connection: psycopg.Connection, start: date, end: date) -> list[OpenReason]:
-    """Return why records between two dates are not loaded, the most frequent reason first.
+    """Return the reasons why records between two dates are not loaded, the most frequent first.
 
-    Records that are nearly right, see `similar_keys`, count on their own, with the sentence of one of them.
+    Records with a similar key (see `similar_keys`) are counted separately, with the reason of one of them.
     """
     with connection.cursor(row_factory=class_row(OpenReason)) as cursor:
         return cursor.execute(

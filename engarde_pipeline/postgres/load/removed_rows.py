@@ -1,8 +1,9 @@
 """Rows of the metric tables that were removed without a sync, so that their dates are synced again.
 
-The application deletes a campaign space or a tenant and the foreign keys remove its metrics; somebody deletes rows
-by hand. BigQuery does not change, so no version tells that such a date is incomplete. Triggers (migration 0007)
-note the date in `removed_rows`, once per transaction; a sync of the whole date deletes the notes it has answered.
+When the application deletes a campaign space or a tenant, foreign keys delete its metrics; rows can also be
+deleted manually. BigQuery does not change, so the version of the date does not show that rows are missing.
+Triggers (migration 0007) note the date in `removed_rows`, once per transaction. A sync of the whole date deletes
+the notes that were there before it read the date.
 """
 
 from collections.abc import Sequence
@@ -38,9 +39,9 @@ def open_removals(
 ) -> dict[date, list[int]]:
     """Return the transactions that removed rows of `dates`, for the dates that have any.
 
-    To be called before the date is read: what is removed later is not answered by that sync.
+    Call this before the date is read: the sync cannot restore rows that are removed later.
     """
-    # A run goes on while the schema is migrated down and up again, so the table may be missing for a moment.
+    # The table may be missing for a moment, while the schema is downgraded and upgraded during a run.
     with suppress(psycopg.errors.UndefinedTable), connection.transaction():
         return dict(connection.execute(_OPEN, [table.target, list(dates)]).fetchall())
     return {}
@@ -54,5 +55,5 @@ def delete_removals(
 
 
 def removed_dates(connection: psycopg.Connection, table: MetricTable) -> dict[date, str]:
-    """Return the dates that have lost rows since they were synced, each with a digest of what removed them."""
+    """Return the dates that have lost rows since they were synced, each with a digest of the transactions."""
     return dict(connection.execute(_DATES, [table.target]).fetchall())

@@ -1,4 +1,4 @@
-"""A slice (rule 8), resolved against the application's tables: whose rows a sync may replace."""
+"""The scope of a slice (rule 8): the tenant, platforms and campaign spaces whose rows a sync may replace."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from engarde_pipeline.postgres.schema.application_tables import CAMPAIGN_SPACES
 
 
 class UnknownSlice(EngardeError):
-    """A tenant, platform or campaign that was asked for does not exist in Postgres."""
+    """A requested tenant, platform or campaign does not exist in Postgres."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """The tenant, platforms and campaign spaces a sync is narrowed to; None means all of them.
+    """The tenant, platforms and campaign spaces that a sync is limited to; None means all of them.
 
-    `external_campaign_ids` are the ids by which BigQuery knows `campaign_space_ids`.
+    `external_campaign_ids` are the ids of `campaign_space_ids` in BigQuery.
     """
 
     tenant_id: UUID | None = None
@@ -32,7 +32,7 @@ class Scope:
 
     @property
     def parameters(self) -> dict[str, object]:
-        """The values that the conditions below bind."""
+        """The parameters of the conditions below."""
         return {
             "tenant": self.tenant_id,
             "platforms": list(self.platforms) if self.platforms is not None else None,
@@ -40,11 +40,11 @@ class Scope:
         }
 
     def of_records(self) -> sql.Composable:
-        """The condition on a record (alias r): its tenant, platform and campaign as BigQuery names them."""
+        """The condition on a record (alias r): its tenant, platform and campaign in BigQuery are in scope."""
         return self._of_keys(sql.SQL("r.tenant_key"), sql.SQL("r.platform"), sql.SQL("r.campaign_id"))
 
     def of_target(self, table: MetricTable) -> sql.Composable:
-        """The condition on a row of the target table (alias t): that what BigQuery has for it is read."""
+        """The condition on a row of the target table (alias t): it and its source keys are in scope."""
         campaign = sql.SQL("t.campaign_space_id = ANY(%(campaigns)s::uuid[])")
         if table.target_id != CAMPAIGN_METRICS.target_id:
             campaign = sql.SQL(
@@ -56,8 +56,8 @@ class Scope:
         )
         if self == EVERYTHING:
             return named
-        # Before the application changed a tenant, platform or external id, the row was loaded under other keys.
-        # What BigQuery has under those is not read, so the row cannot be said to be gone.
+        # If the application changed a tenant, platform or external id, the row may have been loaded under keys out
+        # of scope. Their records are not read, so it is unknown whether BigQuery still has the row.
         loaded_as = self._of_keys(sql.SQL("k.tenant_key"), sql.SQL("k.platform"), sql.SQL("k.campaign_id"))
         return sql.SQL(
             "{named} AND NOT EXISTS ("
@@ -65,7 +65,7 @@ class Scope:
         ).format(named=named, target_id=sql.Identifier(table.target_id), loaded_as=loaded_as)
 
     def of_rejected(self) -> sql.Composable:
-        """The condition on an open rejected row (alias j): the same, so that none is resolved unseen."""
+        """The condition on an open rejected record (alias j): its keys are in scope, so its record is read."""
         return self._of_keys(
             sql.SQL("(j.keys ->> 'tenant_id')"),
             sql.SQL("(j.keys ->> 'platform')"),
@@ -73,7 +73,7 @@ class Scope:
         )
 
     def _of_keys(self, tenant: sql.SQL, platform: sql.SQL, campaign: sql.SQL) -> sql.Composable:
-        # By the campaign's keys, not its id: a record that several campaign spaces claim belongs to each of them.
+        # By keys, not by id: an ambiguous record, which several campaign spaces match, is in the scope of each.
         of_campaigns = sql.SQL(
             "EXISTS (SELECT FROM {} c WHERE c.id = ANY(%(campaigns)s::uuid[])"
             " AND c.tenant_id::text = {} AND c.platform = {} AND c.external_campaign_id = {})"
@@ -108,10 +108,10 @@ def resolve_scope(
 ) -> Scope:
     """Return the scope of a slice.
 
-    `campaigns` are campaign space ids (uuids) or external campaign ids, as is at hand.
+    `campaigns` are campaign space ids (uuids) or external campaign ids.
 
     Raises:
-        UnknownSlice: names what does not exist, and what there is instead.
+        UnknownSlice: a tenant, platform or campaign does not exist; the message lists those that do.
     """
     tenant_id = _tenant(connection, tenant) if tenant else None
     if platforms:
@@ -139,8 +139,8 @@ def resolve_scope(
     found = {str(space["id"]) for space in spaces} | {space["external_campaign_id"] for space in spaces}
     if missing := [campaign for campaign in campaigns if campaign not in found]:
         raise UnknownSlice(
-            f"No campaign space (of this tenant and platform, where given) has the id {', '.join(missing)};"
-            " give a campaign space's uuid or the campaign's id on the ad platform."
+            f"No campaign space (of this tenant and platform, if given) has the id {', '.join(missing)};"
+            " use the uuid of a campaign space or the campaign's id on the ad platform."
         )
     return Scope(
         tenant_id,
@@ -155,16 +155,18 @@ def _tenant(connection: psycopg.Connection, tenant: str) -> UUID:
         row = connection.execute("SELECT id FROM tenants WHERE id::text = lower(%s)", [tenant]).fetchone()
         if row:
             return UUID(str(row[0]))
-    # The application may have dropped the name.
+    # Through JSON, because the column name may not exist.
     known = connection.execute(
         "SELECT to_jsonb(t) ->> 'name' AS name, id FROM tenants t ORDER BY name, id LIMIT 5"
     ).fetchall()
     examples = ", ".join(f"{name} ({tenant_id})" for name, tenant_id in known) or "none at all"
-    raise UnknownSlice(f"There is no tenant {tenant!r} in Postgres; give a tenant's uuid. There are: {examples}.")
+    raise UnknownSlice(
+        f"There is no tenant {tenant!r} in Postgres; use the uuid of a tenant. There are: {examples}."
+    )
 
 
 def _is_storable(connection: psycopg.Connection, text: str) -> bool:
-    """Whether the database could hold such a text, and so can be asked for it: no NUL, no half of a character."""
+    """Whether the text can be a parameter: no NUL, no lone surrogate, only characters that the database has."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,11 +1,11 @@
-"""A load session: some dates of one table, staged, prepared and merged over one connection.
+"""A load session: stages, prepares and merges some dates of one table over one connection.
 
-It owns the connection's temporary tables, which the steps hand to each other:
+It owns the temporary tables of the connection, through which the steps pass their data:
 
-* `staged` and `staged_keys`, made by `staging`: the source rows, and each of their keys once;
-* `subjects` and `records`, made by `records`: what the keys lead to, and the rows summed per key and date, judged;
-* `kept`, made by `source_keys`: the rows that keep their last good value because a record is bad;
-* `similar_keys`, made by `similar_keys` where a record is bad: hints for its reader.
+* `staged` and `staged_keys`, created by `staging`: the source rows, and each distinct key once;
+* `subjects` and `records`, created by `records`: the mappings of the keys, and the sums per key and date;
+* `kept`, created by `source_keys`: the rows that keep their last good value because a record is bad;
+* `similar_keys`, created by `similar_keys` if a record is bad: reasons that name the similar key.
 
 `merge` reads them date by date.
 """
@@ -27,7 +27,7 @@ from engarde_pipeline.postgres.load.staging import stage
 
 
 class LoadSession:
-    """The dates of one read, locked, from the source's batches to the target.
+    """Loads the dates of one read, from the batches of the source to the target.
 
     Call `locked`, within it `stage` and `prepare` in one transaction, then `merge` for each date.
     """
@@ -40,33 +40,34 @@ class LoadSession:
 
     @contextmanager
     def locked(self, dates: Sequence[date]) -> Iterator[None]:
-        """Hold the right to write `dates`, which another sync may have at the moment (rule 7).
+        """Lock `dates` for writing; waits while another sync holds them (rule 7).
 
         Raises:
             DatesLocked: another sync holds them for too long.
         """
         with dates_locked(self._connection, self._table, dates):
-            # What is removed after this is not answered by this load. A slice does not bring back others' rows.
-            if self._options.is_of_whole_dates:
+            # This load cannot restore rows that are removed after this. A slice does not
+            # restore all rows of a date.
+            if self._options.replaces_whole_dates:
                 self._removals = open_removals(self._connection, self._table, dates)
             yield
 
     def stage(self, columns: Sequence[str], batches: Iterable[pa.RecordBatch]) -> int:
-        """Take the source rows, in the caller's transaction; return their number. See `staging.stage`."""
+        """Stage the source rows, in the caller's transaction; return their number. See `staging.stage`."""
         return stage(self._connection, self._table, columns, batches)
 
     def prepare(self) -> None:
-        """Make records of what is staged, in the caller's transaction. See `records.create_records`."""
+        """Create records from the staged rows, in the caller's transaction. See `records.create_records`."""
         self._prepared = create_records(self._connection, self._table, self._options.scope)
 
     def merge(self, day: date) -> MergedDate:
-        """Make `day` what its records say; see `merge.merge_date`."""
-        answered = [*self._removals.get(day, ()), *self._prepared.noted_by]
+        """Replace the rows of `day` by its records; see `merge.merge_date`."""
+        removals = [*self._removals.get(day, ()), *self._prepared.noted_by]
         return merge_date(
             self._connection,
             self._table,
             day,
             self._prepared,
             self._options,
-            answered if self._options.is_of_whole_dates else (),
+            removals if self._options.replaces_whole_dates else (),
         )

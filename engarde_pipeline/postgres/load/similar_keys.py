@@ -1,7 +1,7 @@
-"""Rejected keys that differ only in case or blanks from what the application has: the sentence that says so.
+"""Reasons for rejected keys that differ from a key of the application only in case or blanks.
 
-Asked once per read and only where something was rejected. The keys stay rejected: two spellings may be two
-campaigns, and which of them is right is not for the sync to guess.
+This runs once per read, and only if a record was rejected. The keys stay rejected: two spellings may be two
+campaigns, and the sync cannot know which one is right.
 """
 
 from typing import LiteralString
@@ -15,14 +15,14 @@ _ASCII_BLANKS = " \t\n\r\v\f"
 _OTHER_BLANKS = "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200b\u200c\u200d"
 _OTHER_BLANKS += "\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
 
-# `translate` compares each character with each blank: most keys are ASCII, and need the few of ASCII.
+# `translate` compares each character with each blank. Most keys are ASCII and need only the few ASCII blanks.
 _FOLDED = """
 lower(CASE WHEN octet_length({text}) = char_length({text}) THEN translate({text}, {ascii}, '')
            ELSE translate({text}, {all}, '') END)
 """
 
-# Folded on both sides and compared by equality, so that 100,000 keys are one hash join. Campaigns are folded for
-# the tenants concerned only, and for all of them where a row names no tenant.
+# Both sides are folded and compared by equality, so that 100,000 keys are one hash join. Only the campaigns of the
+# affected tenants are folded, or all of them if a row has no tenant.
 _SIMILAR = """
 CREATE TEMPORARY TABLE similar_keys AS
 WITH misspelled AS MATERIALIZED (
@@ -74,7 +74,7 @@ GROUP BY m.key_number
 
 def create_similar_keys(connection: psycopg.Connection, table: MetricTable) -> None:
     """Replace the temporary table `similar_keys`: `record_key` and `sentence`, for keys of `subjects`."""
-    # Other blanks than ASCII's exist in a database in UTF8 only, or cannot be sent to the others.
+    # Blanks beyond ASCII cannot be sent to a database in some of the other encodings.
     is_utf8 = connection.info.parameter_status("server_encoding") == "UTF8"
     blanks = {"ascii": sql.Literal(_ASCII_BLANKS), "all": sql.Literal(_ASCII_BLANKS + _OTHER_BLANKS * is_utf8)}
 

@@ -1,8 +1,9 @@
-"""The keys under which BigQuery's records were loaded, and the campaign space or asset each was loaded into.
+"""The source keys: the keys under which records were loaded, each with its campaign space or asset.
 
 When the application renames a platform, corrects an external id or moves a campaign to another tenant, BigQuery
-still has the old keys: its records are rejected, and the rows that they left earlier keep their last good value
-(rule 3). The application's keys of today do not tell which rows these are: keys are recorded as they are loaded.
+still has the old keys: its records are rejected, and the rows that were loaded from them keep their last good
+value (rule 3). The application's current keys do not lead to these rows, so the keys are stored when they are
+loaded.
 """
 
 from contextlib import suppress
@@ -15,8 +16,8 @@ from engarde_pipeline.core.metrics import ASSET_ID, METRIC_HOUR, MetricTable
 from engarde_pipeline.postgres.schema.application_tables import CAMPAIGN_ASSETS, CAMPAIGN_SPACES, MATCH, MATCHES
 from engarde_pipeline.postgres.sql_lists import sql_list
 
-# Where keys lead to another campaign space or asset than before, the former one's dates are noted: their rows
-# belong to the other one. Keys that are known already, which after the first sync is all of them, cost joins.
+# If keys lead to another campaign space or asset than before, the dates of the former one are noted, because its
+# rows belong to the new one. Known keys, which after the first sync are nearly all, cost only the joins.
 _NOTE = """
 WITH led AS MATERIALIZED ({led}), superseded AS (
     UPDATE source_keys k
@@ -50,7 +51,7 @@ JOIN {targets} t ON t.id = s.target_id
 WHERE s.reason IS NULL
 """
 
-# What the application's tables say now of the keys that were loaded; several matches lead nowhere.
+# The current mapping of the keys that were loaded, according to the application; ambiguous keys have none.
 _CAMPAIGNS_OF_KEYS = """
 WITH known AS MATERIALIZED (
     SELECT DISTINCT {keys} FROM source_keys WHERE is_current AND {target_id} IS NOT NULL
@@ -80,10 +81,10 @@ GROUP BY {keys}
 HAVING {matches} = 1
 """
 
-# What earlier, good records left for a record that is now bad: the rows that its keys led to, and those that they
-# lead to now, where these are several. Where a bad record's tenant or platform cannot be told, or its tenant was
-# only found through the campaign, every tenant's or platform's row for that campaign is kept: a bad record must
-# not delete a good number. An hour that does not exist never left a row.
+# The rows that earlier, good records may have written for a record that is now bad: those that its keys led to,
+# and all that they lead to now. If the tenant or platform of a bad record is unknown, or its tenant was only found
+# through the campaign, the rows of every tenant or platform for that campaign are kept: a bad record must not
+# delete good numbers. A record with an invalid hour never had a row.
 _KEPT = """
 CREATE TEMPORARY TABLE kept AS
 WITH bad AS MATERIALIZED (
@@ -122,10 +123,10 @@ CREATE TEMPORARY TABLE kept (record_key integer, metric_date date, target_id uui
 
 
 def note_source_keys(connection: psycopg.Connection, table: MetricTable) -> list[int]:
-    """Record the keys of `subjects` that can be loaded; return the transactions that noted dates.
+    """Store the keys of `subjects` that can be loaded; return the transactions that noted dates.
 
-    A date is noted in `removed_rows` where a campaign space or asset has rows, and its keys lead to another one.
-    The sync that has resolved these keys answers what it noted itself.
+    A date is noted in `removed_rows` if a campaign space or asset has rows on it and its keys now lead to another
+    one. The merge of the same load deletes these notes.
     """
     loaded = sql.SQL(_LOADED).format(
         targets=sql.Identifier("campaign_assets" if ASSET_ID in table.keys else "campaign_spaces"),
@@ -135,10 +136,10 @@ def note_source_keys(connection: psycopg.Connection, table: MetricTable) -> list
 
 
 def note_moved_keys(connection: psycopg.Connection, table: MetricTable) -> None:
-    """Note the dates of the rows whose keys lead to another campaign space or asset by now.
+    """Note the dates of the rows whose keys now lead to another campaign space or asset.
 
-    A campaign space is replaced by one with the same external id, and not deleted; two exchange their ids.
-    BigQuery does not change, so no version tells that the rows belong to another one.
+    This happens if a campaign space is replaced by one with the same external id and not deleted, or if two
+    exchange their ids. BigQuery does not change, so the versions of the dates do not show it.
     """
     keys = sql_list("{name}", _keys(table))
     assets = ASSET_ID in table.keys
@@ -153,7 +154,7 @@ def note_moved_keys(connection: psycopg.Connection, table: MetricTable) -> None:
     _note(connection, table, mapped)
 
 
-# A campaign that is deleted while it is looked up is not found at the next attempt.
+# If a campaign is deleted during the statement, the next attempt does not find it.
 @retry(
     retry=retry_if_exception_type(
         (
@@ -203,7 +204,7 @@ def create_kept(connection: psycopg.Connection, table: MetricTable) -> None:
     try:
         with connection.transaction():
             connection.execute(statement)
-    except psycopg.errors.UndefinedTable:  # as above; without rejected records nothing has to be kept
+    except psycopg.errors.UndefinedTable:  # as above; without bad records, no rows are kept
         if connection.execute("SELECT count(reason) > 0 FROM records").fetchone() == (True,):
             raise
         connection.execute(_NOTHING_KEPT)

@@ -1,8 +1,8 @@
-"""Staging: Arrow batches stream by COPY into temporary tables, one batch in memory at a time.
+"""Staging: copies Arrow batches into temporary tables with COPY, one batch in memory at a time.
 
-`staged` has a row per source row: its date, the number of its key, its measures. `staged_keys` has each key
-once, however many dates and rows it has, so that text is sent, resolved and compared once. Both live as long
-as the connection: whatever is killed leaves nothing behind.
+`staged` has one row per source row: its date, the number of its key, its measures. `staged_keys` has each distinct
+key once, so that its text is sent, resolved and compared once. Both are dropped with the connection, so a killed
+process leaves nothing behind.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,9 +30,9 @@ def stage(
 ) -> int:
     """Replace the temporary tables by the source rows in `batches`; return their number.
 
-    `batches` have exactly `columns`, in that order; columns of `table` the source lacks stay NULL.
-    FLOAT64 arrives as the shortest decimal that reads back as the same float, NUMERIC and BIGNUMERIC
-    digit by digit: from here on every amount is exact.
+    `batches` have exactly `columns`, in that order; columns of `table` that the source lacks are NULL.
+    FLOAT64 is copied as the shortest decimal that reads back as the same float, NUMERIC and BIGNUMERIC with all
+    digits: from here on every amount is exact.
     """
     _create_tables(connection, table)
     keys = [name for name in table.key_names if name in columns]
@@ -86,7 +86,7 @@ def _csv(columns: Sequence[pa.Array]) -> pa.Buffer:
 
 
 def _refused_characters(connection: psycopg.Connection, keys: Sequence[pa.Array]) -> set[str]:
-    """Return the characters of the keys that the database cannot hold; costs nothing where it is in UTF-8."""
+    """Return the characters of the keys that the database cannot store; no query if its encoding is UTF-8."""
     if holds_everything(connection):
         return set()
     texts = (text for column in filter(_is_text, keys) for text in column.to_pylist() if text is not None)
@@ -94,7 +94,7 @@ def _refused_characters(connection: psycopg.Connection, keys: Sequence[pa.Array]
 
 
 def _keys_csv(keys: Sequence[pa.Array], refused: set[str]) -> pa.Buffer:
-    """Encode the keys with their numbers and faults, what Postgres cannot hold being spelled out."""
+    """Encode the keys with their numbers and faults; characters that Postgres cannot store are escaped."""
     length = len(keys[0])
     none = pa.scalar(None, pa.string())
     is_refused = _contains(keys, refused, length)

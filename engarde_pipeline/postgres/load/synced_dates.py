@@ -1,7 +1,7 @@
-"""What Postgres itself knows of its dates: the version of BigQuery's partition whose numbers it has.
+"""The held versions: for each date, the version of the BigQuery partition that Postgres was synced from.
 
-Noted in the transaction that writes a date: it holds whatever becomes of Dagster's history, and goes back together
-with the numbers where an earlier state of the database is restored.
+The version is written in the transaction that writes the date. It is therefore correct even if Dagster's history
+is lost, and if an earlier state of the database is restored.
 """
 
 from datetime import date, datetime
@@ -11,7 +11,7 @@ import psycopg
 
 from engarde_pipeline.core.metrics import MetricTable
 
-# A date that was synced again at the same version is left untouched.
+# No write if the date was synced again at the same version.
 _NOTE = """
 INSERT INTO synced_dates AS s (table_name, metric_date, version, run_id)
 VALUES (%s, %s, %s, %s)
@@ -22,12 +22,12 @@ WHERE s.version <> excluded.version
 
 
 def note_synced(connection: psycopg.Connection, table: MetricTable, day: date, version: str, run_id: UUID) -> None:
-    """Note that `day` is as BigQuery had it at `version`."""
+    """Store that `day` was synced from `version` of its BigQuery partition."""
     connection.execute(_NOTE, [table.target, day, version, run_id])
 
 
 def synced_versions(connection: psycopg.Connection, table: MetricTable) -> dict[date, str]:
-    """Return the version each synced date was last read at."""
+    """Return the held version of each synced date."""
     return dict(
         connection.execute(
             "SELECT metric_date, version FROM synced_dates WHERE table_name = %s", [table.target]
@@ -36,7 +36,7 @@ def synced_versions(connection: psycopg.Connection, table: MetricTable) -> dict[
 
 
 def synced_moments(connection: psycopg.Connection, table: MetricTable) -> dict[date, datetime]:
-    """Return when each synced date was brought to the version that it has."""
+    """Return when each synced date was synced to its held version."""
     return dict(
         connection.execute(
             "SELECT metric_date, synced_at FROM synced_dates WHERE table_name = %s", [table.target]

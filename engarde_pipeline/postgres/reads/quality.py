@@ -1,4 +1,4 @@
-"""What the asset checks ask of Postgres besides sums."""
+"""The queries of the asset checks, besides sums."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -12,7 +12,7 @@ from engarde_pipeline.core.metrics import MetricTable
 def rejected_and_processed(
     connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]
 ) -> tuple[int, int]:
-    """Return how many records of `dates` are rejected now, and how many there are altogether."""
+    """Return the number of rejected records of `dates`, and of all their records."""
     row = connection.execute(
         sql.SQL("""
             WITH rejected AS (

@@ -1,4 +1,4 @@
-"""The sums Postgres has for some dates, in BigQuery's terms: loaded or rejected, every micro."""
+"""The exact sums of the records of some dates, loaded and rejected, for comparison with BigQuery."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -11,8 +11,8 @@ from psycopg.rows import dict_row
 from engarde_pipeline.core.metrics import AMOUNT_DECIMALS, AMOUNT_DIGITS, MetricTable
 from engarde_pipeline.postgres.sql_lists import sql_list
 
-# A row that keeps an earlier value, because its record is bad now, is not what BigQuery has: the rejected
-# record counts in its place. Absurd amounts have no sum on either side.
+# A kept row has an earlier value, so its rejected record is added instead. Amounts out of range are left out, as
+# they are in the sums of BigQuery.
 _SUMS = """
 WITH rejected AS (
     SELECT metric_date, measures, kept_row_ids

@@ -1,4 +1,4 @@
-"""The bytes BigQuery has read, a total per day, added as they are read so that a killed run's count too."""
+"""The bytes read from BigQuery per day, added as they are read, so that those of a killed run count, too."""
 
 from datetime import date
 
@@ -11,12 +11,12 @@ ON CONFLICT (day) DO UPDATE SET bytes_read = u.bytes_read + excluded.bytes_read
 
 
 def add_bytes(connection: psycopg.Connection, bytes_read: int) -> None:
-    """Add to today's total (UTC)."""
+    """Add `bytes_read` to the total of today (UTC)."""
     connection.execute(_ADD, [bytes_read])
 
 
 def bytes_today(connection: psycopg.Connection) -> int:
-    """Return today's total (UTC)."""
+    """Return the total of today (UTC)."""
     row = connection.execute(
         "SELECT bytes_read FROM bigquery_usage WHERE day = (now() AT TIME ZONE 'UTC')::date"
     ).fetchone()

@@ -1,8 +1,9 @@
 """The totals on `campaign_spaces`: sums of the campaign's rows, and ratios of those sums.
 
-Kept at the cost of what changed, not of the history: a merge notes the date it changed, the months of such dates
-are summed anew into `campaign_space_months`, and the totals of the campaigns in them that changed are their sums
-over months. When no date was noted, every campaign's totals are compared with its months, and put right.
+The cost of an update depends on what changed, not on the history. A merge notes each date that it changes. The
+months of these dates are summed again into `campaign_space_months`, and the totals of the campaigns whose months
+changed are computed from their months. If no date was noted, the totals of all campaigns are compared with their
+months and corrected.
 """
 
 import re
@@ -22,7 +23,8 @@ from engarde_pipeline.postgres.sql_lists import sql_list
 
 _MEASURES = CAMPAIGN_METRICS.measure_names
 
-# The note is locked when it is there already: whoever collects it waits, and then sees this date's rows.
+# An existing note is locked by the update, so that a transaction that collects it waits and then sees the new
+# rows.
 _NOTE = """
 INSERT INTO changed_dates (metric_date) VALUES (%s)
 ON CONFLICT (metric_date) DO UPDATE SET changed_at = now()
@@ -30,7 +32,7 @@ ON CONFLICT (metric_date) DO UPDATE SET changed_at = now()
 
 _COLLECT = "DELETE FROM changed_dates RETURNING date_trunc('month', metric_date)::date"
 
-# A statement of its own: beside one that writes, Postgres would not sum in several processes.
+# A separate statement, because Postgres does not use parallel workers in a statement that writes.
 _SUM_MONTH = """
 CREATE TEMPORARY TABLE month_sums AS
 SELECT campaign_space_id, {sums_of_rows}
@@ -55,9 +57,9 @@ WITH gone AS (
 INSERT INTO changed_campaigns SELECT * FROM gone UNION ALL SELECT * FROM kept
 """
 
-# Campaigns without rows have totals of zero. Each number is what its column, which may be the application's own
-# and narrower, makes of it; NULL where it does not fit, which only absurd input brings about. A column that cannot
-# be written is left to the application; a ratio that must not be NULL is 0.
+# Campaigns without rows have totals of zero. Each number is cast to the type of its column, which may be narrower
+# in the application's table; NULL if it does not fit, which only absurd input causes. Columns that cannot be
+# written are skipped; an undefined ratio is 0 if its column is NOT NULL.
 _TOTALS = """
 WITH sums AS (
     SELECT c.id, {sums_or_zero}
@@ -81,7 +83,7 @@ INSERT INTO changed_campaigns SELECT id FROM campaign_spaces WHERE NOT ({total_c
 
 _EVERY_CAMPAIGN = "INSERT INTO changed_campaigns SELECT id FROM campaign_spaces"
 
-# Campaigns whose totals stand are left untouched; so is one whose sums do not fit, which must not stop the others.
+# Campaigns with equal totals are not updated, nor those whose sums do not fit, so that the others are updated.
 _UPDATE = """
 UPDATE campaign_spaces c
 SET {set_totals}
@@ -101,12 +103,12 @@ _WHOLE_NUMBERS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
 
 
 class TotalsRefused(EngardeError):
-    """A constraint or trigger of the application does not accept the totals."""
+    """A constraint or trigger of the application rejects the totals."""
 
 
 @dataclass(frozen=True)
 class Totals:
-    """How many campaign spaces there are, and for how many the statement in question holds."""
+    """The number of campaign spaces, and of those that were updated or are wrong."""
 
     campaign_spaces: int
     affected: int
@@ -118,7 +120,7 @@ def note_changed(connection: psycopg.Connection, day: date) -> None:
 
 
 def last_noted_change(connection: psycopg.Connection) -> datetime | None:
-    """Return when a date last changed that is not in the totals yet; None where there is none."""
+    """Return the time of the latest change that the totals do not include yet; None if there is none."""
     row = connection.execute("SELECT max(changed_at) FROM changed_dates").fetchone()
     return row[0] if row else None
 
@@ -128,19 +130,19 @@ def update_totals(connection: psycopg.Connection) -> Totals:
 
     Raises:
         ApplicationUnfit: `campaign_spaces` has no column that a total could be written to.
-        TotalsRefused: the application's constraints or triggers do not accept the totals.
+        TotalsRefused: a constraint or trigger of the application rejects the totals.
     """
     campaign_spaces = _campaign_spaces(connection)
     with connection.transaction():
         # Two updates of many rows in different orders would deadlock; the second one waits instead.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('campaign_spaces totals'))")
-        connection.execute("SET LOCAL work_mem = '64MB'")  # or a month of 10,000 campaigns is summed on disk
+        connection.execute("SET LOCAL work_mem = '64MB'")  # else a month of 10,000 campaigns spills to disk
         connection.execute("CREATE TEMPORARY TABLE changed_campaigns (campaign_space_id uuid)")
         months = {month for (month,) in connection.execute(_COLLECT)}
         for month in sorted(months):
             _update_month(connection, month)
         connection.execute(_without_totals(campaign_spaces) if months else _EVERY_CAMPAIGN)
-        connection.execute("ANALYZE changed_campaigns")  # one campaign is found by an index, all of them are not
+        connection.execute("ANALYZE changed_campaigns")  # an index is used for few campaigns, not for all
         updated = _update(
             connection, _totals_statement(campaign_spaces, _TOTALS + _UPDATE, "campaign_space_months", _CHANGED)
         )
@@ -192,10 +194,11 @@ def _update(connection: psycopg.Connection, statement: sql.Composed) -> int:
         return connection.execute(statement).rowcount
     except psycopg.DatabaseError as error:
         if isinstance(error, psycopg.OperationalError):
-            raise  # passes, or is Postgres' own
+            raise  # transient, or a fault of the server
         raise TotalsRefused(
-            f"campaign_spaces does not accept its totals: {error.diag.message_primary}. Let the application's"
-            " constraint, domain or trigger accept them, or drop it; they follow at the next sync."
+            f"Postgres rejects the totals of campaign_spaces: {error.diag.message_primary}. Change the constraint,"
+            " domain or trigger of the application so that it accepts them, or drop it. The next sync updates the"
+            " totals."
         ) from None
 
 

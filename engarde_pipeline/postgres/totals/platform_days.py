@@ -1,4 +1,4 @@
-"""The sums per tenant, date and platform that the API reads; triggers keep them (migration 0005)."""
+"""The sums per tenant, date and platform that the API reads; triggers keep them up to date (migration 0005)."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -10,7 +10,7 @@ from psycopg import sql
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.sql_lists import sql_list
 
-# A part that another transaction adds meanwhile is not seen, and stays.
+# Parts that other transactions add at the same time are not visible here, and remain.
 _COMPACT = """
 WITH parts AS (
     DELETE FROM platform_days WHERE metric_date = %(date)s RETURNING *
@@ -41,16 +41,16 @@ SELECT DISTINCT metric_date FROM different ORDER BY metric_date
 
 
 def compact(connection: psycopg.Connection, day: date) -> None:
-    """Make one row of the parts of each sum of `day`, in the transaction that changed them."""
-    # A run goes on while the schema is taken down and up again. No migration comes between this and the end of the
-    # transaction: it would need the lock that the rows just written hold on their table.
+    """Combine the parts of each sum of `day` into one row, in the transaction that added them."""
+    # The table may be missing, while the schema is downgraded and upgraded during a run. No migration can run
+    # between this check and the end of the transaction: it would wait for the lock on campaign_metrics.
     row = connection.execute("SELECT to_regclass('platform_days')").fetchone()
     if row and row[0]:
         connection.execute(_compose(_COMPACT), {"date": day})
 
 
 def dates_with_other_sums(connection: psycopg.Connection, dates: Sequence[date]) -> list[date]:
-    """Return those of `dates` on which the sums are not what the rows of `campaign_metrics` add up to."""
+    """Return those of `dates` whose sums differ from the sums of the rows of `campaign_metrics`."""
     return [day for (day,) in connection.execute(_compose(_DIFFERENT), {"dates": list(dates)}).fetchall()]
 
 
