@@ -27,7 +27,7 @@ def doctor() -> None:
         _print_failure("settings", error)
         failures = 1
     if failures:
-        console.print(f"Failed: {failures}. Fix what is marked ✗ and run `engarde doctor` again.")
+        console.print(f"Failed checks: {failures}. Fix them and run `engarde doctor` again.")
         raise typer.Exit(1)
     console.print("All checks passed. Next: `engarde sync --help` shows how to sync dates.")
 

@@ -1,4 +1,4 @@
-"""Connections to the target database, their session settings, and what to say when there is none."""
+"""Connections to the target database, their session settings, and the errors if there is no connection."""
 
 from typing import Any
 
@@ -15,22 +15,22 @@ from engarde_pipeline.postgres.pooler import keeps_sessions
 CONNECT_TIMEOUT_SECONDS = 10
 
 NAME = "engarde_pipeline"
-"""What a connection calls itself in pg_stat_activity; a run's is followed by the run's id."""
+"""The application_name of connections; that of a run's connections is followed by the run's id."""
 
-_KEEP_SESSIONS: set[str] = set()
-"""Addresses of poolers that this process has found to be in session mode."""
+_SESSION_POOLERS: set[str] = set()
+"""Addresses of poolers that this process has detected to be in session mode."""
 
 _HAS_PARAMETER_PRIVILEGES = 150000
 _HAS_TRANSACTION_TIMEOUT = 170000
 
 SETTINGS = {
-    # COPY lasts as long as BigQuery is read, and beside it a connection may wait; locks have limits of their own.
+    # COPY takes as long as the read from BigQuery, while other connections are idle; locks have their own limits.
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
     "transaction_timeout": "0",
-    # What the statements mean, and how their results are read.
+    # The meaning of statements, and the format of results.
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
     "standard_conforming_strings": "on",
@@ -41,17 +41,17 @@ SETTINGS = {
     "TimeZone": "UTC",
     "bytea_output": "hex",
     "extra_float_digits": "1",
-    # Temporary tables come before the application's tables of the same name.
+    # Temporary tables take precedence over the application's tables of the same name.
     "search_path": "",
-    # Plenty for the rows of a month of dates, so that sums and joins of what is staged stay in memory.
+    # Enough to keep the sums and joins of a month of staged rows in memory.
     "temp_buffers": "64MB",
     "work_mem": "64MB",
 }
-"""What a session relies on, whatever the role, the database or the server have set. `search_path` stays as it is,
-but for a `pg_temp` that is named in it."""
+"""The settings that a sync requires, whatever the role, the database or the server set. `search_path` is kept,
+except that `pg_temp` is removed from it."""
 
-# One round trip. A parameter that only administrators may set is set where this role may; `temp_buffers` cannot be
-# changed once the session has used temporary tables, as an earlier client of a pooler may have.
+# One round trip. session_replication_role is set only if the role has the privilege. `temp_buffers` cannot be
+# changed after the session has used temporary tables, which an earlier client of a pooler may have done.
 _APPLY = """
 SELECT count(set_config(name, CASE
     WHEN name <> 'search_path' THEN value
@@ -67,38 +67,38 @@ WHERE {applies}
 
 
 class DatabaseUnavailable(EngardeError):
-    """Postgres cannot be reached, or refuses the login; the message says which and what to check."""
+    """Postgres cannot be reached, or refuses the login."""
 
 
 class LoginRefused(DatabaseUnavailable):
-    """Postgres answers, and refuses the login, the database or the TLS settings: it will do so again."""
+    """Postgres refuses the login, the database or the TLS settings; this is not transient."""
 
 
 class DatabaseUnfit(EngardeError):
-    """A sync over this connection would fail or write wrong numbers; the message says why, and the cure."""
+    """A sync over this connection would fail or write wrong numbers."""
 
 
 def connect(database_url: str, run_id: str | None = None) -> psycopg.Connection:
-    """Return a new autocommit connection with the settings that a session relies on; `with` closes it.
+    """Return a new autocommit connection with `SETTINGS`; `with` closes it.
 
-    A run's connection carries its id as its name, so that everybody sees which run it is, and that the run lives.
+    The application_name of a run's connection contains the run's id, which also shows that the run is alive.
 
     `database_url` is any SQLAlchemy form of a Postgres address (`postgresql://`, `postgres://`,
     `postgresql+psycopg://`, ...) or libpq's with several hosts; libpq's own variables and options in the query
-    part are honoured.
+    part are supported.
 
     Raises:
-        DatabaseUnavailable: no server answers there.
-        LoginRefused: it refuses the user, password, database or TLS settings.
-        DatabaseUnfit: it is a pooler that does not keep a session on one connection of the server.
+        DatabaseUnavailable: the server does not respond.
+        LoginRefused: the server refuses the user, password, database or TLS settings.
+        DatabaseUnfit: the address is a pooler that does not keep a session on one server connection.
     """
     connection = open_connection(database_url, run_id)
     try:
         if connection.info.server_version < _HAS_PARAMETER_PRIVILEGES:
-            return connection  # too old, which the doctor says
+            return connection  # too old, which `engarde doctor` reports
         if not _apply(connection, only_directly=True):
-            _check_keeps_sessions(connection, database_url)
-            # What an earlier client of the pooler may have left behind.
+            _check_session_mode(connection, database_url)
+            # An earlier client of the pooler may have left these behind.
             connection.execute("DISCARD TEMP")
             connection.execute("SELECT pg_advisory_unlock_all()")
             _apply(connection, only_directly=False)
@@ -112,7 +112,7 @@ def connect(database_url: str, run_id: str | None = None) -> psycopg.Connection:
 
 
 def open_connection(database_url: str, run_id: str | None = None) -> psycopg.Connection:
-    """Return a new autocommit connection as the server makes it, but for its encoding and name.
+    """Return a new autocommit connection with the server's settings, except for encoding and application_name.
 
     Raises:
         DatabaseUnavailable: as `connect`.
@@ -121,7 +121,7 @@ def open_connection(database_url: str, run_id: str | None = None) -> psycopg.Con
     if run_id:
         given["application_name"] = f"{NAME} {run_id}"
     if addresses.names_several_hosts(addresses.parse(database_url)):
-        given.setdefault("target_session_attrs", "read-write")  # the one that is not a standby
+        given.setdefault("target_session_attrs", "read-write")  # not a standby
     try:
         return psycopg.connect(**given, autocommit=True)
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
@@ -129,7 +129,7 @@ def open_connection(database_url: str, run_id: str | None = None) -> psycopg.Con
 
 
 def connected_runs(connection: psycopg.Connection) -> set[str]:
-    """Return the ids of the runs that have a connection to this database now."""
+    """Return the ids of the runs that have a connection to this database."""
     names = connection.execute(
         "SELECT DISTINCT application_name FROM pg_stat_activity"
         " WHERE datname = current_database() AND starts_with(application_name, %s)",
@@ -139,12 +139,14 @@ def connected_runs(connection: psycopg.Connection) -> set[str]:
 
 
 def create_engine(database_url: str) -> Engine:
-    """Return an SQLAlchemy engine, for migrations. Its settings hold for one transaction, and nothing is prepared,
-    so that it works over every pooler."""
+    """Return an SQLAlchemy engine for migrations.
+
+    It works over every pooler: settings are local to a transaction, and no statement is prepared.
+    """
 
     def open_for_transactions() -> psycopg.Connection:
         connection = open_connection(database_url)
-        connection.autocommit = False  # SQLAlchemy means its transactions
+        connection.autocommit = False  # SQLAlchemy manages transactions itself
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.prepare_threshold = None
         return connection
@@ -154,7 +156,7 @@ def create_engine(database_url: str) -> Engine:
     @event.listens_for(engine, "begin")
     def apply_settings(connection: Connection) -> None:
         driver_connection = connection.connection.driver_connection
-        assert isinstance(driver_connection, psycopg.Connection)  # noqa: S101  made above
+        assert isinstance(driver_connection, psycopg.Connection)  # noqa: S101  created above
         if driver_connection.info.server_version >= _HAS_PARAMETER_PRIVILEGES:
             _apply(driver_connection, only_directly=False, is_local=True)
 
@@ -162,42 +164,43 @@ def create_engine(database_url: str) -> Engine:
 
 
 def parameters(database_url: str) -> dict[str, Any]:
-    """Return what libpq is to be told to connect to `database_url`.
+    """Return the connection parameters of `database_url`.
 
-    Nothing in it is a session setting that a pooler does not know; the encoding is one that every pooler keeps.
+    They include no session setting that a pooler would refuse; all poolers support the encoding.
     """
     url = addresses.parse(database_url)
-    # Not as an address again: libpq does not read a + in it as a space, as SQLAlchemy writes it.
+    # Not as a URL: SQLAlchemy writes a space as +, which libpq does not decode.
     options = {name: value if isinstance(value, str) else ",".join(value) for name, value in url.query.items()}
     return {
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "application_name": NAME,
         **url.translate_connect_args(username="user", database="dbname"),
         **options,
-        "client_encoding": "UTF8",  # as which all text is sent
+        "client_encoding": "UTF8",  # the encoding of all text that is sent
     }
 
 
-def _check_keeps_sessions(connection: psycopg.Connection, database_url: str) -> None:
-    if database_url in _KEEP_SESSIONS:
+def _check_session_mode(connection: psycopg.Connection, database_url: str) -> None:
+    if database_url in _SESSION_POOLERS:
         return
     kept = keeps_sessions(connection, lambda: open_connection(database_url))
     if kept is False:
         raise DatabaseUnfit(
-            "DATABASE_URL leads to a pooler in transaction or statement mode. It gives every transaction another"
-            " connection of the server, so that a sync's locks and temporary tables would be lost or shared."
+            "DATABASE_URL is the address of a pooler in transaction or statement mode. It may run each transaction"
+            " on another server connection, so that a sync would lose or share its locks and temporary tables."
             " Connect directly to Postgres, or through a pooler in session mode (pgbouncer: pool_mode = session)."
         )
     if kept:
-        _KEEP_SESSIONS.add(database_url)
+        _SESSION_POOLERS.add(database_url)
 
 
 def _apply(connection: psycopg.Connection, *, only_directly: bool, is_local: bool = False) -> bool:
-    """Apply `SETTINGS`, with `only_directly` just where no pooler stands between; return whether it was done."""
+    """Apply `SETTINGS`; with `only_directly` only if there is no pooler. Return whether they were applied."""
     settings = dict(SETTINGS)
     if connection.info.server_version < _HAS_TRANSACTION_TIMEOUT:
         del settings["transaction_timeout"]
-    # A pooler tells a backend's id of its own invention. Bound here: poolers may not know prepared statements.
+    # A pooler reports a backend id of its own. The values are literals, because some poolers do not support
+    # prepared statements.
     statement = sql.SQL(_APPLY).format(
         names=sql.Literal(list(settings)),
         values=sql.Literal(list(settings.values())),

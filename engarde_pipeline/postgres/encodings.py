@@ -1,15 +1,15 @@
-"""Encodings: which characters a database that is not in UTF-8 cannot hold."""
+"""Finds the characters that the encoding of the database cannot represent."""
 
 import psycopg
 
 
 def holds_everything(connection: psycopg.Connection) -> bool:
-    """Whether every character can be stored; SQL_ASCII takes bytes as they come, and so UTF-8."""
+    """Whether every character can be stored. SQL_ASCII stores any bytes, and therefore UTF-8."""
     return connection.info.parameter_status("server_encoding") in ("UTF8", "SQL_ASCII")
 
 
 def unrepresentable(connection: psycopg.Connection, text: str) -> set[str]:
-    """Return the characters of `text` that the database's encoding does not have, as the server itself says."""
+    """Return the characters of `text` that the server cannot convert to the database's encoding."""
     if holds_everything(connection):
         return set()
     characters = sorted({character for character in text if not character.isascii()})
@@ -17,7 +17,7 @@ def unrepresentable(connection: psycopg.Connection, text: str) -> set[str]:
 
 
 def _refused(connection: psycopg.Connection, characters: str) -> set[str]:
-    if not characters or _is_taken(connection, characters):
+    if not characters or _is_representable(connection, characters):
         return set()
     if len(characters) == 1:
         return {characters}
@@ -25,7 +25,7 @@ def _refused(connection: psycopg.Connection, characters: str) -> set[str]:
     return _refused(connection, characters[:middle]) | _refused(connection, characters[middle:])
 
 
-def _is_taken(connection: psycopg.Connection, characters: str) -> bool:
+def _is_representable(connection: psycopg.Connection, characters: str) -> bool:
     try:
         with connection.transaction():
             connection.execute("SELECT %s::text", [characters])

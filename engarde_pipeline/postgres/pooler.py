@@ -1,7 +1,7 @@
-"""Poolers: does the one between us and Postgres keep a session on one connection of the server?
+"""Detects whether a pooler keeps a session on one server connection.
 
-Locks, temporary tables and settings belong to a connection of the server. A pooler in transaction or statement
-mode gives every transaction another one, so that two syncs would share or lose them.
+Locks, temporary tables and settings belong to a server connection. A pooler in transaction or statement mode may
+run each transaction on another one, so that two syncs would share or lose them.
 """
 
 import select
@@ -15,27 +15,27 @@ from engarde_pipeline.core.errors import EngardeError
 
 _ATTEMPTS = 10
 _SECONDS = 2.0
-"""How long the second session may wait for a connection of the server."""
+"""How long the second session waits for a server connection."""
 
 _BACKEND = "SELECT pg_backend_pid()"
 
 
 def keeps_sessions(connection: psycopg.Connection, open_another: Callable[[], psycopg.Connection]) -> bool | None:
-    """Return whether the pooler that `connection` leads over is in session mode; None where that cannot be told.
+    """Return whether the pooler of `connection` is in session mode, or None if that cannot be determined.
 
-    While a second session is in a transaction, the first asks again which backend it has. In session mode that is
-    always the same, and never the second session's. In transaction mode it is one that is free at the moment.
+    While a second session is in a transaction, the first one checks its backend again. In session mode it is
+    always the same, and never that of the second session. In transaction mode it is any backend that is free.
     """
     own = _backend(connection)
     for _ in range(_ATTEMPTS):
         try:
             another = open_another()
         except EngardeError:
-            return None  # the pooler admits no more clients
+            return None  # the pooler accepts no more clients
         try:
-            if _ask(another, b"BEGIN") is None:
-                return None  # every connection of the pool is taken
-            others = _ask(another, _BACKEND.encode())
+            if _query(another, b"BEGIN") is None:
+                return None  # all connections of the pool are in use
+            others = _query(another, _BACKEND.encode())
             if others is None:
                 return None
             if str(own) == others or _backend(connection) != own:
@@ -55,16 +55,16 @@ class _NoTransactions(Exception):
 
 def _backend(connection: psycopg.Connection) -> int:
     row = connection.execute(_BACKEND, prepare=False).fetchone()
-    assert row is not None  # noqa: S101  it always has one
+    assert row is not None  # noqa: S101  the query returns one row
     return int(row[0])
 
 
-def _ask(connection: psycopg.Connection, command: bytes) -> str | None:
-    """Return the first value of the answer, an empty text where there is none; None if none comes in time."""
-    pgconn = connection.pgconn  # psycopg itself would wait without a limit
+def _query(connection: psycopg.Connection, command: bytes) -> str | None:
+    """Return the first value of the result, or an empty text if there is none; None after a timeout."""
+    pgconn = connection.pgconn  # psycopg itself would wait without a timeout
     pgconn.send_query(command)
     deadline = time.monotonic() + _SECONDS
-    answer = ""
+    value = ""
     while True:
         while pgconn.is_busy():
             readable, _, _ = select.select([pgconn.socket], [], [], max(0, deadline - time.monotonic()))
@@ -73,10 +73,10 @@ def _ask(connection: psycopg.Connection, command: bytes) -> str | None:
             pgconn.consume_input()
         result = pgconn.get_result()
         if result is None:
-            return answer
+            return value
         if result.status == ExecStatus.FATAL_ERROR:
             if b"transaction blocks not allowed" in result.error_message:
                 raise _NoTransactions
             raise psycopg.OperationalError(result.get_error_message())
         if result.ntuples:
-            answer = (result.get_value(0, 0) or b"").decode()
+            value = (result.get_value(0, 0) or b"").decode()

@@ -1,4 +1,4 @@
-"""Row-level security: can it hide rows from the role? A sync takes hidden rows for missing ones."""
+"""Checks that row-level security hides no rows from the role, because a sync would treat them as missing."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from psycopg import sql
 
 from engarde_pipeline.postgres.connection import DatabaseUnfit
 
-# r is SELECT, w is UPDATE, d is DELETE. What a policy forbids to insert is an error, and needs no check.
+# r is SELECT, w is UPDATE, d is DELETE. A forbidden INSERT raises an error, so it needs no check.
 _COMMANDS = {
     "tenants": "r",
     "campaign_spaces": "rw",
@@ -24,8 +24,8 @@ _COMMANDS = {
     "removed_rows": "rd",
 }
 
-# A row is visible where a permissive policy says so and no restrictive one forbids it. Only a plain true is known
-# to hold for every row, now and for the rest of the session.
+# A row is visible if a permissive policy allows it and no restrictive one forbids it. Only the condition `true` is
+# certain to hold for every row.
 _HIDING = """
 WITH used AS (
     SELECT name, to_regclass(name) AS relation, command
@@ -53,12 +53,12 @@ ORDER BY u.name
 
 
 def check_sees_every_row(connection: psycopg.Connection) -> None:
-    """Check that no policy can hide rows from the role, in the tables that exist.
+    """Check that no policy can hide rows of the existing tables from the role.
 
-    A policy whose condition is `true` hides none. Any other could, whatever it shows at the moment.
+    Every policy with another condition than `true` is assumed to hide rows.
 
     Raises:
-        DatabaseUnfit: one can; a sync would take hidden rows for missing.
+        DatabaseUnfit: a policy can hide rows.
     """
     statement = sql.SQL(_HIDING).format(
         names=sql.Literal(list(_COMMANDS)), commands=sql.Literal(list(_COMMANDS.values()))
@@ -67,18 +67,18 @@ def check_sees_every_row(connection: psycopg.Connection) -> None:
     if not found:
         return
     row = connection.execute("SELECT current_user").fetchone()
-    assert row is not None  # noqa: S101  it always has one
+    assert row is not None  # noqa: S101  the query returns one row
     role = sql.Identifier(row[0]).as_string()
     if any(is_the_apis for _, is_the_apis, _ in found):
         raise DatabaseUnfit(
-            f"The role {role} has the rights of engarde_api, and so its restriction to one tenant. Run"
-            f" REVOKE engarde_api FROM {role}; and give the API a login of its own, API_DATABASE_URL."
+            f"The role {role} is a member of engarde_api and therefore restricted to one tenant. Run"
+            f" REVOKE engarde_api FROM {role}; and give the API its own login, API_DATABASE_URL."
         )
     tables = list(dict.fromkeys(name for name, *_ in found))
     restrictive = list(dict.fromkeys(f"{policy} ON {name}" for name, _, names in found for policy in names))
     raise DatabaseUnfit(
-        f"Row-level security can hide rows of {', '.join(tables)} from the role {role}. A sync would take them for"
-        f" missing, reject their records and delete their numbers. {_cure(role, tables, restrictive)}"
+        f"Row-level security can hide rows of {', '.join(tables)} from the role {role}. A sync would treat"
+        f" them as missing, reject their records and delete their numbers. {_cure(role, tables, restrictive)}"
     )
 
 
@@ -87,8 +87,9 @@ def _cure(role: str, tables: Sequence[str], restrictive: Sequence[str]) -> str:
         f"\n  CREATE POLICY engarde_pipeline_sees_all ON {table} TO {role} USING (true);" for table in tables
     )
     exempt = (
-        f"\nand take the role out of the restrictive policies that bind it: {', '.join(restrictive)}."
-        if restrictive
-        else ""
+        f"\nand remove the role from these restrictive policies: {', '.join(restrictive)}." if restrictive else ""
     )
-    return f"Let an administrator run ALTER ROLE {role} BYPASSRLS; or let it see every row:{everything}{exempt}"
+    return (
+        f"As an administrator, run ALTER ROLE {role} BYPASSRLS; or allow the role to see every row:"
+        f"{everything}{exempt}"
+    )

@@ -245,7 +245,10 @@ def test_a_slice_marks_no_date_as_synced(engarde: Engarde, tenant: UUID) -> None
     [
         (["--campaign", "nope"], "has the id nope"),
         (["--platform", "myspace"], "No campaign space is on the platform myspace. There are: meta."),
-        (["--tenant", "Acme"], "There is no tenant 'Acme' in Postgres; give a tenant's uuid. There are: Acme ("),
+        (
+            ["--tenant", "Acme"],
+            "There is no tenant 'Acme' in Postgres; use the uuid of a tenant. There are: Acme (",
+        ),
     ],
 )
 def test_a_slice_of_what_does_not_exist_says_what_there_is(
@@ -346,11 +349,11 @@ def test_doctor_says_how_it_reads(engarde: Engarde, tenant: UUID, environment: E
 
 
 def _only_fault(engarde: Engarde) -> str:
-    """The one thing the doctor finds to mend."""
+    """The only check that fails."""
     said = engarde("doctor")
     assert said.code == 1
     assert said.out.count("✗") == 1, said.out
-    assert "Failed: 1." in said.words
+    assert "Failed checks: 1." in said.words
     return said.words.partition("✗")[2]
 
 
@@ -455,7 +458,7 @@ def test_what_postgres_refuses_is_a_message_with_the_cure(
 
         assert said.code == 1
         assert "permission denied for table" in said.words
-        assert "`engarde doctor` names the GRANT" in said.words
+        assert "`engarde doctor` prints the GRANT" in said.words
         assert "Traceback" not in said.words
     finally:
         configured.connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())

@@ -21,8 +21,8 @@ NO_SERVER = "storage: {postgres: {postgres_url: 'postgresql://u:hunter2@127.0.0.
 @pytest.mark.parametrize(
     ("home", "cure"),
     [
-        ("dagster_home", "a relative path, which Dagster refuses. Set the whole path: DAGSTER_HOME="),
-        ("{tmp}/nope", "does not exist. Correct it if it is misspelt"),
+        ("dagster_home", "a relative path, which Dagster does not accept. Set the absolute path: DAGSTER_HOME="),
+        ("{tmp}/nope", "does not exist. If it is misspelled, correct it"),
         ("{tmp}/file", "is not a directory"),
     ],
 )

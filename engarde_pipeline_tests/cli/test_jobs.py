@@ -33,7 +33,7 @@ def test_a_failed_job_says_why_in_a_sentence(engarde: Engarde, instance: Dagster
 
     assert said.code == 0
     assert "completed 2026-03-01 manual 3" in said.words
-    assert "There is no tenant 'nobody' in Postgres; give a tenant's uuid." in said.words
+    assert "There is no tenant 'nobody' in Postgres; use the uuid of a tenant." in said.words
 
 
 def test_for_scripts_each_job_is_one_line_of_json(engarde: Engarde, instance: DagsterInstance, shop: Shop) -> None:

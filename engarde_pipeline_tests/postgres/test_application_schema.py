@@ -106,11 +106,11 @@ _TAKEN = {
     "a schema": ("CREATE SCHEMA engarde_api", "schema engarde_api already exists.*RENAME TO"),
     "a function": (
         "CREATE FUNCTION keep_platform_days() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-        'function "keep_platform_days" already exists.*rename it',
+        'function "keep_platform_days" already exists.*Rename it',
     ),
     "an index": (
         "CREATE TABLE mine (id int); CREATE INDEX campaign_metrics_key ON mine (id)",
-        'relation "campaign_metrics_key" already exists.*rename it',
+        'relation "campaign_metrics_key" already exists.*Rename it',
     ),
 }
 

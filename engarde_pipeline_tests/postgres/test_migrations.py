@@ -369,7 +369,7 @@ def test_an_upgrade_waits_for_another_one_and_finds_nothing_left_to_do(
     with connect(database_url) as other:
         other.execute("SELECT pg_advisory_lock(hashtext('engarde_pipeline migrations'))")
         monkeypatch.setattr(migrate, "_WAIT_FOR_ANOTHER", "10ms")
-        with pytest.raises(migrate.MigrationRefused, match=r"Another migration.*under way"):
+        with pytest.raises(migrate.MigrationRefused, match=r"Another migration.*has been running"):
             migrate.upgrade(database_url)
 
     migrate.upgrade(database_url)

@@ -101,8 +101,8 @@ def test_a_role_whose_triggers_do_not_fire_is_refused(new_role: NewRole) -> None
 def test_the_doctor_says_what_the_session_sets_anew(new_role: NewRole) -> None:
     said = check_session(new_role(statement_timeout="150ms", DateStyle="SQL, DMY"))
 
-    assert "directly, can write, sees every row, encoding UTF8" in said
-    assert "instead of the role's own: DateStyle, statement_timeout" in said
+    assert "direct connection, can write, sees every row, encoding UTF8" in said
+    assert "overridden settings of the role: DateStyle, statement_timeout" in said
 
 
 def test_temporary_tables_come_before_the_applications_wherever_pg_temp_is_searched(new_role: NewRole) -> None:

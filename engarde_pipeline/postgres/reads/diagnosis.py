@@ -1,4 +1,4 @@
-"""Can Postgres be written? Each function returns what it found, or raises an error with the cure."""
+"""The checks of Postgres for `engarde doctor`. Each returns a description, or raises an error with the cure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -30,7 +30,7 @@ _NEEDED = {
 }
 
 
-# What the role or the database has set, and the session has set anew.
+# The settings of the role or the database that the session overrides.
 _SESSION = """
 SELECT current_setting('server_encoding'),
        (SELECT string_agg(DISTINCT split_part(setting, '=', 1), ', ')
@@ -42,13 +42,13 @@ SELECT current_setting('server_encoding'),
 
 _ENCODINGS = {
     "UTF8": "encoding UTF8",
-    "SQL_ASCII": "encoding SQL_ASCII, which takes text as it comes: ids beyond ASCII are found if the application"
+    "SQL_ASCII": "encoding SQL_ASCII, which does not convert text: ids beyond ASCII are found if the application"
     " writes them as UTF-8",
 }
 
 
 def check_connection(database_url: str) -> str:
-    """Check that the server answers and is new enough."""
+    """Check that the server responds and is new enough."""
     with connect(database_url) as connection:
         version = _check_version(connection)
         database, role = connection.info.dbname, connection.info.user
@@ -58,12 +58,12 @@ def check_connection(database_url: str) -> str:
 def _check_version(connection: psycopg.Connection) -> int:
     version = connection.info.server_version // 10000
     if version < OLDEST_VERSION:
-        raise DatabaseUnfit(f"PostgreSQL {version} is too old; {OLDEST_VERSION} or newer is needed.")
+        raise DatabaseUnfit(f"PostgreSQL {version} is too old; {OLDEST_VERSION} or newer is required.")
     return version
 
 
 def check_schema(database_url: str) -> str:
-    """Check the application's tables, and that every migration has run, or newer ones that only added to them."""
+    """Check the application's tables, and that the schema is current, or newer only by additions."""
     adapted = _check_application(database_url)
     found = migrate.check(database_url)
     newest = (
@@ -75,7 +75,7 @@ def check_schema(database_url: str) -> str:
 def _check_application(database_url: str) -> list[str]:
     """Check the application's tables; return how the pipeline adapts to them."""
     with connect(database_url) as connection:
-        # Not its revision, which a role may lack the right to read.
+        # Not by its revision, which the role may not be allowed to read.
         row = connection.execute("SELECT to_regclass('campaign_metrics') IS NOT NULL").fetchone()
         is_migrated = row == (True,)
         tables = application_schema.check(connection, may_be_missing=not is_migrated)
@@ -83,12 +83,12 @@ def _check_application(database_url: str) -> list[str]:
 
 
 def check_before_upgrade(database_url: str) -> None:
-    """Check that the schema can be changed, and that a migration sees every row it reads.
+    """Check that the schema can be changed, and that a migration sees every row.
 
-    One transaction is all that a migration needs, so that it is free to run over any pooler.
+    A migration is one transaction, so it works over any pooler.
 
     Raises:
-        DatabaseUnfit: it cannot, or does not.
+        DatabaseUnfit: one of these is not the case.
     """
     with open_connection(database_url) as connection:
         _check_version(connection)
@@ -97,15 +97,15 @@ def check_before_upgrade(database_url: str) -> None:
 
 
 def check_session(database_url: str) -> str:
-    """Check that a session can be what a sync relies on: it writes, keeps its connection, and sees every row."""
+    """Check that a session can write, keeps its server connection, and sees every row."""
     with connect(database_url) as connection:
         check_usable(connection)
         row = connection.execute(_session()).fetchone()
-        assert row is not None  # noqa: S101  it always has one
+        assert row is not None  # noqa: S101  the query returns one row
         encoding, settings = row
         over_a_pooler = connection.execute("SELECT pg_backend_pid()").fetchone() != (connection.info.backend_pid,)
-    way = "through a pooler in session mode" if over_a_pooler else "directly"
-    changed = f"; instead of the role's own: {settings}" if settings else ""
+    way = "through a pooler in session mode" if over_a_pooler else "direct connection"
+    changed = f"; overridden settings of the role: {settings}" if settings else ""
     text = _ENCODINGS.get(encoding, f"encoding {encoding}: ids with other characters are rejected")
     return f"{way}, can write, sees every row, {text}{changed}"
 
@@ -116,7 +116,7 @@ def _session() -> sql.Composed:
 
 
 def check_usable(connection: psycopg.Connection) -> None:
-    """Check what makes a sync over this connection fail or write wrong numbers; whether tables exist is not.
+    """Check that a sync over this connection can write correct numbers; does not check that tables exist.
 
     Raises:
         DatabaseUnfit: the session can only read, triggers are off, or row-level security can hide rows.
@@ -125,9 +125,9 @@ def check_usable(connection: psycopg.Connection) -> None:
     if connection.execute("SHOW session_replication_role").fetchone() == ("replica",):
         role = sql.Identifier(connection.info.user).as_string()
         raise DatabaseUnfit(
-            "session_replication_role is replica, so that the triggers which keep sums do not fire. Let an"
-            f" administrator run ALTER ROLE {role} RESET session_replication_role; or where it is set for the"
-            " database or the server, RESET it there."
+            "session_replication_role is replica, so the triggers that keep sums do not fire. As an"
+            f" administrator, run ALTER ROLE {role} RESET session_replication_role; if it is set for the database"
+            " or the server, reset it there."
         )
     check_sees_every_row(connection)
 
@@ -136,24 +136,24 @@ def _check_writable(connection: psycopg.Connection) -> None:
     row = connection.execute(
         "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::boolean"
     ).fetchone()
-    assert row is not None  # noqa: S101  it always has one
+    assert row is not None  # noqa: S101  the query returns one row
     is_standby, is_read_only = row
     if is_standby:
         raise DatabaseUnfit(
-            "The server is a standby, which is read-only. Let DATABASE_URL lead to the primary; or name every"
-            " server, as host1:5432,host2:5432, and the one that can be written is chosen."
+            "The server is a standby, which is read-only. Set DATABASE_URL to the primary, or to all servers as"
+            " host1:5432,host2:5432, of which the primary is chosen."
         )
     if is_read_only:
         role = sql.Identifier(connection.info.user).as_string()
         raise DatabaseUnfit(
             f"The session is read-only: default_transaction_read_only is on. Run ALTER ROLE {role} SET"
-            " default_transaction_read_only = off; or, where the server itself is read-only, let DATABASE_URL lead"
-            " to one that can be written."
+            " default_transaction_read_only = off; if the server itself is read-only, set DATABASE_URL to"
+            " one that is not."
         )
 
 
 def check_permissions(database_url: str) -> str:
-    """Check that the role may read and write what a sync does, and stage in temporary tables."""
+    """Check that the role has the permissions of a sync, including temporary tables."""
     with connect(database_url) as connection:
         role, database = (
             sql.Identifier(name).as_string() for name in (connection.info.user, connection.info.dbname)
@@ -169,11 +169,11 @@ def check_permissions(database_url: str) -> str:
             _check_writing(connection)
     if lacking:
         raise DatabaseUnfit("The role lacks permissions. Run:\n  " + "\n  ".join(lacking))
-    return "the role may do all that a sync does"
+    return "the role has all permissions that a sync needs"
 
 
 def _check_writing(connection: psycopg.Connection) -> None:
-    """Check that nothing else in the database keeps the tables from being written, such as a publication."""
+    """Check that nothing else prevents writes to the tables, such as a publication."""
     refused = []
     totals = application_schema.writable_totals(application_schema.read(connection)["campaign_spaces"])
     for table, privileges in _NEEDED.items():
@@ -186,7 +186,7 @@ def _check_writing(connection: psycopg.Connection) -> None:
             except psycopg.Error as error:
                 refused.append(f"{table}: {error.diag.message_primary}")
     if refused:
-        raise DatabaseUnfit("Postgres would refuse what a sync writes:\n  " + "\n  ".join(refused))
+        raise DatabaseUnfit("Postgres would refuse the writes of a sync:\n  " + "\n  ".join(refused))
 
 
 def _trials(table: str, privileges: Sequence[str], column: str | None) -> Iterator[sql.Composed]:

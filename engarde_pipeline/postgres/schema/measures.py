@@ -1,8 +1,8 @@
-"""The columns of a measure, for the migration that adds one; CONTRIBUTING.md has the recipe.
+"""Helpers for a migration that adds a measure; see CONTRIBUTING.md.
 
 A campaign's measure has a column in `campaign_metrics`, sums in `campaign_space_months` and `platform_days`, and a
-total on `campaign_spaces`. Existing rows have 0 until their dates are synced again. The defaults stay, so that the
-version before can go on writing while the new one is deployed.
+total on `campaign_spaces`. Existing rows have 0 until their dates are synced again. The columns keep
+their defaults, so that the previous version can still write while the new one is deployed.
 """
 
 import sqlalchemy as sa
@@ -48,20 +48,20 @@ _OWNS_CAMPAIGN_SPACES = sa.text(
 
 
 def add_measure(table: str, name: str, kind: Kind) -> None:
-    """Add a measure to `table`, `campaign_metrics` or `campaign_asset_metrics`, and to what is summed of it."""
+    """Add a measure to `campaign_metrics` or `campaign_asset_metrics`, and to the tables with its sums."""
     op.add_column(table, sa.Column(name, column_type(kind), nullable=False, server_default="0"))
     if table != "campaign_metrics":
         return
     for sums in _SUMS:
         op.add_column(sums, sa.Column(name, sa.Numeric, nullable=False, server_default="0"))
     _replace_platform_days()
-    # The table is the application's: where it does not let us add the column, the total is left out.
+    # The table belongs to the application: without the right to add the column, there is no total.
     if op.get_bind().scalar(_OWNS_CAMPAIGN_SPACES):
         op.add_column("campaign_spaces", sa.Column(f"total_{name}", column_type(kind)), if_not_exists=True)
 
 
 def drop_measure(table: str, name: str) -> None:
-    """Drop what `add_measure` added, for a downgrade; the total stays with the application."""
+    """Drop what `add_measure` added, for a downgrade, except the total of the application's table."""
     op.drop_column(table, name)
     if table == "campaign_metrics":
         for sums in _SUMS:
@@ -70,7 +70,7 @@ def drop_measure(table: str, name: str) -> None:
 
 
 def _replace_platform_days() -> None:
-    """Let the triggers on `campaign_metrics` (migration 0005) add every measure that `platform_days` has."""
+    """Let the triggers on `campaign_metrics` (migration 0005) sum all measures of `platform_days`."""
     connection = op.get_bind()
     schema = connection.scalar(sa.text("SELECT quote_ident(current_schema())"))
     names = [column["name"] for column in sa.inspect(connection).get_columns("platform_days")]

@@ -21,10 +21,10 @@ from engarde_pipeline.postgres.schema import application_schema, before_upgrade,
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "engarde_alembic_version"
-"""Our own version table: the application may keep its own `alembic_version` in the same schema."""
+"""The pipeline's version table; the application may have an `alembic_version` in the same schema."""
 
 LOCK_TIMEOUT = "2s"
-"""A waiting ALTER TABLE holds up whoever comes after it, plain readers included: so long, and no longer."""
+"""A waiting ALTER TABLE blocks all later queries on the table, including readers, so the wait is short."""
 
 LOCK_ATTEMPTS = 30
 _PAUSE_SECONDS = 2
@@ -35,7 +35,7 @@ _CURES: dict[type[psycopg.Error], str] = {
     errors.InsufficientPrivilege: "Migrate with the role that owns the application's tables.",
     errors.ReadOnlySqlTransaction: "Migrate on the primary server, with a role that may write.",
     errors.DependentObjectsStillExist: "Drop what depends on it, migrate, and create it again.",
-    errors.QueryCanceled: "Somebody cancelled it; migrate again.",
+    errors.QueryCanceled: "The migration was cancelled. Migrate again.",
     **dict.fromkeys(
         (
             errors.DuplicateTable,
@@ -44,31 +44,31 @@ _CURES: dict[type[psycopg.Error], str] = {
             errors.DuplicateSchema,
             errors.DuplicateColumn,
         ),
-        "It is not the pipeline's: rename it (ALTER ... RENAME TO ...), and migrate again.",
+        "It does not belong to the pipeline. Rename it (ALTER ... RENAME TO ...), and migrate again.",
     ),
 }
-"""What to do where Postgres refuses a statement of a migration."""
+"""What to do if Postgres refuses a statement of a migration."""
 
 
 class SchemaNotCurrent(EngardeError):
-    """The database's schema is not the one this version of the code writes to."""
+    """The database's schema does not fit this version of the code."""
 
 
 class SchemaNewer(SchemaNotCurrent):
-    """A newer version has changed what this one relies on; it passes once that version is deployed here."""
+    """A newer version has changed the schema incompatibly; transient, until that version is deployed here."""
 
 
 class MigrationRefused(EngardeError):
-    """The schema cannot be migrated as asked; nothing was changed."""
+    """The schema cannot be migrated; nothing was changed."""
 
 
 def upgrade(database_url: str, revision: str = "head") -> None:
-    """Bring the schema up to `revision`, in one transaction; syncs and readers may go on.
+    """Upgrade the schema to `revision` in one transaction; syncs and readers can continue meanwhile.
 
     Raises:
         MigrationRefused: there is no such revision, a newer version has migrated the database, the role may not
             change the schema, a name is taken, or a table was in use at each of `LOCK_ATTEMPTS` attempts.
-        ApplicationUnfit: the application's tables are not as the pipeline needs them.
+        ApplicationUnfit: the application's tables do not meet the pipeline's requirements.
     """
 
     def migrate(config: Config, connection: Connection) -> None:
@@ -79,7 +79,7 @@ def upgrade(database_url: str, revision: str = "head") -> None:
 
 
 def downgrade(database_url: str, revision: str) -> None:
-    """Bring the schema down to `revision` ("base" removes everything the pipeline created).
+    """Downgrade the schema to `revision`; "base" removes everything that the pipeline created.
 
     Raises:
         MigrationRefused: as `upgrade`.
@@ -93,41 +93,42 @@ def downgrade(database_url: str, revision: str) -> None:
 
 
 def current(database_url: str) -> str | None:
-    """Return the database's revision, or None where no migration has run.
+    """Return the database's revision, or None if no migration has run.
 
     Raises:
-        SchemaNotCurrent: the role may not see it.
+        SchemaNotCurrent: the role may not read it.
     """
     with _opened(database_url) as connection:
         return _current(connection)
 
 
 def head() -> str:
-    """Return the newest revision this version of the code knows."""
+    """Return the newest revision that this version of the code has."""
     revision = _scripts().get_current_head()
     assert revision is not None  # noqa: S101  the package ships migrations
     return revision
 
 
 def is_newer(revision: str) -> bool:
-    """Whether a newer version of the code has made the revision: this one does not know it."""
+    """Whether the revision is unknown to this version of the code, and so belongs to a newer one."""
     return revision not in {script.revision for script in _scripts().walk_revisions()}
 
 
 def check(database_url: str) -> str:
-    """Check that the schema is one that this version can write to; return its revision.
+    """Check that this version can write to the schema; return its revision.
 
-    A newer one is, where it differs only by additions.
+    A newer schema is accepted if it differs only by additions.
 
     Raises:
-        SchemaNewer: it differs otherwise, for as long as this version runs.
+        SchemaNewer: a newer schema differs in other ways.
         SchemaNotCurrent: migrations are missing.
     """
     with _opened(database_url) as connection:
         found = _current(connection)
         if found is None:
             raise SchemaNotCurrent(
-                f"The database has no schema of the pipeline yet; {head()} is needed. Run `engarde db upgrade`."
+                f"The database does not have the pipeline's schema yet; {head()} is needed. Run `engarde db"
+                " upgrade`."
             )
         if found == head():
             return found
@@ -155,9 +156,9 @@ def _opened(database_url: str) -> Iterator[Connection]:
         if not isinstance(error.orig, psycopg.Error):
             raise
         if not isinstance(error.orig, errors.InsufficientPrivilege):
-            raise error.orig from None  # a lost connection is tried again
+            raise error.orig from None  # a lost connection is retried
         raise SchemaNotCurrent(
-            f"The role may not see the schema's revision: {error.orig.diag.message_primary}. Run"
+            f"The role may not read the schema's revision: {error.orig.diag.message_primary}. Run"
             f" GRANT SELECT ON {VERSION_TABLE} TO the role."
         ) from None
     finally:
@@ -191,7 +192,7 @@ def _check_possible(connection: Connection, found: str | None) -> None:
         raise MigrationRefused(
             "\n  ".join(
                 [
-                    "The schema cannot be upgraded yet; nothing was changed. Mend this, and upgrade again:",
+                    "The schema cannot be upgraded yet; nothing was changed. Correct this, and upgrade again:",
                     *obstacles,
                 ]
             )
@@ -216,24 +217,24 @@ def _run(database_url: str, migrate: Callable[[Config, Connection], None]) -> No
         raise _refused(error, None) from None
     except SQLAlchemyError as error:
         raise MigrationRefused(
-            f"The schema is not as a migration expects it: {error}. Nothing was changed."
+            f"The schema differs from what the migration expects: {error}. Nothing was changed."
         ) from None
     finally:
         engine.dispose()
 
 
 def _refused(error: psycopg.Error, statement: str | None) -> MigrationRefused:
-    """Return what a person is told where Postgres refuses a statement."""
-    said = ". ".join(filter(None, (error.diag.message_primary, error.diag.message_detail))) or str(error).strip()
-    at = f" Postgres was at: {' '.join(statement.split())[:200]}" if statement else ""
+    """Return the error for a statement that Postgres refuses."""
+    reason = ". ".join(filter(None, (error.diag.message_primary, error.diag.message_detail))) or str(error).strip()
+    at = f" The statement was: {' '.join(statement.split())[:200]}" if statement else ""
     cure = next(
-        (cure for kind, cure in _CURES.items() if isinstance(error, kind)), "Mend this, and migrate again."
+        (cure for kind, cure in _CURES.items() if isinstance(error, kind)), "Correct this, and migrate again."
     )
-    return MigrationRefused(f"Postgres refuses to migrate: {said}. Nothing was changed. {cure}{at}")
+    return MigrationRefused(f"Postgres refuses to migrate: {reason}. Nothing was changed. {cure}{at}")
 
 
 def _wait_for_another(connection: Connection) -> None:
-    """Take the right to migrate this database, until the end of the transaction."""
+    """Lock the migrations of this database until the end of the transaction."""
     connection.execute(text(f"SET LOCAL lock_timeout = '{_WAIT_FOR_ANOTHER}'"))
     try:
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('engarde_pipeline migrations'))"))
@@ -241,7 +242,7 @@ def _wait_for_another(connection: Connection) -> None:
         if not isinstance(error.orig, errors.LockNotAvailable):
             raise
         raise MigrationRefused(
-            f"Another migration of this database has been under way for more than {_WAIT_FOR_ANOTHER}; nothing was"
+            f"Another migration of this database has been running for more than {_WAIT_FOR_ANOTHER}; nothing was"
             " changed. See pg_stat_activity, and migrate again when it has ended."
         ) from None
 
@@ -258,10 +259,10 @@ def _when_unlocked(connection: Connection, migrate: Callable[[], None]) -> None:
                 raise
             if attempt == LOCK_ATTEMPTS:
                 raise MigrationRefused(
-                    f"A table was in use at each of {LOCK_ATTEMPTS} attempts; nothing was changed. Postgres was"
-                    f" at: {' '.join(str(error.statement).split())}. See pg_stat_activity for a transaction that"
+                    f"A table was in use at each of {LOCK_ATTEMPTS} attempts; nothing was changed. The statement"
+                    f" was: {' '.join(str(error.statement).split())}. See pg_stat_activity for a transaction that"
                     " stays open, end it, and migrate again."
                 ) from None
-            time.sleep(_PAUSE_SECONDS)  # those who queued behind the attempt go first
+            time.sleep(_PAUSE_SECONDS)  # lets the queries that queued behind the attempt run first
         else:
             return
