@@ -1,7 +1,7 @@
 """(j) The metrics endpoints under load: clients that ask again as soon as they are answered, beside the same
 number of connections that run the bare SQL.
 
-No question is asked twice, since the API remembers answers; what it remembers is then asked for again, by itself.
+No query is repeated, because the API caches results; cached results are measured separately.
 All clients are tasks of one event loop: as threads they would wait for one another, not for answers.
 """
 
@@ -36,7 +36,7 @@ from engarde_pipeline.settings import API_ROLE
 
 _SECRET = "a-secret-of-the-benchmark-long-enough"  # noqa: S105  it signs nothing real
 REMEMBERED = "tenant, 30 dates, by campaign"
-"""The query whose answers the API remembers."""
+"""The query whose results the API caches."""
 
 _GROUPS = {"metric_date": "date", "campaign_space_id": "campaign", "platform": "platform"}
 _ONE_CAMPAIGN = "campaign_space_id ="

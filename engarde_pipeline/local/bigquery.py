@@ -1,4 +1,4 @@
-"""The BigQuery emulator, as a process of its own on 127.0.0.1, its data kept between starts."""
+"""Starts and stops the BigQuery emulator as a separate process on 127.0.0.1 that keeps its data."""
 
 import json
 import os
@@ -16,19 +16,19 @@ from engarde_pipeline.local import processes
 from engarde_pipeline.local.errors import LocalServicesError, end_of, extra_missing
 
 _HOST = "127.0.0.1"
-_PATIENCE = 60.0
+_START_TIMEOUT = 60.0
 
-# The emulator insists on DuckDB's spatial extension and would download it; the wheel brings it along.
+# The emulator requires DuckDB's spatial extension and would download it; it is installed from a wheel instead.
 _PROGRAM = (
     "from duckdb_extensions import import_extension; import_extension('spatial');"
     " from bqemulator.cli import main; main()"
 )
-_ENVIRONMENT = {"BQEMU_ENABLE_FORMAT_EXTENSIONS": "false"}  # Avro, which it would download as well
+_ENVIRONMENT = {"BQEMU_ENABLE_FORMAT_EXTENSIONS": "false"}  # for Avro, also a download
 
 
 @dataclass(frozen=True)
 class Emulator:
-    """A running emulator: its REST address (`http://host:port`), its Storage API's `host:port`, its pid."""
+    """A running emulator: its REST address (`http://host:port`), its Storage API's `host:port`, and its pid."""
 
     rest_url: str
     grpc_address: str
@@ -36,7 +36,7 @@ class Emulator:
 
 
 def start(home: Path) -> Emulator:
-    """Start the emulator with its data in `<home>/bigquery`, or find it running.
+    """Start the emulator with its data in `<home>/bigquery`, unless it is running.
 
     Safe to call again and after a kill -9. It logs to `<home>/bigquery.log`, each start afresh.
 
@@ -59,13 +59,13 @@ def start(home: Path) -> Emulator:
 
 
 def stop(pid: int) -> None:
-    """End the emulator with this pid; a process that is not an emulator of ours is left alone."""
+    """Stop the emulator with this pid; does nothing if the process is not our emulator."""
     if processes.runs(pid, _PROGRAM):
         processes.end(pid)
 
 
 def find(home: Path) -> Emulator | None:
-    """Return the emulator that serves `home`, whoever started it, or None; it may not answer yet."""
+    """Return the emulator of `home`, or None if there is none; it may not respond yet."""
     for pid in processes.find(_PROGRAM, str(_data_directory(home))):
         arguments = processes.arguments_of(pid)
         with suppress(ValueError, IndexError):
@@ -75,7 +75,7 @@ def find(home: Path) -> Emulator | None:
 
 
 def answers(rest_url: str, grpc_address: str) -> bool:
-    """Whether an emulator answers at these addresses, within seconds."""
+    """Whether an emulator responds at these addresses within a few seconds."""
     connection = HTTPConnection(rest_url.removeprefix("http://"), timeout=5)
     host, _, port = grpc_address.partition(":")
     try:
@@ -113,7 +113,7 @@ def _launch(home: Path) -> Emulator:
             env=os.environ | _ENVIRONMENT,
             start_new_session=True,
         )
-    # It outlives this object on purpose; otherwise the object's end would warn that it still runs.
+    # The process outlives this object on purpose; this prevents a ResourceWarning.
     process.returncode = 0
     return Emulator(f"http://{_HOST}:{rest}", f"{_HOST}:{grpc}", process.pid)
 
@@ -126,13 +126,13 @@ def _free_ports() -> tuple[int, int]:
 
 
 def _wait_for(emulator: Emulator, home: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _START_TIMEOUT
     while not answers(emulator.rest_url, emulator.grpc_address):
         ended = not processes.alive(emulator.pid)
         if ended or time.monotonic() > deadline:
-            how = "ended while starting" if ended else f"does not answer after {_PATIENCE:.0f} s"
+            how = "ended while starting" if ended else f"does not respond after {_START_TIMEOUT:.0f} s"
             raise LocalServicesError(
-                f"The BigQuery emulator {how}; its log ends with:\n{end_of(_log(home))}\nIf nothing in"
-                f" {_data_directory(home)} is needed any more, delete that directory and start again."
+                f"The BigQuery emulator {how}; its log ends with:\n{end_of(_log(home))}\nIf"
+                f" {_data_directory(home)} is not needed anymore, delete that directory and start again."
             )
         time.sleep(0.05)

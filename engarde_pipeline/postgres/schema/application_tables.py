@@ -1,11 +1,10 @@
-"""The application's tables as the pipeline reads them, whatever types their columns have.
+"""Subqueries that read the application's tables, whatever the types of their columns.
 
-Each table is a subquery for a FROM clause; the planner makes it part of the statement, and rows are found by the
-table's indexes as before. Platforms and external ids are text there, whether the column is varchar, char, citext,
-an enum or a number.
+Each is used in a FROM clause; the planner inlines it, so that the indexes of the table are used. Platforms and
+external ids are converted to text, whether the column is varchar, char, citext, an enum or a number.
 
-`is_deleted` says whether the application keeps the row as deleted: it has a `deleted_at`, or a true `is_deleted`.
-A table need not have these columns: a name that the inner query does not find is one of `absent`.
+`is_deleted` is true for a soft-deleted row: one with a `deleted_at` or a true `is_deleted`. These columns are
+optional: if the table has none of that name, the name refers to `absent`.
 """
 
 from typing import LiteralString
@@ -20,7 +19,7 @@ _READ: LiteralString = """(
     ) AS present
 )"""
 
-# In the database's own collation: an application's collation may take for equal what differs in case.
+# In the database's default collation, because the application's may be case-insensitive.
 _TEXT: LiteralString = '{name}::text COLLATE "default" AS {name}'
 _PLATFORM = _TEXT.replace("{name}", "platform")
 _CAMPAIGN_ID = _TEXT.replace("{name}", "external_campaign_id")
@@ -37,9 +36,9 @@ CAMPAIGN_ASSETS: LiteralString = _READ.replace("{table}", "campaign_assets").rep
 MATCHES: LiteralString = """
 coalesce(nullif(count(*) FILTER (WHERE NOT is_deleted), 0), count(*) FILTER (WHERE is_deleted))
 """
-"""How many rows of a group can be meant: those that are not deleted, or, where all are, all of them."""
+"""The number of matching rows in a group: those that are not deleted or, if all are deleted, all of them."""
 
 MATCH: LiteralString = """
 coalesce((array_agg(id) FILTER (WHERE NOT is_deleted))[1], (array_agg(id) FILTER (WHERE is_deleted))[1])
 """
-"""The id of the row that is meant, where it is one."""
+"""The id of the matching row, if there is only one."""

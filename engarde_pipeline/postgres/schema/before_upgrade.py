@@ -1,4 +1,4 @@
-"""What keeps an upgrade from succeeding, found before it changes anything: names taken, rights missing."""
+"""Finds what would make an upgrade fail, before it changes anything: missing rights and names that are taken."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ SELECT current_user AS role, current_database() AS database, current_schema() AS
 
 _ADMINISTRATOR = "As an administrator run"
 
-# A table has a type of its name, too.
+# A table also has a type of the same name.
 _TAKEN = """
 SELECT relname, 'TABLE' AS kind
 FROM pg_class
@@ -50,7 +50,7 @@ ORDER BY 1
 
 
 def obstacles(connection: psycopg.Connection, tables: dict[str, Table], revision: str | None) -> list[str]:
-    """Return what keeps a database at `revision`, None for one without any, from being upgraded, with the cures.
+    """Return what prevents an upgrade of a database at `revision` (None: not migrated yet), with the cures.
 
     `tables` are the application's.
     """
@@ -60,7 +60,7 @@ def obstacles(connection: psycopg.Connection, tables: dict[str, Table], revision
 def _rights(connection: psycopg.Connection, tables: dict[str, Table], revision: str | None) -> Iterator[str]:
     with connection.cursor(row_factory=class_row(_Rights)) as cursor:
         has = cursor.execute(_RIGHTS).fetchone()
-    assert has is not None  # noqa: S101  a SELECT of scalars has one row
+    assert has is not None  # noqa: S101  the query returns one row
     if has.schema is None:
         yield "No schema of the role's search_path exists: create one, or ALTER ROLE ... SET search_path = ...;"
         return
@@ -92,7 +92,7 @@ def _owner(connection: psycopg.Connection, table: Table, role: str) -> Iterator[
     if row:
         owner = sql.Identifier(row[0]).as_string()
         yield (
-            f"Only {owner}, which owns campaign_spaces, may add the total columns that it lacks: upgrade with that"
+            f"Only {owner}, which owns campaign_spaces, may add the missing total columns: upgrade with that"
             f" role, or as an administrator run GRANT {owner} TO {role};"
         )
 
@@ -103,13 +103,13 @@ def _taken(connection: psycopg.Connection, revision: str | None) -> Iterator[str
     ours = sorted(metadata.tables.keys() - application_schema.UUIDS.keys())
     for name, kind in connection.execute(_TAKEN, [ours, ours]).fetchall():
         yield (
-            f"{name} already exists and is not the pipeline's; rename it, ALTER {kind} {name} RENAME TO"
-            f" {name}_old; the pipeline makes its own and fills it from BigQuery."
+            f"{name} already exists and does not belong to the pipeline. Rename it, ALTER {kind} {name} RENAME TO"
+            f" {name}_old; the pipeline creates its own and fills it from BigQuery."
         )
     if connection.execute("SELECT to_regnamespace('engarde_api')").fetchone() != (None,):
         yield (
-            "The schema engarde_api already exists and is not the pipeline's: ALTER SCHEMA engarde_api RENAME TO"
-            " engarde_api_old;"
+            "The schema engarde_api already exists and does not belong to the pipeline: ALTER SCHEMA engarde_api"
+            " RENAME TO engarde_api_old;"
         )
 
 

@@ -1,8 +1,7 @@
-"""Whether this code can go on with a schema that a newer version has migrated.
+"""Checks whether this code can write to a schema that a newer version has migrated.
 
-It can where the newer migrations only added: every table and column that this code knows is there as it knows it,
-and what is new need not be filled in. That is seen by comparing the database with `tables`, by the same means with
-which Alembic finds what a migration is missing.
+It can if the newer migrations only added to the schema: all tables and columns of this version are unchanged, and
+new columns need no value. Alembic's autogenerate finds the differences between the database and `tables`.
 """
 
 from collections.abc import Iterator
@@ -15,18 +14,18 @@ from sqlalchemy import CheckConstraint, Connection, inspect
 from engarde_pipeline.postgres.schema.application_schema import UUIDS
 from engarde_pipeline.postgres.schema.tables import metadata
 
-_OURS = metadata.tables.keys() - UUIDS.keys()
+_TABLES = metadata.tables.keys() - UUIDS.keys()
 
 
 def incompatible_changes(connection: Connection) -> list[str]:
-    """Return how our tables in the database differ from `tables` otherwise than by additions."""
+    """Return the differences between the database and `tables` that are not additions."""
     context = MigrationContext.configure(
         connection,
         opts={
             "compare_type": True,
             "compare_server_default": True,
-            "include_name": lambda name, kind, _: kind != "table" or name in _OURS,
-            "include_object": lambda _item, name, kind, *_: kind != "table" or name in _OURS,
+            "include_name": lambda name, kind, _: kind != "table" or name in _TABLES,
+            "include_object": lambda _item, name, kind, *_: kind != "table" or name in _TABLES,
         },
     )
     differences = compare_metadata(context, metadata)
@@ -35,7 +34,7 @@ def incompatible_changes(connection: Connection) -> list[str]:
 
 
 def _is_addition(step: tuple[Any, ...]) -> bool:
-    """Whether the database merely has something more. Alembic names the step that would undo the difference."""
+    """Whether the database only has something more; `step` is the operation that would undo it."""
     match step[0]:
         case "remove_column":
             column = step[3]
@@ -54,7 +53,7 @@ def _named(step: tuple[Any, ...]) -> str:
 
 def _new_checks(connection: Connection) -> Iterator[str]:
     inspector = inspect(connection)
-    for name in sorted(_OURS):
+    for name in sorted(_TABLES):
         known = {item.name for item in metadata.tables[name].constraints if isinstance(item, CheckConstraint)}
         for check in inspector.get_check_constraints(name) if inspector.has_table(name) else ():
             if check["name"] not in known:

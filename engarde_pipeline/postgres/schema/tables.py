@@ -1,7 +1,7 @@
 """The tables of the target database, as the newest migration leaves them.
 
-`tenants`, `campaign_spaces` and `campaign_assets` belong to the application; only the columns the
-pipeline reads or writes are named here.
+`tenants`, `campaign_spaces` and `campaign_assets` belong to the application; only the columns that
+the pipeline reads or writes are defined here.
 """
 
 from typing import Any, LiteralString
@@ -62,8 +62,8 @@ def _sum_of(measure: Measure) -> Column[object]:
 
 
 def ratio_sql(ratio: Ratio) -> LiteralString:
-    """Return the expression for `ratio` over columns named as its measures, NULL where the denominator is zero."""
-    # The factor as numeric, or two counts would be divided as integers.
+    """Return the expression for `ratio` over the columns of its measures, NULL if the denominator is zero."""
+    # The factor is numeric, because two counts would be divided as integers.
     return f"{ratio.factor}::numeric * {ratio.numerator} / nullif({ratio.denominator}, 0)"
 
 
@@ -123,11 +123,11 @@ campaign_metrics = Table(
         postgresql_nulls_not_distinct=True,
     ),
     Index("campaign_metrics_tenant_date", "tenant_id", "metric_date"),
-    # The date first: it finds a whole partition for the merge, and a platform's rows in a range of dates.
+    # The date first, to find a whole partition for the merge, and the rows of a platform in a range of dates.
     Index("campaign_metrics_date_platform", "metric_date", "platform"),
 )
 
-# Kept by triggers on campaign_metrics (migration 0005): parts of sums, and so without a key.
+# Maintained by triggers on campaign_metrics (migration 0005). Rows are parts of sums, so there is no key.
 platform_days = Table(
     "platform_days",
     metadata,
@@ -141,8 +141,8 @@ platform_days = Table(
     comment="Parts of sums, to be added up.",
 )
 
-# The totals' own: sums per campaign space and month, and the dates changed since they were made. Without a
-# foreign key, whose check of every row would be felt: months of a campaign space that is gone are never read.
+# For the totals: sums per campaign space and month, and the dates that changed since. There is no foreign
+# key, because checking it for every row is slow; the months of a deleted campaign space are never read.
 campaign_space_months = Table(
     "campaign_space_months",
     metadata,
@@ -198,7 +198,7 @@ rejected_metric_rows = Table(
         DateTime(timezone=True),
         comment="When a later sync loaded it, or found that BigQuery no longer has it.",
     ),
-    # A record is rejected once at a time; when it is resolved and comes back, that is a new rejection.
+    # A record has at most one open rejection. If it is rejected again after that was resolved, there is a new one.
     Index(
         "rejected_metric_rows_open",
         "table_name",

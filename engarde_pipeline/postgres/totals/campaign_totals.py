@@ -216,7 +216,7 @@ def _totals_statement(
         sql.SQL("{} = s.{}").format(sql.Identifier(column), sql.Identifier(total))
         for column, total in written.items()
     ]
-    if LAST_UPDATED in columns and columns[LAST_UPDATED].holds_moments:
+    if LAST_UPDATED in columns and columns[LAST_UPDATED].accepts_times:
         assignments.append(sql.SQL("{} = now()").format(sql.Identifier(LAST_UPDATED)))
     return sql.SQL(text).format(
         table=sql.Identifier(table),
