@@ -32,7 +32,7 @@ lint: $(INSTALLED)  ## Check style and types
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
-format: $(INSTALLED)  ## Format the code, and mend what the linter can
+format: $(INSTALLED)  ## Format the code, and fix what the linter can
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
 

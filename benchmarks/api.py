@@ -35,7 +35,7 @@ from engarde_pipeline.postgres.connection import connect, parameters
 from engarde_pipeline.settings import API_ROLE
 
 _SECRET = "a-secret-of-the-benchmark-long-enough"  # noqa: S105  it signs nothing real
-REMEMBERED = "tenant, 30 dates, by campaign"
+CACHED = "tenant, 30 dates, by campaign"
 """The query whose results the API caches."""
 
 _GROUPS = {"metric_date": "date", "campaign_space_id": "campaign", "platform": "platform"}
@@ -62,7 +62,7 @@ def measure(url: str, world: World, samples: Samples, dates: int, repeat: int) -
                 for measured, client in repeat * [("api", asking), ("api.sql", querying)]:
                     took = asyncio.run(_load(client, world.size, questions))
                     _add(samples, f"{measured}.{name}.{dates}", took)
-            if name == REMEMBERED:
+            if name == CACHED:
                 with world.bars.part(f"api: {name}, again"):
                     asyncio.run(_ask_each(asking, asked))
                     for _ in range(repeat):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-from benchmarks.api import REMEMBERED
+from benchmarks.api import CACHED
 from benchmarks.figures import milliseconds, rate, seconds, size_of
 from benchmarks.job import PARTS
 from benchmarks.job_log import LOOK_UPS
@@ -169,7 +169,7 @@ def _history(samples: Samples, size: Size) -> Iterator[Row]:
         for name in QUERIES:
             yield _query(samples, name, dates, history)
             yield _api(samples, size, name, dates, history)
-            if name == REMEMBERED:
+            if name == CACHED:
                 yield _api_again(samples, size, name, dates, history)
         yield _compare(samples, f"peak memory, {_at(history)}", f"memory.{dates}", "", "", show=size_of)
     base, largest = size.histories[0], size.histories[-1]

@@ -52,7 +52,7 @@ class World:
         """Yield the address of a new database with tenants and campaigns and no metrics; drop it at the end.
 
         It is at rest. Do not `settle` it before a first load: statistics that say "empty" make Postgres plan
-        row-by-row work as scans of the whole table, which is nobody's design.
+        row-by-row work as scans of the whole table, which no design does.
         """
         name = f"bench_{uuid4().hex}"
         with connect(self._server) as connection:
