@@ -55,10 +55,10 @@ class MergedDate:
 
 
 # A full join of the date's good records with its rows finds the differences, which the other parts apply. IS
-# DISTINCT FROM skips equal rows: no new row version, no WAL, no trigger. Kept rows are not deleted. Every access to
-# the table filters by date, or the planner would read the whole table. The ORDER BY stores the rows of a tenant next
-# to each other. The setting engarde.is_sync ends with the transaction; with it, the triggers on deleted rows, which
-# fire at the end of the statement, ignore rows that a sync deletes.
+# DISTINCT FROM skips equal rows: no new row version, no WAL, no trigger. Kept rows are not deleted. Every access
+# to the table filters by date, or the planner would read the whole table. The ORDER BY stores the rows of a tenant
+# next to each other. The setting engarde.is_sync ends with the transaction; with it, the triggers on deleted rows,
+# which fire at the end of the statement, ignore rows that a sync deletes.
 _MERGE = """
 WITH difference AS MATERIALIZED (
     SELECT t.id AS row_id, r.*
