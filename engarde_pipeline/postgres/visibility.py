@@ -6,22 +6,13 @@ import psycopg
 from psycopg import sql
 
 from engarde_pipeline.postgres.connection import DatabaseUnfit
+from engarde_pipeline.postgres.schema.privileges import PRIVILEGES
 
-# r is SELECT, w is UPDATE, d is DELETE. A forbidden INSERT raises an error, so it needs no check.
+# The commands as `pg_policy` names them. A forbidden INSERT raises an error, so it needs no check.
+_POLICY_COMMANDS = {"SELECT": "r", "UPDATE": "w", "DELETE": "d"}
 _COMMANDS = {
-    "tenants": "r",
-    "campaign_spaces": "rw",
-    "campaign_assets": "r",
-    "campaign_metrics": "rwd",
-    "campaign_asset_metrics": "rwd",
-    "campaign_space_months": "rwd",
-    "platform_days": "rd",
-    "rejected_metric_rows": "rw",
-    "bigquery_usage": "rw",
-    "synced_dates": "rw",
-    "changed_dates": "rwd",
-    "source_keys": "rw",
-    "removed_rows": "rd",
+    table: "".join(_POLICY_COMMANDS.get(privilege, "") for privilege in privileges)
+    for table, privileges in PRIVILEGES.items()
 }
 
 # A row is visible if a permissive policy allows it and no restrictive one forbids it. Only the condition `true` is

@@ -76,7 +76,7 @@ def test_a_pipeline_with_the_apis_restriction_is_told_before_it_takes_rows_for_m
 
         with pytest.raises(DatabaseUnfit, match=f'REVOKE engarde_api FROM "{ROLE}"'):
             check_permissions(role_url)
-        with pytest.raises(DatabaseUnfit, match="restriction to one tenant"):
+        with pytest.raises(DatabaseUnfit, match="restricted to one tenant"):
             Postgres().connect()
 
         owner.execute(f"REVOKE engarde_api FROM {ROLE}".encode())

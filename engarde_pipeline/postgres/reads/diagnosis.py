@@ -7,28 +7,11 @@ from psycopg import sql
 
 from engarde_pipeline.postgres.connection import SETTINGS, DatabaseUnfit, connect, open_connection
 from engarde_pipeline.postgres.schema import application_schema, migrate
+from engarde_pipeline.postgres.schema.privileges import PRIVILEGES
 from engarde_pipeline.postgres.schema.tables import metadata
 from engarde_pipeline.postgres.visibility import check_sees_every_row
 
 OLDEST_VERSION = 15
-
-_NEEDED = {
-    migrate.VERSION_TABLE: ("SELECT",),
-    "tenants": ("SELECT",),
-    "campaign_spaces": ("SELECT", "UPDATE"),
-    "campaign_assets": ("SELECT",),
-    "campaign_metrics": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-    "campaign_asset_metrics": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-    "rejected_metric_rows": ("SELECT", "INSERT", "UPDATE"),
-    "campaign_space_months": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-    "bigquery_usage": ("SELECT", "INSERT", "UPDATE"),
-    "platform_days": ("SELECT", "INSERT", "DELETE"),
-    "synced_dates": ("SELECT", "INSERT", "UPDATE"),
-    "source_keys": ("SELECT", "INSERT", "UPDATE"),
-    "removed_rows": ("SELECT", "INSERT", "DELETE"),
-    "changed_dates": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-}
-
 
 # The settings of the role or the database that the session overrides.
 _SESSION = """
@@ -159,7 +142,7 @@ def check_permissions(database_url: str) -> str:
             sql.Identifier(name).as_string() for name in (connection.info.user, connection.info.dbname)
         )
         lacking = []
-        for table, privileges in _NEEDED.items():
+        for table, privileges in PRIVILEGES.items():
             if missing := [name for name in privileges if not _may(connection, table, name)]:
                 lacking.append(f"GRANT {', '.join(missing)} ON {table} TO {role};")
         if not _may_stage(connection):
@@ -176,7 +159,7 @@ def _check_writing(connection: psycopg.Connection) -> None:
     """Check that nothing else prevents writes to the tables, such as a publication."""
     refused = []
     totals = application_schema.writable_totals(application_schema.read(connection)["campaign_spaces"])
-    for table, privileges in _NEEDED.items():
+    for table, privileges in PRIVILEGES.items():
         column = next(iter(totals)) if table == "campaign_spaces" else None
         for statement in _trials(table, privileges, column):
             try:

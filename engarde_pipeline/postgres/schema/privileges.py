@@ -1,0 +1,20 @@
+"""The privileges on each table that a sync needs; deploy/postgres-role.sql grants them."""
+
+from engarde_pipeline.postgres.schema.migrate import VERSION_TABLE
+
+PRIVILEGES = {
+    VERSION_TABLE: ("SELECT",),
+    "tenants": ("SELECT",),
+    "campaign_spaces": ("SELECT", "UPDATE"),
+    "campaign_assets": ("SELECT",),
+    "campaign_metrics": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "campaign_asset_metrics": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "rejected_metric_rows": ("SELECT", "INSERT", "UPDATE"),
+    "campaign_space_months": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "bigquery_usage": ("SELECT", "INSERT", "UPDATE"),
+    "platform_days": ("SELECT", "INSERT", "DELETE"),
+    "synced_dates": ("SELECT", "INSERT", "UPDATE"),
+    "source_keys": ("SELECT", "INSERT", "UPDATE"),
+    "removed_rows": ("SELECT", "INSERT", "DELETE"),
+    "changed_dates": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+}
