@@ -76,7 +76,7 @@ def test_a_slice_may_shrink_only_when_the_caller_says_so(instance: DagsterInstan
             {**DATES, "platforms": ["friendster"]},
             "No campaign space is on the platform friendster. There are: meta",
         ),
-        ({**DATES, "tenant": "Acme"}, "There is no tenant 'Acme' in Postgres; give a tenant's uuid"),
+        ({**DATES, "tenant": "Acme"}, "There is no tenant 'Acme' in Postgres; use the uuid of a tenant"),
         ({**DATES, "campaigns": ["c9"]}, "has the id c9"),
         ({**DATES, "start": "1 March", "platforms": ["meta"]}, "'1 March' is not a date; write it as YYYY-MM-DD"),
         ({**DATES, "end": "2026-02-01", "platforms": ["meta"]}, "is before the start date"),
