@@ -37,7 +37,15 @@ from engarde_pipeline_tests.defs.bigquery_times import Times
 from engarde_pipeline_tests.shop import Shop
 
 YESTERDAY, TODAY = today() - timedelta(days=1), today()
-FIRST = TODAY - timedelta(days=29)
+WINDOW = 4
+"""Days in the window: a run takes its time for each date."""
+
+FIRST = TODAY - timedelta(days=WINDOW - 1)
+
+
+@pytest.fixture(autouse=True)
+def _short_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGARDE_WINDOW_DAYS", str(WINDOW))
 
 
 def _schedule(instance: DagsterInstance, schedule: object, minute: int = 7) -> list[RunRequest] | str:
