@@ -17,7 +17,8 @@ from engarde_pipeline.postgres.schema.application_tables import CAMPAIGN_ASSETS,
 from engarde_pipeline.postgres.sql_lists import sql_list
 
 # If keys lead to another campaign space or asset than before, the dates of the former one are noted, because its
-# rows belong to the new one. Known keys, which after the first sync are nearly all, cost only the joins.
+# rows belong to the new one. Known keys, which after the first sync are nearly all, cost only the joins. EXCEPT, not
+# NOT EXISTS: for an empty table, the planner chooses a nested loop, which reads every key that it has inserted so far.
 _NOTE = """
 WITH led AS MATERIALIZED ({led}), superseded AS (
     UPDATE source_keys k
@@ -32,9 +33,9 @@ WITH led AS MATERIALIZED ({led}), superseded AS (
     WHERE NOT k.is_current AND k.{target_id} = led.target_id AND {same_keys}
 ), new AS (
     INSERT INTO source_keys ({target_id}, {keys})
-    SELECT led.target_id, {led_keys}
-    FROM led
-    WHERE NOT EXISTS (SELECT FROM source_keys k WHERE k.{target_id} = led.target_id AND {same_keys})
+    SELECT led.target_id, {led_keys} FROM led
+    EXCEPT
+    SELECT k.{target_id}, {known_keys} FROM source_keys k
 )
 INSERT INTO removed_rows (table_name, metric_date)
 SELECT DISTINCT {target_name}, t.metric_date
@@ -176,6 +177,7 @@ def _note(connection: psycopg.Connection, table: MetricTable, led: sql.Composed)
         target_id=sql.Identifier(table.target_id),
         keys=sql_list("{name}", keys),
         led_keys=sql_list("led.{name}", keys),
+        known_keys=sql_list("k.{name}", keys),
         same_keys=sql_list("k.{name} = led.{name}", keys, " AND "),
     )
     # A run goes on while the schema is migrated down and up again, so the table may be missing for a moment; the
