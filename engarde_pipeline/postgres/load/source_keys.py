@@ -17,8 +17,9 @@ from engarde_pipeline.postgres.schema.application_tables import CAMPAIGN_ASSETS,
 from engarde_pipeline.postgres.sql_lists import sql_list
 
 # If keys lead to another campaign space or asset than before, the dates of the former one are noted, because its
-# rows belong to the new one. Known keys, which after the first sync are nearly all, cost only the joins. EXCEPT, not
-# NOT EXISTS: for an empty table, the planner chooses a nested loop, which reads every key that it has inserted so far.
+# rows belong to the new one. Known keys, which after the first sync are nearly all, cost only the joins. With NOT
+# EXISTS instead of EXCEPT, the planner chooses a nested loop while the table is empty, which then reads every key
+# that it has inserted so far.
 _NOTE = """
 WITH led AS MATERIALIZED ({led}), superseded AS (
     UPDATE source_keys k
