@@ -58,6 +58,7 @@ def _environment(world: World, emulator: dict[str, str], url: str, dataset: str)
         **emulator,
         "BIGQUERY_DATASET_ID": dataset,
         "DATABASE_URL": url,
+        "DAGSTER_DATABASE_URL": world.dagster_database_url,
         "DAGSTER_HOME": str(home),
         "ENGARDE_HOME": str(world.directory / "engarde"),
     }

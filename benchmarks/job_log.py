@@ -1,5 +1,7 @@
 """(i) The job log in a long history: how long a look-up takes, with every other run of Dagster's around it."""
 
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,6 +12,7 @@ from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from dagster_shared.serdes import serialize_value
 
+from benchmarks.children import ROOT
 from benchmarks.samples import Samples
 from benchmarks.world import World
 from engarde_pipeline.runs.job_log import count_jobs, get_job, in_progress, last_completed, list_jobs
@@ -22,30 +25,37 @@ LOOK_UPS = ("50 newest jobs", "a tenant's status", "one job")
 
 
 def measure(world: World, samples: Samples, repeat: int) -> None:
-    """Measure each look-up's milliseconds, in Dagster's default storage with `job_log_runs` runs in it."""
+    """Measure each look-up's milliseconds, in Dagster's history with `job_log_runs` runs in it."""
     home = world.directory / "job_log"
     home.mkdir()
+    shutil.copy(ROOT / "dagster.yaml", home)
     tenants = [str(tenant) for tenant in world.portfolio.tenant_ids]
-    with DagsterInstance.local_temp(str(home)) as instance:
-        _fill(instance, world.size.job_log_runs, tenants)
-        one = _id(world.size.job_log_runs // 2)
+    with world.database() as url:
+        os.environ["DAGSTER_DATABASE_URL"] = url  # read by the storage that dagster.yaml names
+        with DagsterInstance.from_config(str(home)) as instance:
+            _measure(instance, world.size.job_log_runs, tenants, samples, repeat)
 
-        def status(tenant: str) -> None:
-            list_jobs(instance, 10, tenant)
-            last_completed(instance, tenant)
-            in_progress(instance, tenant)
-            count_jobs(instance, tenant)
 
-        look_ups: dict[str, Callable[[int], object]] = {
-            "50 newest jobs": lambda _: list_jobs(instance, 50),
-            "a tenant's status": lambda n: status(tenants[n % len(tenants)]),
-            "one job": lambda _: get_job(instance, one),
-        }
-        for number in range(10 * repeat):
-            for name, look_up in look_ups.items():
-                started = time.perf_counter()
-                look_up(number)
-                samples.add(f"job_log.{name}", 1000 * (time.perf_counter() - started))
+def _measure(instance: DagsterInstance, runs: int, tenants: list[str], samples: Samples, repeat: int) -> None:
+    _fill(instance, runs, tenants)
+    one = _id(runs // 2)
+
+    def status(tenant: str) -> None:
+        list_jobs(instance, 10, tenant)
+        last_completed(instance, tenant)
+        in_progress(instance, tenant)
+        count_jobs(instance, tenant)
+
+    look_ups: dict[str, Callable[[int], object]] = {
+        "50 newest jobs": lambda _: list_jobs(instance, 50),
+        "a tenant's status": lambda n: status(tenants[n % len(tenants)]),
+        "one job": lambda _: get_job(instance, one),
+    }
+    for number in range(10 * repeat):
+        for name, look_up in look_ups.items():
+            started = time.perf_counter()
+            look_up(number)
+            samples.add(f"job_log.{name}", 1000 * (time.perf_counter() - started))
 
 
 def _fill(instance: DagsterInstance, count: int, tenants: list[str]) -> None:

@@ -65,6 +65,11 @@ class World:
                 connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
                 connection.execute("CHECKPOINT")
 
+    @property
+    def dagster_database_url(self) -> str:
+        """The address of the database with Dagster's history."""
+        return postgres.dagster_database_url(self.directory / "server")
+
     def versions(self) -> str:
         """Return the server's version."""
         with connect(self._server) as connection:

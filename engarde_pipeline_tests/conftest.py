@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,14 +11,13 @@ from uuid import uuid4
 import psycopg
 import pytest
 from dagster import DagsterInstance
-from sqlalchemy import event
-from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.engine import make_url
 
 from engarde_pipeline.cli.terminal import handle_interrupts
 from engarde_pipeline.local.bigquery import Emulator
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.schema import migrate
-from engarde_pipeline.settings import ApiSettings, Settings
+from engarde_pipeline.settings import ApiSettings, DagsterSettings
 from engarde_pipeline_tests import servers
 from engarde_pipeline_tests.shop import Shop
 from engarde_pipeline_tests.world import World
@@ -56,7 +54,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of the person who runs the tests reaches them."""
     for name in (
-        *(field.upper() for field in {**Settings.model_fields, **ApiSettings.model_fields}),
+        *(field.upper() for field in {**ApiSettings.model_fields, **DagsterSettings.model_fields}),
         "DAGSTER_HOME",
     ):
         monkeypatch.delenv(name, raising=False)
@@ -108,31 +106,36 @@ def world(database_url: str, emulator: Emulator) -> Iterator[World]:
     made.close()
 
 
-@event.listens_for(Engine, "connect")
-def _without_waiting_for_the_disk(connection: object, _: object) -> None:
-    """Let Dagster's storage in this process commit without a sync, of which every event would need one."""
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute("PRAGMA synchronous = OFF")
-
-
 @pytest.fixture(scope="session")
-def empty_dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Dagster home whose databases have every table and no rows, to be copied."""
-    home = tmp_path_factory.mktemp("dagster") / "home"
-    home.mkdir()
-    shutil.copy(Path(__file__).parents[1] / "dagster.yaml", home)  # without it Dagster sends telemetry
-    with DagsterInstance.from_config(str(home)) as instance:
-        instance.get_runs()
-    return home
+def dagster_template(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a database for Dagster's history that has every table and no rows, to be copied."""
+    home = tmp_path_factory.mktemp("dagster")
+    write_dagster_yaml(home)
+    with connect(postgres_server) as connection, pytest.MonkeyPatch.context() as environment:
+        connection.execute("CREATE DATABASE history")
+        environment.setenv("DAGSTER_DATABASE_URL", _database(postgres_server, "history"))
+        with DagsterInstance.from_config(str(home)) as instance:
+            instance.get_runs()
+        # Its pools keep connections, and a database is copied only while there are none.
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'history'")
+    return "history"
 
 
 @pytest.fixture
-def configured(world: World, empty_dagster_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+def dagster_database_url(postgres_server: str, dagster_template: str) -> Iterator[str]:
+    """A database for Dagster's history, without runs."""
+    yield from _new_database(postgres_server, dagster_template)
+
+
+@pytest.fixture
+def configured(world: World, dagster_database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     """The world, named by the environment as in production, with a Dagster home of its own."""
     for name, value in world.environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DAGSTER_DATABASE_URL", dagster_database_url)
     home = tmp_path / "dagster"
-    shutil.copytree(empty_dagster_home, home)
+    home.mkdir()
+    write_dagster_yaml(home)
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     monkeypatch.setenv("ENGARDE_HOME", str(tmp_path / "engarde"))
     return world
@@ -140,7 +143,7 @@ def configured(world: World, empty_dagster_home: Path, monkeypatch: pytest.Monke
 
 @pytest.fixture
 def instance(configured: World) -> Iterator[DagsterInstance]:
-    """A real Dagster instance with its storage on disk."""
+    """A real Dagster instance with its history in Postgres."""
     with DagsterInstance.get() as opened:
         yield opened
 
@@ -148,6 +151,11 @@ def instance(configured: World) -> Iterator[DagsterInstance]:
 @pytest.fixture
 def shop(configured: World) -> Shop:
     return Shop(configured)
+
+
+def write_dagster_yaml(home: Path) -> None:
+    """Write the pipeline's dagster.yaml; without it, Dagster sends telemetry."""
+    shutil.copy(Path(__file__).parents[1] / "dagster.yaml", home)
 
 
 def _new_database(server: str, template: str) -> Iterator[str]:

@@ -9,12 +9,13 @@ from dagster import DagsterInstance
 from sqlalchemy.exc import SQLAlchemyError
 
 from engarde_pipeline.api.errors import unavailable
+from engarde_pipeline.dagster_storage import DagsterPostgresException
 
 _MAX_THREADS = 8
 _TIMEOUT = 5
 """Seconds that a request waits for Dagster in total."""
 
-_STORAGE_ERRORS = (SQLAlchemyError, OSError)
+_STORAGE_ERRORS = (SQLAlchemyError, DagsterPostgresException, OSError)
 
 _T = TypeVar("_T")
 

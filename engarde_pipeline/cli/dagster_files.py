@@ -2,10 +2,12 @@
 
 import os
 import shlex
+import shutil
 from pathlib import Path
 
 import engarde_pipeline
 from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.settings import has_dagster_database
 
 INSTANCE = "dagster.yaml"
 WORKSPACE = "workspace.yaml"
@@ -22,13 +24,54 @@ def shipped(name: str) -> Path:
     return installed if installed.exists() else package.parent / name
 
 
+def write_instance(home: Path) -> None:
+    """Write the pipeline's dagster.yaml to `home`.
+
+    Without a database for Dagster's history, it is written without the storage, and Dagster uses SQLite in `home`.
+    """
+    if has_dagster_database():
+        shutil.copy(shipped(INSTANCE), home)
+        return
+    import yaml  # type: ignore[import-untyped]
+
+    configuration = yaml.safe_load(shipped(INSTANCE).read_text())
+    del configuration["storage"]
+    (home / INSTANCE).write_text(yaml.safe_dump(configuration))
+
+
+def storage_advice() -> str | None:
+    """Return what is to be said about the storage of Dagster's history, if anything."""
+    home = Path(os.environ["DAGSTER_HOME"])
+    is_sqlite = "storage" not in _configuration(home)
+    if is_sqlite:
+        return (
+            f"Dagster's history is stored in SQLite in {home}, which only the processes of one machine can use. To"
+            " store it in Postgres, create a database for it, set DAGSTER_DATABASE_URL to its address, and use the"
+            f" storage of the pipeline's file, {shipped(INSTANCE)}."
+        )
+    if (home / "history" / "runs.db").exists():
+        return (
+            f"{home / 'history'} has runs of an earlier version, in SQLite, which are no longer shown, because the"
+            " history is in Postgres now. A sync does not need them. To remove this message, delete the"
+            f" directories history and schedules in {home}."
+        )
+    return None
+
+
+def _configuration(home: Path) -> dict[str, object]:
+    import yaml
+
+    file = home / INSTANCE
+    return yaml.safe_load(file.read_text()) or {} if file.exists() else {}
+
+
 def missing_features() -> str | None:
     """Return which features of the pipeline's dagster.yaml the instance lacks, and how to add them.
 
     Raises:
         DagsterInstanceUnusable: Dagster cannot open the instance.
     """
-    import yaml  # type: ignore[import-untyped]
+    import yaml
     from dagster import DagsterError, DagsterInstance, QueuedRunCoordinator
 
     own, used = shipped(INSTANCE), Path(os.environ["DAGSTER_HOME"]) / INSTANCE

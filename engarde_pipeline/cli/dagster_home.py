@@ -60,11 +60,13 @@ def open_instance() -> Iterator["DagsterInstance"]:
     from sqlalchemy.exc import SQLAlchemyError
 
     from engarde_pipeline.dagster_internals import CheckError
+    from engarde_pipeline.dagster_storage import DagsterPostgresException
 
+    storage_errors = (SQLAlchemyError, DagsterPostgresException)
     home = os.environ["DAGSTER_HOME"]
     try:
         instance = DagsterInstance.get()
-    except SQLAlchemyError as error:
+    except storage_errors as error:
         raise _storage_fault(home, error) from None
     except PermissionError as error:
         raise DagsterUnavailable(
@@ -80,15 +82,17 @@ def open_instance() -> Iterator["DagsterInstance"]:
     with instance:
         try:
             yield instance
-        except SQLAlchemyError as error:
+        except storage_errors as error:
             raise _storage_fault(home, error) from None
 
 
 def _storage_fault(home: str, error: Exception) -> DagsterUnavailable:
-    # The driver's message: SQLAlchemy's contains the statement and its values.
-    reason = " ".join(str(getattr(error, "orig", None) or type(error).__name__).split())
+    # The driver's message: SQLAlchemy's contains the statement and its values. After the last attempt to connect,
+    # SQLAlchemy's error is the cause.
+    fault = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None)
+    reason = " ".join(str(fault or type(error).__name__).split())
     return DagsterUnavailable(
-        f"Dagster's storage in {home} cannot be used: {reason}. If it is on disk, make this user the owner of the"
-        " directory. If dagster.yaml names a database, check that it is reachable. After an upgrade of Dagster,"
-        " run `dagster instance migrate`."
+        f"Dagster's history cannot be used: {reason}. If it is in Postgres, check that the database of"
+        f" DAGSTER_DATABASE_URL exists and is reachable. If it is on disk, in {home}, make this user the owner of"
+        " the directory. After an upgrade of Dagster, run `dagster instance migrate`."
     )

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from engarde_pipeline.cli.dagster_files import WORKSPACE, missing_features, shipped
+from engarde_pipeline.cli.dagster_files import WORKSPACE, missing_features, shipped, storage_advice
 from engarde_pipeline.cli.servers import first_sample_date, sample_servers, set_dagster_home
 from engarde_pipeline.cli.terminal import console, errors, handle_interrupts, visible
 from engarde_pipeline.settings import is_embedded, is_unconfigured, load_api_settings, load_settings
@@ -38,8 +38,8 @@ def dev(
         if with_api:
             load_api_settings()  # so that an invalid secret ends the command before anything starts
         set_dagster_home()
-        if missing := missing_features():
-            errors.print(f"[bold yellow]Warning:[/] {escape(visible(missing))}")
+        for warning in filter(None, (missing_features(), storage_advice())):
+            errors.print(f"[bold yellow]Warning:[/] {escape(visible(warning))}")
         console.print(
             f"The Dagster UI will be at [bold]http://127.0.0.1:{port}[/]. To sync dates there, choose Assets,"
             " campaign_metrics, Materialize, and a range of dates. Press Ctrl-C to stop."

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import typer
 from rich.text import Text
 
-from engarde_pipeline.cli.dagster_files import missing_features
+from engarde_pipeline.cli.dagster_files import missing_features, storage_advice
 from engarde_pipeline.cli.servers import servers
 from engarde_pipeline.cli.terminal import console, visible
 from engarde_pipeline.core.errors import EngardeError
@@ -49,14 +49,16 @@ def _dagster_instance_opens() -> bool:
         home = "DAGSTER_HOME is not set; <ENGARDE_HOME>/dagster is used, with the pipeline's dagster.yaml"
         return _passes(name, lambda: home)
     try:
-        missing = missing_features()
+        warnings = [warning for warning in (missing_features(), storage_advice()) if warning]
     except EngardeError as error:
         _print_failure(name, error)
         return False
-    if missing:
-        console.print(Text.assemble(("!", "yellow"), f" {name}: {visible(missing)}"))
-        return True
-    return _passes(name, lambda: "run retries, run monitoring, the run queue and tick retention are on")
+    for warning in warnings:
+        console.print(Text.assemble(("!", "yellow"), f" {name}: {visible(warning)}"))
+    return bool(warnings) or _passes(
+        name,
+        lambda: "run retries, run monitoring, the run queue and tick retention are on; its history is in Postgres",
+    )
 
 
 def _print_failure(name: str, error: EngardeError) -> None:

@@ -24,6 +24,7 @@ from engarde_pipeline.local.errors import LocalServicesError, end_of, extra_miss
 from engarde_pipeline.settings import embedded_data
 
 _DATABASE = "engarde"
+_DAGSTER_DATABASE = "dagster"
 _SYSTEM_USER = "embedded_postgres"
 _START_TIMEOUT = 60.0
 
@@ -49,7 +50,7 @@ def start(home: Path) -> str:
             _initialise(data)
             _clear_up_after_crash(data)
             _launch(data)
-        _create_database(data)
+        _create_databases(data)
         return _url(data, _DATABASE)
     except ImportError as error:
         raise extra_missing(error) from error
@@ -59,6 +60,11 @@ def start(home: Path) -> str:
             f"The embedded Postgres does not start: {said}\n{end_of(_log(data))}\nIf nothing in {data} is"
             " needed any more, delete that directory and start again."
         ) from error
+
+
+def dagster_database_url(home: Path) -> str:
+    """Return the address of the database for Dagster's history, which `start` creates, too."""
+    return _url(_data_directory(home), _DAGSTER_DATABASE)
 
 
 def stop(home: Path) -> None:
@@ -158,15 +164,16 @@ def _url(data: Path, database: str) -> str:
     return f"postgresql://postgres@/{database}?host={quote(str(_socket_directory(data)))}"
 
 
-def _create_database(data: Path) -> None:
+def _create_databases(data: Path) -> None:
     deadline = time.monotonic() + _START_TIMEOUT
     while True:
         try:
             url = _url(data, "postgres")
             with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
-                known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [_DATABASE])
-                if known.rowcount == 0:
-                    connection.execute(f"CREATE DATABASE {_DATABASE}")
+                known = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
+                for name in (_DATABASE, _DAGSTER_DATABASE):
+                    if name not in known:
+                        connection.execute(f"CREATE DATABASE {name}".encode())
                 return
         except (psycopg.OperationalError, IndexError):
             # A running server may still be starting, or recovering from a crash.

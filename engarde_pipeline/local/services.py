@@ -32,7 +32,8 @@ def running(home: Path) -> Iterator[dict[str, str]]:
     (or inherited) here is stopped, and the announcement removed with it. Data stays in `home`.
 
     Returns:
-        DATABASE_URL, BIGQUERY_PROJECT_ID, BIGQUERY_EMULATOR_HOST and BIGQUERY_STORAGE_EMULATOR_HOST.
+        DATABASE_URL, DAGSTER_DATABASE_URL, BIGQUERY_PROJECT_ID, BIGQUERY_EMULATOR_HOST and
+        BIGQUERY_STORAGE_EMULATOR_HOST.
 
     Raises:
         LocalServicesError: a service cannot be started, or its owner keeps it from answering.
@@ -68,6 +69,7 @@ def _start(home: Path, stack: ExitStack) -> dict[str, str]:
     emulator = bigquery.start(home)
     services = {
         "DATABASE_URL": database_url,
+        "DAGSTER_DATABASE_URL": postgres.dagster_database_url(home),
         "BIGQUERY_PROJECT_ID": PROJECT_ID,
         "BIGQUERY_EMULATOR_HOST": emulator.rest_url,
         "BIGQUERY_STORAGE_EMULATOR_HOST": emulator.grpc_address,

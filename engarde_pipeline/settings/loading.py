@@ -17,6 +17,7 @@ from engarde_pipeline.settings.variables import (
     CONNECTION_VARIABLES,
     MINIMUM_SECRET_BYTES,
     ApiSettings,
+    DagsterSettings,
     DatabaseSettings,
     PipelineSettings,
     Settings,
@@ -78,6 +79,18 @@ def load_database_settings() -> DatabaseSettings:
     if not is_embedded():
         return _load(DatabaseSettings)
     return _load(DatabaseSettings, **_running_services())
+
+
+def has_dagster_database() -> bool:
+    """Return whether Dagster's history has a database: one is configured, or the embedded default is used."""
+    return bool(os.environ.get("DAGSTER_DATABASE_URL")) or is_embedded()
+
+
+def load_dagster_settings() -> DagsterSettings:
+    """Return the settings of Dagster's storage; raises as `load_settings`."""
+    if not is_embedded():
+        return _load(DagsterSettings)
+    return _load(DagsterSettings, **_running_services())
 
 
 def load_token_settings() -> TokenSettings:

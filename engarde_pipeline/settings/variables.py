@@ -20,6 +20,8 @@ MINIMUM_SECRET_BYTES = 32
 
 MINIMUM_DISTINCT_BYTES = 8
 
+_CONNECT_SECONDS = "10"
+
 
 def _http_url(value: str) -> str:
     if not re.fullmatch(r"https?://[^/\s]+", value.rstrip("/")):
@@ -151,6 +153,24 @@ class DatabaseSettings(PipelineSettings):
     )
 
 
+class DagsterSettings(PipelineSettings):
+    """The pipeline settings and the address of Dagster's history."""
+
+    dagster_database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = Field(
+        description="The address of the Postgres database with Dagster's history, as"
+        " postgresql://user:password@host:5432/dagster. It is a database of its own."
+    )
+
+    @property
+    def dagster_storage_url(self) -> str:
+        """The address in the form of dagster-postgres, which uses psycopg 2."""
+        url = addresses.parse(self.dagster_database_url.get_secret_value()).set(drivername="postgresql+psycopg2")
+        # Without a limit, the connection to a host that does not respond takes minutes.
+        return url.update_query_dict({"connect_timeout": _CONNECT_SECONDS, **url.query}).render_as_string(
+            hide_password=False
+        )
+
+
 class Settings(DatabaseSettings):
     """The pipeline settings and the addresses of BigQuery and Postgres."""
 
@@ -214,4 +234,5 @@ class ApiSettings(Settings, TokenSettings):
 CONNECTION_VARIABLES = (
     *(name.upper() for name in Settings.model_fields if name not in PipelineSettings.model_fields),
     "API_DATABASE_URL",
+    "DAGSTER_DATABASE_URL",
 )

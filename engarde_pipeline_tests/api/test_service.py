@@ -2,14 +2,12 @@
 
 import os
 import socket
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import date
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -196,14 +194,12 @@ def test_a_table_that_is_locked_gives_503(api: Service, shop: Shop) -> None:
 
 
 def test_a_dagster_that_does_not_answer_gives_503_and_metrics_go_on(api: Service, shop: Shop) -> None:
-    history = Path(os.environ["DAGSTER_HOME"]) / "history" / "runs.db"
-    with closing(sqlite3.connect(history, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")  # nobody else can record a run now
+    with connect(os.environ["DAGSTER_DATABASE_URL"]) as other, other.transaction():
+        other.execute("LOCK TABLE runs")  # nobody else can record a run now
         started = time.monotonic()
         assert api.sync(shop.tenant, {"start_date": "2026-03-01", "end_date": "2026-03-01"}).status_code == 503
         assert time.monotonic() - started < QUICK
         assert api.get("/metrics", shop.tenant).status_code == 200
-        other.execute("ROLLBACK")
 
 
 @pytest.mark.long

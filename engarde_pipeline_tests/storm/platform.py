@@ -119,7 +119,11 @@ def running_platform(home: Path) -> Iterator[Platform]:
     emulator = bigquery.start(home)
     with rest_proxy(emulator.rest_url) as proxy:
         world = World(database_url, emulator, with_storage_api=False)
-        homes = {"ENGARDE_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")}
+        homes = {
+            "ENGARDE_HOME": str(home),
+            "DAGSTER_HOME": str(home / "dagster"),
+            "DAGSTER_DATABASE_URL": postgres.dagster_database_url(home),
+        }
         environment = {**world.environment, **homes, "BIGQUERY_EMULATOR_HOST": proxy.url}
         environment.pop("BIGQUERY_STORAGE_EMULATOR_HOST")
         (home / "dagster").mkdir()

@@ -1,0 +1,109 @@
+"""Dagster's history in Postgres: its connections stay open, and may be lost at any moment."""
+
+import os
+from pathlib import Path
+
+import psycopg
+import pytest
+from dagster import AssetMaterialization, DagsterInstance, OpExecutionContext, job, op
+from sqlalchemy.engine import make_url
+
+from engarde_pipeline.dagster_storage import PooledPostgresStorage
+from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.settings import DagsterSettings, InvalidSettings
+from engarde_pipeline_tests.world import World
+
+EVENTS = 30
+
+
+@op
+def log_events(context: OpExecutionContext) -> None:
+    for number in range(EVENTS):
+        context.log_event(AssetMaterialization("something", partition=str(number)))
+
+
+@op
+def lose_connections_between_events(context: OpExecutionContext) -> None:
+    context.log_event(AssetMaterialization("something", partition="before"))
+    url = os.environ["DAGSTER_DATABASE_URL"]
+    with connect(url) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    context.log_event(AssetMaterialization("something", partition="after"))
+
+
+@job
+def many_events() -> None:
+    log_events()
+
+
+@job
+def lost_connections() -> None:
+    lose_connections_between_events()
+
+
+def _sessions(connection: psycopg.Connection) -> int:
+    # Counted by Postgres since the database was created.
+    connection.execute("SELECT pg_stat_clear_snapshot()")
+    row = connection.execute("SELECT sessions FROM pg_stat_database WHERE datname = current_database()").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_a_run_stores_its_events_over_few_connections(
+    instance: DagsterInstance, dagster_database_url: str
+) -> None:
+    instance.get_runs()
+    with connect(dagster_database_url) as connection:
+        before = _sessions(connection)
+        assert many_events.execute_in_process(instance=instance).success
+        assert _sessions(connection) - before < EVENTS / 5
+
+
+def test_a_run_goes_on_after_every_connection_was_lost(instance: DagsterInstance) -> None:
+    assert lost_connections.execute_in_process(instance=instance).success
+
+
+def test_without_its_address_the_storage_names_the_variable(
+    configured: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_DATABASE_URL")
+    with pytest.raises(InvalidSettings, match="DAGSTER_DATABASE_URL: is missing"):
+        DagsterInstance.get()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://u:p%40ss@db:5432/dagster",
+        "postgres://u:p%40ss@db:5432/dagster",
+        "postgresql+psycopg://u:p%40ss@db:5432/dagster",
+    ],
+)
+def test_the_address_is_given_to_the_driver_that_dagster_uses(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_DATABASE_URL", address)
+    url = make_url(DagsterSettings().dagster_storage_url)
+    assert (url.drivername, url.password, url.query["connect_timeout"]) == ("postgresql+psycopg2", "p@ss", "10")
+
+
+def test_several_hosts_are_tried_in_turn(dagster_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = make_url(dagster_database_url)
+    both = url.set(query={"host": f"127.0.0.1,{url.query['host']}", "port": "9,5432"})
+    monkeypatch.setenv("DAGSTER_DATABASE_URL", both.render_as_string(hide_password=False))
+    assert PooledPostgresStorage(DagsterSettings().dagster_storage_url).run_storage.get_runs() == []
+
+
+def test_the_stock_storage_of_dagster_stores_events_as_well(
+    configured: World, dagster_database_url: str, tmp_path: Path
+) -> None:
+    # SQLAlchemy 2.1 would read this address as one of psycopg 3 (dagster issue 33958).
+    (tmp_path / "stock").mkdir()
+    (tmp_path / "stock" / "dagster.yaml").write_text(
+        f"telemetry: {{enabled: false}}\nstorage: {{postgres: {{postgres_url: '{dagster_database_url}'}}}}\n"
+    )
+    with DagsterInstance.from_config(str(tmp_path / "stock")) as stock:
+        assert many_events.execute_in_process(instance=stock).success
