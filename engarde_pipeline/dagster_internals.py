@@ -4,6 +4,7 @@ No other module imports from `dagster._...`. `test_dagster_internals` fails if a
 what is used here.
 
 * The tags (`..._TAG`): Dagster documents their values but exports no constants.
+* `DagsterSqliteStorage`: the storage that Dagster uses if dagster.yaml names none. Missing public API: the class.
 * `CheckError`: `DagsterInstance.get` raises it for some malformed dagster.yaml files, and it has no public base
 class.
 * The rest is used by the functions below; their docstrings name the missing public API.
@@ -26,6 +27,7 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.run_coordinator import SubmitRunContext
 from dagster._core.scheduler.instigation import InstigatorState, SensorInstigatorData
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage as DagsterSqliteStorage
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG as ASSET_PARTITION_RANGE_END_TAG
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG as ASSET_PARTITION_RANGE_START_TAG
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG as AUTO_RETRY_RUN_ID_TAG

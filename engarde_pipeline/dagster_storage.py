@@ -5,7 +5,8 @@ takes longer than storing the event; it has pools only for the webserver. A pool
 it was idle would fail the run that uses it next, so each connection is checked when it is taken from its pool.
 """
 
-from typing import Any, Self
+import os
+from typing import Any
 
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import DagsterPostgresException as DagsterPostgresException
@@ -13,7 +14,8 @@ from psycopg2 import OperationalError
 from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 
-from engarde_pipeline.settings import load_dagster_settings
+from engarde_pipeline.dagster_internals import DagsterSqliteStorage
+from engarde_pipeline.settings import has_dagster_database, load_dagster_settings, load_pipeline_settings
 
 _POOL = {
     "statement_timeout": 60_000,  # milliseconds
@@ -22,7 +24,7 @@ _POOL = {
 }
 
 
-class PooledPostgresStorage(DagsterPostgresStorage):
+class HistoryStorage(DagsterPostgresStorage):
     """Dagster's history in the database of DAGSTER_DATABASE_URL, or of the embedded default."""
 
     def __init__(self, postgres_url: str, inst_data: Any = None) -> None:
@@ -38,14 +40,23 @@ class PooledPostgresStorage(DagsterPostgresStorage):
         return {}
 
     @classmethod
-    def from_config_value(cls, inst_data: Any, config_value: Any) -> Self:  # noqa: ARG003  Dagster's signature
+    def from_config_value(  # type: ignore[override]  # Dagster accepts every storage
+        cls,
+        inst_data: Any,
+        config_value: Any,  # noqa: ARG003  Dagster's signature
+    ) -> "HistoryStorage | DagsterSqliteStorage":
         """Open the storage, as Dagster does when it reads dagster.yaml.
 
+        Without a database, it is SQLite in DAGSTER_HOME, like Dagster's default.
+
         Raises:
-            InvalidSettings: DAGSTER_DATABASE_URL is missing or malformed.
+            InvalidSettings: DAGSTER_DATABASE_URL is malformed.
             EmbeddedDefaultNotRunning: the embedded default is to be used, but is not running.
         """
-        return cls(load_dagster_settings().dagster_storage_url, inst_data)
+        if has_dagster_database():
+            return cls(load_dagster_settings().dagster_storage_url, inst_data)
+        home = os.environ.get("DAGSTER_HOME") or str(load_pipeline_settings().engarde_home.absolute() / "dagster")
+        return DagsterSqliteStorage(home, inst_data)
 
 
 def _check_connection(connection: Any, _record: object, _proxy: object) -> None:

@@ -19,7 +19,7 @@ ROOT = PACKAGE.parent
 LAYERS = (
     {"core", "settings"},
     {"bigquery", "postgres"},
-    {"sync", "local"},
+    {"sync", "local", "frames"},
     {"dagster_internals", "dagster_storage"},
     {"runs"},
     {"alerts"},

@@ -8,7 +8,7 @@ import pytest
 from dagster import AssetMaterialization, DagsterInstance, OpExecutionContext, job, op
 from sqlalchemy.engine import make_url
 
-from engarde_pipeline.dagster_storage import PooledPostgresStorage
+from engarde_pipeline.dagster_storage import HistoryStorage
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.settings import DagsterSettings, InvalidSettings
 from engarde_pipeline_tests.world import World
@@ -66,12 +66,24 @@ def test_a_run_goes_on_after_every_connection_was_lost(instance: DagsterInstance
     assert lost_connections.execute_in_process(instance=instance).success
 
 
-def test_without_its_address_the_storage_names_the_variable(
+def test_without_an_address_the_history_is_in_sqlite_in_dagster_home(
     configured: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DAGSTER_DATABASE_URL")
-    with pytest.raises(InvalidSettings, match="DAGSTER_DATABASE_URL: is missing"):
+    with DagsterInstance.get() as first:
+        assert many_events.execute_in_process(instance=first).success
+    assert (Path(os.environ["DAGSTER_HOME"]) / "history" / "runs.db").exists()
+    with DagsterInstance.get() as second:
+        assert len(second.get_runs()) == 1
+
+
+def test_a_malformed_address_is_named_without_its_password(
+    configured: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_DATABASE_URL", "mysql://u:hunter2@db/dagster")
+    with pytest.raises(InvalidSettings, match="DAGSTER_DATABASE_URL: must be a Postgres address") as found:
         DagsterInstance.get()
+    assert "hunter2" not in str(found.value)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +106,7 @@ def test_several_hosts_are_tried_in_turn(dagster_database_url: str, monkeypatch:
     url = make_url(dagster_database_url)
     both = url.set(query={"host": f"127.0.0.1,{url.query['host']}", "port": "9,5432"})
     monkeypatch.setenv("DAGSTER_DATABASE_URL", both.render_as_string(hide_password=False))
-    assert PooledPostgresStorage(DagsterSettings().dagster_storage_url).run_storage.get_runs() == []
+    assert HistoryStorage(DagsterSettings().dagster_storage_url).run_storage.get_runs() == []
 
 
 def test_the_stock_storage_of_dagster_stores_events_as_well(

@@ -19,6 +19,8 @@ from requests import exceptions as http_errors
 from engarde_pipeline.bigquery.errors import AccessDenied, QuotaUsedUp, SourceError, SourceUnavailable
 from engarde_pipeline.settings import Settings
 
+Client = bigquery.Client
+
 CALL_SECONDS = 10.0
 """The deadline of a metadata call, retries included, so that a refused connection fails within seconds."""
 

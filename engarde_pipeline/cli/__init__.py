@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from engarde_pipeline.cli import api, db, demo, dev, doctor, jobs, plan, status, sync
+from engarde_pipeline.cli import api, db, demo, dev, doctor, export, jobs, plan, status, sync
 from engarde_pipeline.cli.terminal import errors, visible
 from engarde_pipeline.core.errors import EngardeError
 
@@ -44,6 +44,7 @@ app.command("sync")(sync.sync)
 app.command("status")(status.status)
 app.command("plan")(plan.plan)
 app.command("jobs")(jobs.jobs)
+app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 app.add_typer(db.app, name="db")
 app.command("demo")(demo.demo)

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 from pathlib import Path
 
 import engarde_pipeline
@@ -24,30 +23,14 @@ def shipped(name: str) -> Path:
     return installed if installed.exists() else package.parent / name
 
 
-def write_instance(home: Path) -> None:
-    """Write the pipeline's dagster.yaml to `home`.
-
-    Without a database for Dagster's history, it is written without the storage, and Dagster uses SQLite in `home`.
-    """
-    if has_dagster_database():
-        shutil.copy(shipped(INSTANCE), home)
-        return
-    import yaml  # type: ignore[import-untyped]
-
-    configuration = yaml.safe_load(shipped(INSTANCE).read_text())
-    del configuration["storage"]
-    (home / INSTANCE).write_text(yaml.safe_dump(configuration))
-
-
 def storage_advice() -> str | None:
     """Return what is to be said about the storage of Dagster's history, if anything."""
     home = Path(os.environ["DAGSTER_HOME"])
-    is_sqlite = "storage" not in _configuration(home)
-    if is_sqlite:
+    if not has_dagster_database():
         return (
             f"Dagster's history is stored in SQLite in {home}, which only the processes of one machine can use. To"
-            " store it in Postgres, create a database for it, set DAGSTER_DATABASE_URL to its address, and use the"
-            f" storage of the pipeline's file, {shipped(INSTANCE)}."
+            " store it in Postgres, create a database for it and set DAGSTER_DATABASE_URL to its address, the same"
+            " for every process."
         )
     if (home / "history" / "runs.db").exists():
         return (
@@ -58,20 +41,13 @@ def storage_advice() -> str | None:
     return None
 
 
-def _configuration(home: Path) -> dict[str, object]:
-    import yaml
-
-    file = home / INSTANCE
-    return yaml.safe_load(file.read_text()) or {} if file.exists() else {}
-
-
 def missing_features() -> str | None:
     """Return which features of the pipeline's dagster.yaml the instance lacks, and how to add them.
 
     Raises:
         DagsterInstanceUnusable: Dagster cannot open the instance.
     """
-    import yaml
+    import yaml  # type: ignore[import-untyped]
     from dagster import DagsterError, DagsterInstance, QueuedRunCoordinator
 
     own, used = shipped(INSTANCE), Path(os.environ["DAGSTER_HOME"]) / INSTANCE
@@ -82,6 +58,8 @@ def missing_features() -> str | None:
                 "run monitoring": instance.run_monitoring_enabled,
                 "the run queue": isinstance(instance.run_coordinator, QueuedRunCoordinator),
                 "tick retention": bool(instance.get_settings("retention")),
+                "the history in Postgres": not has_dagster_database()
+                or hasattr(instance.run_storage, "postgres_url"),
             }
     except (DagsterError, yaml.YAMLError) as error:
         raise DagsterInstanceUnusable(

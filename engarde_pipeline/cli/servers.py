@@ -1,12 +1,13 @@
 """The servers that a command uses: those in the environment, or the embedded default, which is started for it."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from engarde_pipeline.cli.dagster_files import write_instance
+from engarde_pipeline.cli.dagster_files import INSTANCE, shipped
 from engarde_pipeline.cli.dagster_home import check_dagster_home, open_instance
 from engarde_pipeline.cli.terminal import console
 from engarde_pipeline.settings import (
@@ -117,6 +118,6 @@ def set_dagster_home() -> None:
     if not os.environ.get("DAGSTER_HOME"):
         home = load_pipeline_settings().engarde_home.absolute() / "dagster"
         home.mkdir(parents=True, exist_ok=True)
-        write_instance(home)
+        shutil.copy(shipped(INSTANCE), home)
         os.environ["DAGSTER_HOME"] = str(home)
     check_dagster_home()
