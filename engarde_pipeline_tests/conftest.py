@@ -27,10 +27,18 @@ _ON_EVERY_SERVER = ("postgres", "sync")
 
 # A database is created and dropped for every test, each of which would otherwise wait for the disk. A test about
 # crashes starts a server of its own.
-_WITHOUT_CRASH_SAFETY = ("fsync", "full_page_writes")
+_WITHOUT_CRASH_SAFETY = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "128MB"}
+
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108  for a directory that only this user can read
+"""Linux' file system in memory, on which a database is created ten times as fast."""
+
+_BYTES_NEEDED = 4 * 1024**3
 
 NAMED_SERVERS = {"BIGQUERY_PROJECT_ID": "nowhere", "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/nothing"}
 """Servers that nobody connects to."""
+
+FIRST_DATE = "2026-01-01"
+"""The first partition. With years of partitions, Dagster would spend a tenth of a run listing them."""
 
 
 def pytest_configure() -> None:
@@ -38,7 +46,7 @@ def pytest_configure() -> None:
     # processes that these start could no longer be ended.
     handle_interrupts()
     # The definitions, which tests import as they are collected, do not load without; no test sees these.
-    for name, value in NAMED_SERVERS.items():
+    for name, value in {**NAMED_SERVERS, "ENGARDE_FIRST_DATE": FIRST_DATE}.items():
         os.environ.setdefault(name, value)
 
 
@@ -71,14 +79,23 @@ def postgres_server(request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of a server's administrative database; its template `migrated` has every migration."""
     run = servers.embedded_server if request.param == servers.EMBEDDED else servers.installed_server
     # Not under pytest's own directory: any other pytest that starts locks the server's user out of that.
-    with TemporaryDirectory(prefix=f"engarde-{request.param}-") as directory, run(Path(directory)) as url:
+    with (
+        TemporaryDirectory(prefix=f"engarde-{request.param}-", dir=_fast_directory()) as directory,
+        run(Path(directory)) as url,
+    ):
         with connect(url) as connection:
-            for setting in _WITHOUT_CRASH_SAFETY:
-                connection.execute(f"ALTER SYSTEM SET {setting} = off".encode())
+            for setting, value in _WITHOUT_CRASH_SAFETY.items():
+                connection.execute(f"ALTER SYSTEM SET {setting} = '{value}'".encode())
             connection.execute("SELECT pg_reload_conf()")
             connection.execute("CREATE DATABASE migrated")
         migrate.upgrade(_database(url, "migrated"))
         yield url
+
+
+def _fast_directory() -> Path | None:
+    """A directory in memory if it has enough room; containers often have little."""
+    has_room = _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _BYTES_NEEDED
+    return _IN_MEMORY if has_room else None
 
 
 @pytest.fixture
@@ -133,6 +150,7 @@ def configured(world: World, dagster_database_url: str, monkeypatch: pytest.Monk
     for name, value in world.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("DAGSTER_DATABASE_URL", dagster_database_url)
+    monkeypatch.setenv("ENGARDE_FIRST_DATE", FIRST_DATE)
     home = tmp_path / "dagster"
     home.mkdir()
     write_dagster_yaml(home)

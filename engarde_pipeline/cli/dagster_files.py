@@ -2,6 +2,8 @@
 
 import os
 import shlex
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import engarde_pipeline
@@ -32,13 +34,23 @@ def storage_advice() -> str | None:
             " store it in Postgres, create a database for it and set DAGSTER_DATABASE_URL to its address, the same"
             " for every process."
         )
-    if (home / "history" / "runs.db").exists():
+    if runs := _runs_in_sqlite(home / "history" / "runs.db"):
         return (
-            f"{home / 'history'} has runs of an earlier version, in SQLite, which are no longer shown, because the"
-            " history is in Postgres now. A sync does not need them. To remove this message, delete the"
-            f" directories history and schedules in {home}."
+            f"{home / 'history'} has {runs:,} earlier runs in SQLite, which are not shown, because the history is"
+            " in Postgres now. A sync does not need them. To remove this message, delete the directories history and"
+            f" schedules in {home}."
         )
     return None
+
+
+def _runs_in_sqlite(file: Path) -> int:
+    if not file.exists():
+        return 0
+    try:
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+            return int(connection.execute("SELECT count(*) FROM runs").fetchone()[0])
+    except sqlite3.Error:
+        return 0  # not a history of Dagster's
 
 
 def missing_features() -> str | None:

@@ -7,8 +7,9 @@ the embedded default is used: the local servers that these commands start and li
 import json
 import os
 import secrets
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -34,6 +35,7 @@ class EmbeddedDefaultNotRunning(EngardeError):
 
 
 _S = TypeVar("_S", bound=PipelineSettings)
+_Variables = tuple[tuple[str, str], ...]
 
 
 def is_unconfigured() -> bool:
@@ -160,11 +162,20 @@ def check_environment() -> None:
     load_pipeline_settings() if is_embedded() else load_settings()
 
 
-def _load(settings: type[_S], **values: Any) -> _S:
+def _load(settings: type[_S], **values: str) -> _S:
     try:
-        return settings(**values)
+        parsed: _S = _parsed(settings, tuple(values.items()), tuple(os.environ.items()))
     except ValidationError as error:
         raise InvalidSettings(_message(settings, error)) from None
+    return parsed
+
+
+# A run loads its settings for each connection; parsing them takes milliseconds.
+@lru_cache(maxsize=16)
+def _parsed(
+    settings: type[_S], values: tuple[tuple[str, str], ...], _environment: tuple[tuple[str, str], ...]
+) -> _S:
+    return settings(**dict(values))  # type: ignore[arg-type]
 
 
 def _message(settings: type[PipelineSettings], error: ValidationError) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -341,6 +342,25 @@ def test_doctor_says_what_a_dagster_home_of_ones_own_leaves_off_and_its_cure_wor
     command = shlex.split(said.words.partition("Run: ")[2])[: len(["cp", "source", "target"])]
     subprocess.run(command, check=True)
     assert "run retries, run monitoring, the run queue and tick retention are on" in engarde("doctor").words
+
+
+def test_doctor_names_an_earlier_history_in_sqlite_and_what_to_do_with_it(
+    engarde: Engarde, tenant: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.delenv("DAGSTER_DATABASE_URL")
+        assert engarde("sync", *_range()).code == 0
+        said = engarde("doctor", width=400)
+        assert "Dagster's history is stored in SQLite" in said.words
+        assert "set DAGSTER_DATABASE_URL to its address" in said.words
+
+    said = engarde("doctor", width=400)
+
+    assert "has 1 earlier runs in SQLite, which are no longer shown" in said.words
+    home = Path(os.environ["DAGSTER_HOME"])
+    for directory in ("history", "schedules"):
+        shutil.rmtree(home / directory)
+    assert "earlier runs" not in engarde("doctor").words
 
 
 def test_doctor_says_how_it_reads(engarde: Engarde, tenant: UUID, environment: Environment) -> None:
