@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 VENV := .venv
+# One more than there are cores: many tests wait for a server.
+TESTS_AT_ONCE = $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 INSTALLED := $(VENV)/.installed
 
 .PHONY: help demo dev test test-long coverage lint format docs constraints audit bench storm clean
@@ -17,15 +19,15 @@ dev: $(INSTALLED)  ## Start the Dagster UI and daemon (sample data where nothing
 
 test: $(INSTALLED)  ## Run the tests, without the long ones
 	@.ci/test-programs $(VENV)
-	$(VENV)/bin/pytest -n auto --dist loadgroup -m "not long"
+	$(VENV)/bin/pytest -n $(TESTS_AT_ONCE) --dist loadgroup -m "not long"
 
 test-long: $(INSTALLED)  ## Run the long tests: storms of faults and kills, the browser, PostgreSQL 15, ...
 	@.ci/test-programs $(VENV)
-	$(VENV)/bin/pytest -n auto --dist loadgroup -m long
+	$(VENV)/bin/pytest -n $(TESTS_AT_ONCE) --dist loadgroup -m long
 
 coverage: $(INSTALLED)  ## Run all tests, and report which lines and branches they cover
 	@.ci/test-programs $(VENV)
-	$(VENV)/bin/pytest -n auto --dist loadgroup --cov --cov-report=term
+	$(VENV)/bin/pytest -n $(TESTS_AT_ONCE) --dist loadgroup --cov --cov-report=term
 
 lint: $(INSTALLED)  ## Check style and types
 	$(VENV)/bin/ruff check

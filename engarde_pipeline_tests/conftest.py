@@ -60,12 +60,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of the person who runs the tests reaches them."""
+    """No variable of the person who runs the tests reaches them; the first date is that of the definitions."""
     for name in (
         *(field.upper() for field in {**ApiSettings.model_fields, **DagsterSettings.model_fields}),
         "DAGSTER_HOME",
     ):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ENGARDE_FIRST_DATE", FIRST_DATE)
 
 
 @pytest.fixture(scope="session")
@@ -150,7 +151,6 @@ def configured(world: World, dagster_database_url: str, monkeypatch: pytest.Monk
     for name, value in world.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("DAGSTER_DATABASE_URL", dagster_database_url)
-    monkeypatch.setenv("ENGARDE_FIRST_DATE", FIRST_DATE)
     home = tmp_path / "dagster"
     home.mkdir()
     write_dagster_yaml(home)

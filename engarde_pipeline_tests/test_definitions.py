@@ -114,7 +114,9 @@ def test_every_sensor_and_schedule_is_on_after_a_fresh_install_and_described() -
         assert automation.description
 
 
-@pytest.mark.parametrize("command", ["dagster definitions validate", "dg check defs"])
+@pytest.mark.parametrize(
+    "command", ["dagster definitions validate", pytest.param("dg check defs", marks=pytest.mark.long)]
+)
 def test_dagsters_own_tools_are_content(command: str) -> None:
     done = _dagsters_own_tool(command, **NAMED_SERVERS)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -37,8 +37,8 @@ def storage_advice() -> str | None:
     if runs := _runs_in_sqlite(home / "history" / "runs.db"):
         return (
             f"{home / 'history'} has {runs:,} earlier runs in SQLite, which are not shown, because the history is"
-            " in Postgres now. A sync does not need them. To remove this message, delete the directories history and"
-            f" schedules in {home}."
+            " in Postgres now. A sync does not need them. To remove this message, delete the directories history"
+            f" and schedules in {home}."
         )
     return None
 

@@ -110,7 +110,7 @@ def test_a_refused_connection_is_an_error_that_names_the_table_and_the_network(w
     assert "Check the network" in message
 
 
-@pytest.mark.parametrize("call", [TABLE, INSERT_JOB])
+@pytest.mark.parametrize("call", [TABLE, pytest.param(INSERT_JOB, marks=pytest.mark.long)])
 def test_a_call_that_is_never_answered_is_given_up(
     faulty_source: Source, proxy: Proxy, call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,7 +145,11 @@ def test_a_transient_fault_is_tried_again(faulty_source: Source, proxy: Proxy, c
     assert len(proxy.seen(call)) >= 2
 
 
-@pytest.mark.parametrize(("call", "fault"), [(TABLE, OVERLOADED), (INSERT_JOB, BROKEN)], ids=["503", "500"])
+@pytest.mark.parametrize(
+    ("call", "fault"),
+    [(TABLE, OVERLOADED), pytest.param(INSERT_JOB, BROKEN, marks=pytest.mark.long)],
+    ids=["503", "500"],
+)
 def test_a_fault_that_stays_is_an_error_that_says_it_is_not_ours(
     faulty_source: Source, proxy: Proxy, call: str, fault: Answer
 ) -> None:

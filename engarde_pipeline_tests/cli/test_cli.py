@@ -194,7 +194,7 @@ def test_a_sync_into_a_database_that_is_not_migrated_names_the_command(
     [
         (_range(NEXT, DAY), f"The end date {DAY} is before the start date {NEXT}. Swap them."),
         (_range(DAY, latest_date() + timedelta(days=1)), "is in the future"),
-        (_range(date(2019, 12, 31), DAY), "or set ENGARDE_FIRST_DATE to an earlier date"),
+        (_range(date(2025, 12, 31), DAY), "or set ENGARDE_FIRST_DATE to an earlier date"),
         (("--start", "01.02.2026", "--end", "2026-02-03"), "does not match the formats '%Y-%m-%d'"),
         (("--start", "2026-02-30", "--end", "2026-03-03"), "does not match the formats"),
         (("--start", "2026-02-01"), "Missing option '--end'"),
@@ -356,7 +356,7 @@ def test_doctor_names_an_earlier_history_in_sqlite_and_what_to_do_with_it(
 
     said = engarde("doctor", width=400)
 
-    assert "has 1 earlier runs in SQLite, which are no longer shown" in said.words
+    assert "has 1 earlier runs in SQLite, which are not shown" in said.words
     home = Path(os.environ["DAGSTER_HOME"])
     for directory in ("history", "schedules"):
         shutil.rmtree(home / directory)

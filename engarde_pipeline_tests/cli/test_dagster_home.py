@@ -52,7 +52,7 @@ def test_a_home_that_names_no_directory_is_refused_with_the_cure(
         "storage: [",
         "run_retriess: {enabled: true}",
         "storage: {sqlite: {base_dir: {env: NOT_SET_ANYWHERE}}}",
-        NO_SERVER,
+        pytest.param(NO_SERVER, marks=pytest.mark.long),  # Dagster tries again for ten seconds
     ],
 )
 def test_a_configuration_that_dagster_cannot_use_is_a_message_without_secrets(

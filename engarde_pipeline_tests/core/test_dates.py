@@ -7,8 +7,9 @@ from dagster import DagsterInstance
 
 from engarde_pipeline.core.dates import InvalidDates, dates_ahead, dates_between, latest_date, today
 from engarde_pipeline.defs.partitions import daily
+from engarde_pipeline_tests.conftest import FIRST_DATE
 
-FIRST = date(2020, 1, 1)
+FIRST = date.fromisoformat(FIRST_DATE)
 DAY = timedelta(days=1)
 THE_5TH, THE_6TH = date(2026, 3, 5), date(2026, 3, 6)
 
@@ -71,9 +72,9 @@ def test_both_ends_are_included() -> None:
     ]
 
 
-@pytest.mark.parametrize("day", [FIRST, date(2024, 2, 29)])
+@pytest.mark.parametrize("day", [FIRST, date(2028, 2, 29)])
 def test_a_single_date_is_a_range(day: date) -> None:
-    assert dates_between(day, day) == [day]
+    assert dates_between(day, day, now=datetime(2028, 3, 1, tzinfo=UTC)) == [day]
 
 
 def test_today_can_be_synced() -> None:
@@ -93,6 +94,6 @@ def test_an_end_before_the_start_says_to_swap_them() -> None:
 def test_a_start_before_the_first_partition_says_how_to_move_it() -> None:
     with pytest.raises(
         InvalidDates,
-        match=r"2019-12-31 is before the first partition, 2020-01-01\. Start there, or set ENGARDE_FIRST_DATE",
+        match=r"2025-12-31 is before the first partition, 2026-01-01\. Start there, or set ENGARDE_FIRST_DATE",
     ):
         dates_between(FIRST - DAY, FIRST)

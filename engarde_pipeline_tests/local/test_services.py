@@ -62,6 +62,7 @@ def test_they_run_as_long_as_the_block_and_keep_their_data(home: Path) -> None:
         connection.execute("SELECT FROM kept")
 
 
+@pytest.mark.long
 def test_whoever_comes_second_uses_them_and_leaves_them_running(home: Path) -> None:
     owner = _owner(home)
     try:
@@ -73,6 +74,7 @@ def test_whoever_comes_second_uses_them_and_leaves_them_running(home: Path) -> N
     assert _is_up(home) == (False, False)
 
 
+@pytest.mark.long
 def test_after_a_killed_owner_the_next_one_inherits_and_stops_them(home: Path) -> None:
     owner = _owner(home)
     os.kill(owner.pid, signal.SIGKILL)
