@@ -21,8 +21,8 @@ from engarde_pipeline.core.dates import today
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.defs.schedules import hourly_sync, nightly_reconciliation
-from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline_tests.dagster_runs import check_results, run_range, run_slice
+from engarde_pipeline_tests.role_script import run_role_script
 from engarde_pipeline_tests.shop import Shop
 
 DEPLOY = Path(engarde_pipeline.__file__).parents[1] / "deploy"
@@ -32,8 +32,7 @@ YESTERDAY, TODAY = today() - timedelta(days=1), today()
 @pytest.fixture
 def humble(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """A shop whose pipeline logs in with the role of the script."""
-    with connect(shop.world.database_url) as owner:
-        owner.execute((DEPLOY / "postgres-role.sql").read_bytes())
+    run_role_script(shop.world.database_url).check_returncode()
     url = make_url(shop.world.database_url).set(username="engarde_pipeline")
     monkeypatch.setenv("DATABASE_URL", url.render_as_string(hide_password=False))
     return shop
