@@ -280,6 +280,7 @@ def test_definitions_do_not_load_with_a_malformed_number(monkeypatch: pytest.Mon
         check_environment()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("settings", [Settings, ApiSettings])
 @given(data=st.data())
 @hypothesis.settings(max_examples=150, deadline=None)

@@ -207,6 +207,7 @@ def test_a_login_that_may_not_take_the_role_is_told_how(configured: World) -> No
         connection.execute(f"DROP ROLE {role}".encode())
 
 
+@pytest.mark.long
 def test_no_request_whatever_it_holds_gets_a_row_of_another_tenant(api: Service, crowd: Crowd) -> None:
     chance = random.Random(20261123)  # noqa: S311
     everyone = [campaign for campaigns in crowd.campaigns.values() for campaign in campaigns]

@@ -93,6 +93,7 @@ _ROWS = st.lists(
 )
 
 
+@pytest.mark.long
 @given(rows=_ROWS)
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True

@@ -110,7 +110,8 @@ def test_a_refused_connection_is_an_error_that_names_the_table_and_the_network(w
     assert "Check the network" in message
 
 
-@pytest.mark.parametrize("call", [TABLE, pytest.param(INSERT_JOB, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("call", [TABLE, INSERT_JOB])
 def test_a_call_that_is_never_answered_is_given_up(
     faulty_source: Source, proxy: Proxy, call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -304,6 +304,7 @@ def test_status_says_what_is_not_loaded_and_why(engarde: Engarde, configured: Wo
     assert "campaign_not_mapped" in engarde("status", "--days", 4).words
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", [("sync", *_range()), ("status", "--days", "4")], ids=["sync", "status"])
 @pytest.mark.parametrize("width", [80, pytest.param(120, marks=pytest.mark.long)])
 def test_nothing_is_cut_off_on_a_terminal(

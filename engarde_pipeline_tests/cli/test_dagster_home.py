@@ -83,6 +83,7 @@ def test_the_status_shows_what_postgres_knows_where_dagsters_history_is_another(
     assert "lacks 1 dates that Postgres has. Check that DAGSTER_HOME is the directory" in said.words
 
 
+@pytest.mark.long
 def test_a_failed_sync_of_the_command_line_has_failed_at_once(
     engarde: Engarde, instance: DagsterInstance, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

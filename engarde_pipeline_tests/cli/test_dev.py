@@ -64,11 +64,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
+@pytest.mark.long
 def test_an_installed_package_names_the_code_location_that_the_api_queues_for(installed: Path) -> None:
     (location,) = yaml.safe_load((installed / "engarde_pipeline/workspace.yaml").read_text())["load_from"]
     assert location["python_module"]["location_name"] == CODE_LOCATION
 
 
+@pytest.mark.long
 def test_an_installed_package_makes_an_instance_with_retries_monitoring_and_a_queue(
     installed: Path, tmp_path: Path
 ) -> None:

@@ -139,6 +139,7 @@ def test_a_changed_partition_is_asked_for_alone_and_once(synced: None, tick: Tic
     assert asked(tick()) == []
 
 
+@pytest.mark.long
 def test_a_partition_that_changes_again_is_asked_for_again(
     synced: None, tick: Tick, times: Times, instance: DagsterInstance
 ) -> None:
@@ -151,6 +152,7 @@ def test_a_partition_that_changes_again_is_asked_for_again(
     assert len(keys) == 3
 
 
+@pytest.mark.long
 def test_a_date_synced_long_ago_is_asked_for_when_it_changes_late(
     synced: None, tick: Tick, times: Times, shop: Shop, instance: DagsterInstance
 ) -> None:
@@ -209,6 +211,7 @@ def test_a_date_that_an_unfinished_run_has_is_asked_for_after_it(
     assert asked(tick()) == [(str(YESTERDAY), str(YESTERDAY), {"campaign_metrics"})]
 
 
+@pytest.mark.long
 def test_rows_in_the_streaming_buffer_are_synced_with_the_recent_dates_and_again_when_they_settle(
     synced: None, tick: Tick, times: Times, instance: DagsterInstance
 ) -> None:
@@ -258,6 +261,7 @@ def test_without_a_right_to_partition_metadata_partitions_are_looked_up_one_by_o
     assert looked_up == {f"{day:%Y%m%d}" for day in looked_at}
 
 
+@pytest.mark.long
 def test_an_unreachable_bigquery_is_a_skipped_tick_with_the_reason(
     synced: None, tick: Tick, monkeypatch: pytest.MonkeyPatch
 ) -> None:

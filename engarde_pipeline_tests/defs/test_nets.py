@@ -222,6 +222,7 @@ def test_a_permanent_failure_is_not_retried(instance: DagsterInstance, shop: Sho
     assert tags["dagster/will_retry"] == "false"
 
 
+@pytest.mark.long
 def test_a_transient_failure_is_retried(instance: DagsterInstance, shop: Shop, times: Times) -> None:
     shop.load(TODAY)
     overloaded = refusal(503, "backendError", "Retrying may solve the problem.")
