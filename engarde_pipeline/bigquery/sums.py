@@ -15,12 +15,12 @@ from engarde_pipeline.core.metrics import AMOUNT_DECIMALS, AMOUNT_DIGITS, METRIC
 _SUMS = """
 SELECT {date} AS {date}, {outer_sums}
 FROM (
-    SELECT {date} AS {date}, {inner_sums}, LOGICAL_OR({unsummable}) AS unsummable
+    SELECT {date} AS {date}, {inner_sums}, LOGICAL_AND({summable}) AS summable
     FROM `{table}`
     WHERE {date} BETWEEN @start AND @end
     GROUP BY {group_by}
 )
-WHERE NOT unsummable
+WHERE IFNULL(summable, TRUE)
 GROUP BY {date}
 """
 
@@ -42,7 +42,7 @@ def sums_by_date(source: Source, table: SourceTable, start: date, end: date) -> 
         table=table,
         outer_sums=", ".join(f"SUM({m.name}) AS {m.name}" for m in measures),
         inner_sums=", ".join(f"{_record_sum(m, table.columns[m.name])} AS {m.name}" for m in measures),
-        unsummable=" OR ".join(f"IFNULL({_has_no_sum(name)}, FALSE)" for name in floats) or "FALSE",
+        summable=" AND ".join(map(_can_be_summed, floats)) or "TRUE",
         group_by=", ".join([METRIC_DATE, *keys]),
     )
     rows = source.query(
@@ -62,13 +62,15 @@ def _key_columns(table: SourceTable) -> list[str]:
 
 def _record_sum(measure: Measure, column_type: str) -> str:
     if column_type == "INT64":
-        return f"IFNULL(SUM(CAST({measure.name} AS NUMERIC(38, 9))), 0)"
+        return f"SUM(CAST({measure.name} AS NUMERIC(38, 9)))"
     if column_type == "FLOAT64":
         # A float counts as the shortest decimal that converts back to it, as in Postgres.
-        text = f"CAST(IF({_has_no_sum(measure.name)}, NULL, {measure.name}) AS STRING)"
-        return f"IFNULL(ROUND(SUM(PARSE_BIGNUMERIC({text})), {AMOUNT_DECIMALS}), 0)"
-    return f"IFNULL(ROUND(SUM({measure.name}), {AMOUNT_DECIMALS}), 0)"
+        text = f"CAST(IF({_can_be_summed(measure.name)}, {measure.name}, NULL) AS STRING)"
+        return f"ROUND(SUM(PARSE_BIGNUMERIC({text})), {AMOUNT_DECIMALS})"
+    return f"ROUND(SUM({measure.name}), {AMOUNT_DECIMALS})"
 
 
-def _has_no_sum(name: str) -> str:
-    return f"IS_NAN({name}) OR IS_INF({name}) OR ABS({name}) >= 1e{AMOUNT_DIGITS - AMOUNT_DECIMALS}"
+def _can_be_summed(name: str) -> str:
+    # False for NaN, which is not less than any number, and for an infinity. NULL, if the measure is, is ignored by
+    # the aggregates.
+    return f"ABS({name}) < 1e{AMOUNT_DIGITS - AMOUNT_DECIMALS}"

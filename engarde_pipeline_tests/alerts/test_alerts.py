@@ -77,6 +77,7 @@ def test_three_failed_syncs_in_a_row_are_told_once_and_their_end_too(
     assert "over: The last 3 syncs failed" in tick()
 
 
+@pytest.mark.long
 def test_a_failure_that_will_be_retried_does_not_count(instance: DagsterInstance, shop: Shop, tick: Tick) -> None:
     shop.load(today())
     for will_retry in (False, False, True):

@@ -167,6 +167,7 @@ def _wall(database_url: str) -> Iterator[tuple[str, threading.Event]]:
         yield through.render_as_string(hide_password=False), blocked
 
 
+@pytest.mark.long
 def test_a_postgres_that_no_longer_answers_gives_503_and_no_pile_of_requests(
     shop: Shop, instance: DagsterInstance
 ) -> None:

@@ -330,6 +330,7 @@ def test_without_a_daemon_nothing_is_queued_and_the_answer_says_so(
     assert instance.get_runs(RunsFilter()) == []
 
 
+@pytest.mark.long
 def test_a_start_that_took_too_long_is_found_by_the_same_request(
     api: Service, instance: DagsterInstance, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -365,6 +366,7 @@ def test_a_run_that_cannot_be_queued_leaves_nothing_behind(
     assert api.sync(shop.tenant, DATES).status_code == 202
 
 
+@pytest.mark.long
 def test_without_dates_a_sync_of_some_campaigns_is_not_taken_for_the_last_one(
     api: Service, instance: DagsterInstance, shop: Shop
 ) -> None:

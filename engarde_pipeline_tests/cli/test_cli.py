@@ -124,6 +124,7 @@ def test_a_sync_brings_the_totals_up_to_date(engarde: Engarde, configured: World
     assert row["total_impressions"] == 2_000
 
 
+@pytest.mark.long
 def test_a_second_sync_changes_nothing(engarde: Engarde, configured: World, tenant: UUID) -> None:
     engarde("sync", *_range())
     before = configured.rows()
@@ -345,6 +346,7 @@ def test_doctor_says_what_a_dagster_home_of_ones_own_leaves_off_and_its_cure_wor
     assert "run retries, run monitoring, the run queue and tick retention are on" in engarde("doctor").words
 
 
+@pytest.mark.long
 def test_doctor_names_an_earlier_history_in_sqlite_and_what_to_do_with_it(
     engarde: Engarde, tenant: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,7 @@ def test_a_first_start_asks_for_the_last_thirty_dates_in_one_run(shop: Shop, tic
     assert asked(tick()) == [(str(TODAY - timedelta(days=29)), str(TODAY), BOTH)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "cursor",
     [
@@ -115,6 +116,7 @@ def test_a_lost_cursor_requests_the_same_run_keys_again(
     assert keys[0] == keys[1] != []
 
 
+@pytest.mark.long
 def test_a_date_says_why_it_was_synced(synced: None, tick: Tick, times: Times, instance: DagsterInstance) -> None:
     times.touch("campaign_metrics", YESTERDAY)
     execute(instance, *(tick().run_requests or ()))
@@ -242,6 +244,7 @@ def test_a_day_over_its_budget_asks_for_nothing_until_it_is_raised(
     assert asked(tick()) == [(str(YESTERDAY), str(YESTERDAY), {"campaign_metrics"})]
 
 
+@pytest.mark.long
 def test_without_a_right_to_partition_metadata_partitions_are_looked_up_one_by_one(
     synced: None, tick: Tick, times: Times
 ) -> None:

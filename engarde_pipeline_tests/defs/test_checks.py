@@ -117,6 +117,7 @@ def test_totals_that_are_not_the_sums_of_the_rows_are_found(instance: DagsterIns
     assert results["campaign_metrics:sums_equal_bigquery"]
 
 
+@pytest.mark.long
 def test_a_trigger_that_drops_the_totals_is_named(instance: DagsterInstance, shop: Shop) -> None:
     shop.world.connection.execute(
         "CREATE FUNCTION drop_totals() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
@@ -132,6 +133,7 @@ def test_a_trigger_that_drops_the_totals_is_named(instance: DagsterInstance, sho
     assert "Triggers on campaign_spaces that can change or drop the update: audited." in check.description
 
 
+@pytest.mark.long
 def test_sums_that_are_not_those_of_the_rows_are_found(instance: DagsterInstance, shop: Shop) -> None:
     shop.load(DAY, OTHER)
     run_range(instance, DAY, OTHER)

@@ -69,6 +69,7 @@ def test_every_hour_what_failed_is_asked_for_again(instance: DagsterInstance, sh
     assert first[0].run_key != second[0].run_key  # type: ignore[union-attr]
 
 
+@pytest.mark.long
 def test_every_hour_a_mapping_whose_sync_failed_is_asked_for_again(instance: DagsterInstance, shop: Shop) -> None:
     shop.load(YESTERDAY)
     stranger = {"tenant_id": str(shop.tenant), "campaign_id": "c9", "platform": "meta", "metric_date": YESTERDAY}
@@ -175,6 +176,7 @@ def test_a_nightly_comparison_beyond_the_budget_is_not_made(costly: None, instan
     assert ": 0 bytes have been read today (UTC), and 6,0" in _schedule(instance, nightly_reconciliation)
 
 
+@pytest.mark.long
 def test_a_view_is_estimated_at_what_its_last_sync_read(
     costly: None, instance: DagsterInstance, shop: Shop
 ) -> None:

@@ -91,12 +91,14 @@ def test_the_last_thirty_dates_hold_every_kind_of_bad_record(world: World) -> No
     }
 
 
+@pytest.mark.long
 def test_filling_again_loads_only_the_part_of_today_that_is_new(world: World) -> None:
     assert len(_fill(world)) == DAYS
     assert _fill(world) == []
     assert _fill(world, TODAY + timedelta(days=1)) == [TODAY, TODAY + timedelta(days=1)]
 
 
+@pytest.mark.long
 def test_restated_dates_change_and_no_others(world: World) -> None:
     _fill(world)
     before = _sums(world)

@@ -49,6 +49,7 @@ def _is_up(home: Path) -> tuple[bool, bool]:
     return postgres.is_running(home), bigquery.find(home) is not None
 
 
+@pytest.mark.long
 def test_they_run_as_long_as_the_block_and_keep_their_data(home: Path) -> None:
     with running(home) as services:
         announced = json.loads((home / "services.json").read_text())

@@ -180,6 +180,7 @@ def test_a_downgrade_leaves_an_application_exactly_as_it_was(
     assert snapshot(empty_database_url) == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("with_application", [False, True])
 def test_up_and_down_twice_ends_where_up_ends(empty_database_url: str, with_application: bool) -> None:
     if with_application:

@@ -101,6 +101,7 @@ def test_rejected_records_count_on_both_sides(
     assert in_bigquery(world) == in_postgres(world)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_a_kept_row_counts_as_what_bigquery_has_now(
     world: World, tenant: UUID, campaign: UUID, fault: Mapping[str, Any]
