@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 VENV := .venv
-# One more than there are cores: many tests wait for a server.
+PINS := --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
+# One more than there are cores, because many tests wait for a server.
 TESTS_AT_ONCE = $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 INSTALLED := $(VENV)/.installed
 
@@ -46,10 +47,11 @@ docs: $(INSTALLED)  ## Build the documentation site in build/site, and check its
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build  # the variable silences an announcement of the theme
 	@echo "The documentation is in build/site/index.html."
 
-constraints: $(INSTALLED)  ## Pin the newest versions pyproject.toml allows, with hashes, for every platform
+constraints: $(INSTALLED)  ## Pin the newest versions that pyproject.toml allows, with hashes
 	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
-		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
-		--output-file constraints.txt
+		$(PINS) --output-file constraints.txt
+	$(VENV)/bin/uv pip compile pyproject.toml --constraint constraints.txt --universal --python-version 3.11 \
+		$(PINS) --output-file deploy/requirements.txt
 
 audit: $(INSTALLED)  ## Ask PyPI for known vulnerabilities of everything that is pinned
 	@$(VENV)/bin/pip-audit --strict --disable-pip --require-hashes --requirement constraints.txt

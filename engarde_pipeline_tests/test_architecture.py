@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -147,8 +148,25 @@ def test_dagster_loads_the_pipeline_without_the_service() -> None:
     assert not loaded & {"fastapi", "uvicorn", "psycopg_pool", "jwt", "limits"}
 
 
-def test_everything_that_is_installed_is_pinned_with_hashes() -> None:
-    text = (ROOT / "constraints.txt").read_text().replace("\\\n", "")
-    pinned = [line for line in text.splitlines() if line and not line.startswith("#")]
+def _pinned(file: str) -> list[str]:
+    text = (ROOT / file).read_text().replace("\\\n", "")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("file", ["constraints.txt", "deploy/requirements.txt"])
+def test_everything_that_is_installed_is_pinned_with_hashes(file: str) -> None:
+    pinned = _pinned(file)
     assert len(pinned) > 100
     assert [line for line in pinned if "==" not in line or "--hash=sha256:" not in line] == []
+
+
+def test_production_installs_the_versions_that_are_tested() -> None:
+    production, tested = (
+        {line.split()[0] for line in _pinned(file)} for file in ("deploy/requirements.txt", "constraints.txt")
+    )
+    assert production < tested
+    named = {
+        re.split(r"[\[<>=]", name)[0]
+        for name in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    }
+    assert named <= {version.partition("==")[0] for version in production}
