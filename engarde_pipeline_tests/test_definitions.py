@@ -117,8 +117,8 @@ def test_every_sensor_and_schedule_is_on_after_a_fresh_install_and_described() -
 @pytest.mark.parametrize(
     "command", ["dagster definitions validate", pytest.param("dg check defs", marks=pytest.mark.long)]
 )
-def test_dagsters_own_tools_are_content(command: str) -> None:
-    done = _dagsters_own_tool(command, **NAMED_SERVERS)
+def test_dagsters_own_tools_are_content(command: str, tmp_path: Path) -> None:
+    done = _dagsters_own_tool(command, ENGARDE_HOME=str(tmp_path), **NAMED_SERVERS)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
