@@ -23,6 +23,7 @@ from engarde_pipeline.settings import (
     is_embedded,
     is_unconfigured,
     load_api_settings,
+    load_dagster_settings,
     load_database_settings,
     load_pipeline_settings,
     load_settings,
@@ -246,11 +247,14 @@ def test_an_embedded_default_that_does_not_run_says_how_to_start_it(home: Path) 
 
 def test_the_running_servers_announcement_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENGARDE_HOME", str(tmp_path))
-    announced = {**VALID, "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9050"}
+    history = "postgresql://postgres@/dagster?host=/tmp/socket"
+    announced = {**VALID, "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9050", "DAGSTER_DATABASE_URL": history}
     services_file(tmp_path).write_text(json.dumps(announced))
-    settings = load_settings()
-    assert settings.database_url.get_secret_value() == VALID["DATABASE_URL"]
-    assert settings.bigquery_emulator_host == "http://127.0.0.1:9050"
+    for settings in (load_settings(), load_api_settings()):
+        assert settings.database_url.get_secret_value() == VALID["DATABASE_URL"]
+        assert settings.bigquery_emulator_host == "http://127.0.0.1:9050"
+    assert load_database_settings().database_url.get_secret_value() == VALID["DATABASE_URL"]
+    assert load_dagster_settings().dagster_database_url.get_secret_value() == history
 
 
 def test_an_announcement_is_ignored_when_servers_are_named(

@@ -163,8 +163,9 @@ def check_environment() -> None:
 
 
 def _load(settings: type[_S], **values: str) -> _S:
+    known = tuple((name, value) for name, value in values.items() if name in settings.model_fields)
     try:
-        parsed: _S = _parsed(settings, tuple(values.items()), tuple(os.environ.items()))
+        parsed: _S = _parsed(settings, known, tuple(os.environ.items()))
     except ValidationError as error:
         raise InvalidSettings(_message(settings, error)) from None
     return parsed
