@@ -136,6 +136,7 @@ def _serving(url: str, world: World) -> Iterator[str]:
         port = free.getsockname()[1]
     environment = {
         "DATABASE_URL": url,
+        "DAGSTER_DATABASE_URL": world.dagster_database_url,
         "BIGQUERY_PROJECT_ID": "benchmark",
         "API_DATABASE_URL": make_url(url).set(username=API_ROLE).render_as_string(hide_password=False),
         "JWT_SECRET_KEY": _SECRET,

@@ -32,8 +32,11 @@ def measure(world: World, samples: Samples, repeat: int) -> None:
     tenants = [str(tenant) for tenant in world.portfolio.tenant_ids]
     with world.database() as url:
         os.environ["DAGSTER_DATABASE_URL"] = url  # read by the storage that dagster.yaml names
-        with DagsterInstance.from_config(str(home)) as instance:
-            _measure(instance, world.size.job_log_runs, tenants, samples, repeat)
+        try:
+            with DagsterInstance.from_config(str(home)) as instance:
+                _measure(instance, world.size.job_log_runs, tenants, samples, repeat)
+        finally:
+            del os.environ["DAGSTER_DATABASE_URL"]
 
 
 def _measure(instance: DagsterInstance, runs: int, tenants: list[str], samples: Samples, repeat: int) -> None:
