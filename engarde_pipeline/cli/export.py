@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from engarde_pipeline.postgres.reads.metric_rows import MetricRows
 
 
+_ROWS_PER_UPDATE = 5_000
+"""How many rows the progress bar moves at once, because moving it takes longer than writing a row."""
+
+
 class Format(StrEnum):
     """The formats of an export."""
 
@@ -117,13 +121,15 @@ def _write(connection: "psycopg.Connection", rows: "MetricRows", output_format: 
     write = {Format.CSV: _write_csv, Format.PARQUET: _write_parquet, Format.JSON: _write_json}[output_format]
     # The groups are counted only by computing them, so the bar of grouped rows has no end.
     total = None if rows.group_by else rows.count(connection)
-    written = 0
+    written = shown = 0
     with _progress() as progress:
         bar = progress.add_task("exporting", total=total)
         for count in write(connection, rows, path):
             written += count
-            progress.update(bar, completed=written)
-        progress.update(bar, total=written)
+            if written - shown >= _ROWS_PER_UPDATE:
+                progress.update(bar, completed=written)
+                shown = written
+        progress.update(bar, completed=written, total=written)
     return written
 
 
