@@ -153,17 +153,19 @@ def _pinned(file: str) -> list[str]:
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
-@pytest.mark.parametrize("file", ["constraints.txt", "deploy/requirements.txt"])
+_PRODUCTION = ["deploy/requirements.txt", "deploy/requirements-distributed.txt"]
+
+
+@pytest.mark.parametrize("file", ["constraints.txt", *_PRODUCTION])
 def test_everything_that_is_installed_is_pinned_with_hashes(file: str) -> None:
     pinned = _pinned(file)
     assert len(pinned) > 100
     assert [line for line in pinned if "==" not in line or "--hash=sha256:" not in line] == []
 
 
-def test_production_installs_the_versions_that_are_tested() -> None:
-    production, tested = (
-        {line.split()[0] for line in _pinned(file)} for file in ("deploy/requirements.txt", "constraints.txt")
-    )
+@pytest.mark.parametrize("file", _PRODUCTION)
+def test_production_installs_the_versions_that_are_tested(file: str) -> None:
+    production, tested = ({line.split()[0] for line in _pinned(pins)} for pins in (file, "constraints.txt"))
     assert production < tested
     named = {
         re.split(r"[\[<>=]", name)[0]
