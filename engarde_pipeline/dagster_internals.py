@@ -7,6 +7,9 @@ what is used here.
 * `DagsterSqliteStorage`: the storage that Dagster uses if dagster.yaml names none. Missing public API: the class.
 * `CheckError`: `DagsterInstance.get` raises it for some malformed dagster.yaml files, and it has no public base
 class.
+* `DagsterLaunchFailedError`, `DagsterUserCodeUnreachableError`, `LaunchRunContext`: what a run launcher raises and
+is given. The daemon marks a run as failed after the first, and puts it back into the queue after the second.
+Missing public API: the classes.
 * The rest is used by the functions below; their docstrings name the missing public API.
 """
 
@@ -18,8 +21,11 @@ from dagster._check import CheckError as CheckError
 from dagster._core.definitions.data_version import DATA_VERSION_TAG as DATA_VERSION_TAG
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.errors import DagsterLaunchFailedError as DagsterLaunchFailedError
+from dagster._core.errors import DagsterUserCodeUnreachableError as DagsterUserCodeUnreachableError
 from dagster._core.events import RunFailureReason
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES as BULK_ACTION_TERMINAL_STATUSES
+from dagster._core.launcher import LaunchRunContext as LaunchRunContext
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemoteJobOrigin,

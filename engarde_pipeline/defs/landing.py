@@ -29,6 +29,7 @@ from engarde_pipeline.dagster_internals import (
     NO_MATERIALIZATIONS_AT_THE_END,
     RETRY_NUMBER_TAG,
 )
+from engarde_pipeline.defs.interruption import stopping_between_dates
 from engarde_pipeline.defs.metadata import date_metadata
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.postgres.faults import explanation
@@ -68,12 +69,13 @@ def sync_partitions(
 
     Raises:
         Failure: BigQuery or Postgres cannot be used, or dates did not land; those that landed stay materialized.
+        DagsterExecutionInterruptedError: the process was asked to end; the dates that landed are materialized.
     """
     dates = [date.fromisoformat(key) for key in context.partition_keys]
     landed = Counts()
     failed: list[FailedDate] = []
     started = time.monotonic()
-    with explained():
+    with stopping_between_dates(context.instance, context.run.run_id) as is_stopping, explained():
         source = bigquery.open_source()
         source_table = source.find(table)
         if source_table is None:
@@ -90,7 +92,7 @@ def sync_partitions(
         writers = load_pipeline_settings().engarde_writers
         connect = partial(postgres.connect, context.run.run_id)
         options = LoadOptions(run_id, config.shrink_threshold, versions=versions)
-        outcomes = sync_in_parallel(table, dates, source, connect, options, writers)
+        outcomes = sync_in_parallel(table, dates, source, connect, options, writers, is_stopping)
         with ExitStack() as stack:
             stack.callback(lambda: record_counts(context.instance, context.run.run_id, table, landed))
             stack.enter_context(closing(outcomes))

@@ -15,6 +15,7 @@ from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.dates import InvalidDates, dates_between
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
+from engarde_pipeline.defs.interruption import stopping_between_dates
 from engarde_pipeline.defs.landing import SyncConfig, explained, failure
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.postgres.load.options import LoadOptions
@@ -52,7 +53,12 @@ def sync_the_slice(
     failed: list[FailedDate] = []
     landed = {table: Counts() for table in METRIC_TABLES}
     context.instance.add_run_tags(context.run.run_id, {TENANT: (config.tenant or ALL_TENANTS).lower()})
-    with explained(), _recorded_counts(context, landed), postgres.connect(context.run.run_id) as connection:
+    with (
+        stopping_between_dates(context.instance, context.run.run_id) as is_stopping,
+        explained(),
+        _recorded_counts(context, landed),
+        postgres.connect(context.run.run_id) as connection,
+    ):
         if not (config.tenant or config.platforms or config.campaigns):
             raise EmptySlice(
                 "Give a tenant, platforms or campaigns. To sync whole dates, use the job performance_sync."
@@ -75,6 +81,8 @@ def sync_the_slice(
                     metadata={**outcome.merged.counts.published, "slice": _slice(config)},
                 )
             )
+            if is_stopping():
+                return
         update_totals(connection)
     if failed:
         raise failure(failed, len(dates))

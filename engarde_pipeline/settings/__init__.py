@@ -13,11 +13,14 @@ from engarde_pipeline.settings.loading import load_database_settings as load_dat
 from engarde_pipeline.settings.loading import load_pipeline_settings as load_pipeline_settings
 from engarde_pipeline.settings.loading import load_settings as load_settings
 from engarde_pipeline.settings.loading import load_token_settings as load_token_settings
+from engarde_pipeline.settings.loading import require as require
 from engarde_pipeline.settings.loading import services_file as services_file
 from engarde_pipeline.settings.variables import API_ROLE as API_ROLE
 from engarde_pipeline.settings.variables import CONNECTION_VARIABLES as CONNECTION_VARIABLES
 from engarde_pipeline.settings.variables import ApiSettings as ApiSettings
+from engarde_pipeline.settings.variables import CodeServerSettings as CodeServerSettings
 from engarde_pipeline.settings.variables import DagsterSettings as DagsterSettings
 from engarde_pipeline.settings.variables import DatabaseSettings as DatabaseSettings
 from engarde_pipeline.settings.variables import PipelineSettings as PipelineSettings
+from engarde_pipeline.settings.variables import ServiceSettings as ServiceSettings
 from engarde_pipeline.settings.variables import Settings as Settings

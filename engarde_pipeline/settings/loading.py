@@ -7,6 +7,7 @@ the embedded default is used: the local servers that these commands start and li
 import json
 import os
 import secrets
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -33,6 +34,8 @@ class InvalidSettings(EngardeError):
 class EmbeddedDefaultNotRunning(EngardeError):
     """The embedded default is configured, but its Postgres and BigQuery emulator are not running."""
 
+
+_HEADING = "These environment variables are missing or invalid:"
 
 _S = TypeVar("_S", bound=PipelineSettings)
 _Variables = tuple[tuple[str, str], ...]
@@ -162,6 +165,27 @@ def check_environment() -> None:
     load_pipeline_settings() if is_embedded() else load_settings()
 
 
+def require(settings: type[PipelineSettings], names: Iterable[str] = ()) -> None:
+    """Check that the environment has the variables of `settings` and `names`; there are no default servers.
+
+    Raises:
+        InvalidSettings: variables are missing or malformed; the message names all of them.
+    """
+    lines = []
+    try:
+        settings()
+    except ValidationError as error:
+        lines = _faults(settings, error)
+    known = {field.upper() for field in settings.model_fields}
+    lines += [
+        f"  {name}: is missing. The files in DAGSTER_HOME refer to it."
+        for name in sorted(set(names) - known)
+        if not os.environ.get(name)
+    ]
+    if lines:
+        raise InvalidSettings("\n".join([_HEADING, *lines]))
+
+
 def _load(settings: type[_S], **values: str) -> _S:
     known = tuple((name, value) for name, value in values.items() if name in settings.model_fields)
     try:
@@ -180,11 +204,16 @@ def _parsed(
 
 
 def _message(settings: type[PipelineSettings], error: ValidationError) -> str:
-    lines = ["These environment variables are missing or invalid:"]
+    lines = [_HEADING, *_faults(settings, error)]
+    if is_unconfigured() and issubclass(settings, DatabaseSettings):
+        lines.append("To try the pipeline with sample data instead, run `engarde demo` or `engarde dev`.")
+    return "\n".join(lines)
+
+
+def _faults(settings: type[PipelineSettings], error: ValidationError) -> list[str]:
+    lines = []
     for fault in error.errors(include_input=False, include_url=False):
         name = str(fault["loc"][0])
         problem = "is missing" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
         lines.append(f"  {name.upper()}: {problem}. {settings.model_fields[name].description}")
-    if is_unconfigured() and issubclass(settings, DatabaseSettings):
-        lines.append("To try the pipeline with sample data instead, run `engarde demo` or `engarde dev`.")
-    return "\n".join(lines)
+    return lines

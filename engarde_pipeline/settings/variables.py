@@ -196,6 +196,26 @@ class Settings(DatabaseSettings):
     )
 
 
+def _dagster_home(value: Path) -> Path:
+    if not value.is_absolute():
+        raise ValueError("must be an absolute path")
+    if not (value / "dagster.yaml").is_file():
+        raise ValueError(f"has no file dagster.yaml ({value}); `engarde init` writes it")
+    return value
+
+
+class ServiceSettings(DagsterSettings):
+    """The settings of the Dagster webserver and daemon."""
+
+    dagster_home: Annotated[Path, AfterValidator(_dagster_home)] = Field(
+        description="The directory with dagster.yaml and workspace.yaml, which `engarde init` writes."
+    )
+
+
+class CodeServerSettings(Settings, ServiceSettings):
+    """The settings of the code server and of workers, which run the pipeline."""
+
+
 class TokenSettings(PipelineSettings):
     """The settings for signing tokens."""
 

@@ -32,12 +32,14 @@ def sync_in_parallel(
     connect: Callable[[], psycopg.Connection],
     options: LoadOptions,
     writers: int,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[Outcome]:
     """Sync `dates` over up to `writers` connections; yield each when it has landed or failed, in any order.
 
     After a lost connection, a new one is opened and its remaining dates are read again. Close the generator
-    (`contextlib.closing`) if it is not exhausted, to stop the writers. Raises as `sync_dates`, after every writer
-    has finished its current date.
+    (`contextlib.closing`) if it is not exhausted, to stop the writers. Once `is_stopping()` is true, the writers
+    finish their current dates, and the others are neither synced nor yielded. Raises as `sync_dates`, after every
+    writer has finished its current date.
     """
     connect().close()  # a wrong address or login fails at once, without retries
     spans = _spans(sorted(set(dates)), writers)
@@ -54,13 +56,13 @@ def sync_in_parallel(
                 for outcome in synced:
                     remaining.remove(outcome.day)
                     outcomes.put(outcome)
-                    if stopped.is_set():
+                    if stopped.is_set() or is_stopping():
                         return
 
     def write() -> None:
         try:
             for span in todo:
-                if not stopped.is_set():
+                if not (stopped.is_set() or is_stopping()):
                     sync_remaining(list(span))
         except BaseException:
             stopped.set()

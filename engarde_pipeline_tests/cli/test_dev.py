@@ -54,6 +54,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources, wheels, site = (tmp_path_factory.mktemp(name) for name in ("sources", "wheels", "site"))
     for name in ("pyproject.toml", "setup.py", "README.md", "dagster.yaml", "workspace.yaml"):
         shutil.copy(ROOT / name, sources)
+    shutil.copytree(ROOT / "deploy", sources / "deploy")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "engarde_pipeline", sources / "engarde_pipeline", ignore=ignored)
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels)]

@@ -5,6 +5,7 @@ from dagster import AssetExecutionContext, MaterializeResult, asset
 from engarde_pipeline.defs.assets.campaign_asset_metrics import campaign_asset_metrics
 from engarde_pipeline.defs.assets.campaign_metrics import campaign_metrics
 from engarde_pipeline.defs.assets.sources import GROUP, OWNERS
+from engarde_pipeline.defs.interruption import stopping_between_dates
 from engarde_pipeline.defs.landing import explained
 from engarde_pipeline.defs.metadata import totals_lineage, totals_schema
 from engarde_pipeline.defs.resources import Postgres
@@ -30,7 +31,11 @@ def campaign_space_aggregates(context: AssetExecutionContext, postgres: Postgres
     selected = context.run.asset_selection
     if selected and selected.isdisjoint({campaign_metrics.key, campaign_asset_metrics.key}):
         context.instance.add_run_tags(context.run.run_id, NO_DATES)
-    with explained(), postgres.connect(context.run.run_id) as connection:
+    with (
+        stopping_between_dates(context.op_execution_context),
+        explained(),
+        postgres.connect(context.run.run_id) as connection,
+    ):
         totals = update_totals(connection)
     return MaterializeResult(
         metadata={

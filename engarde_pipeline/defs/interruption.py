@@ -1,0 +1,102 @@
+"""SIGTERM and Ctrl-C while dates are synced: the run finishes the dates that it is at, and ends.
+
+Dagster would interrupt the run at once, and dates that had just been committed would not be materialized. A run
+that is being canceled ends as canceled. Any other run ends as failed, and the daemon retries it without the dates
+that landed.
+
+The daemon needs the code server for the retry, and gives it up for good if there is none. A code server that
+received SIGTERM, too, waits for the processes of its runs, so the process of the run stays until it is retried.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from dagster import DagsterExecutionInterruptedError, DagsterInstance, DagsterRunStatus
+
+from engarde_pipeline.dagster_internals import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
+
+SECONDS_TO_FINISH = 60
+"""How long a date may take after SIGTERM; then the process ends, and the date is rolled back."""
+
+SECONDS_TO_RETRY = 30
+"""How long the process stays for the daemon to create the retry, which takes it a few seconds."""
+
+_POLL_SECONDS = 0.5
+
+
+@contextmanager
+def stopping_between_dates(instance: DagsterInstance, run_id: str) -> Iterator[Callable[[], bool]]:
+    """Yield a function that returns whether the run was asked to end; the caller then ends the block soon.
+
+    Raises:
+        DagsterExecutionInterruptedError: at the end of the block, if the run was asked to end.
+    """
+    if threading.current_thread() is not threading.main_thread():  # it receives no signals
+        yield lambda: False
+        return
+    received: list[int] = []
+    woken, left = threading.Event(), threading.Event()
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) == 1:  # another signal must not enter `set` while the first one is in it
+            woken.set()
+
+    def supervise() -> None:
+        woken.wait()
+        if signal.SIGTERM in received:
+            _end_in_time(instance, run_id, left)
+
+    # Started before it is needed: a signal handler should not start a thread. Dagster's process waits for it.
+    threading.Thread(target=supervise, name="interruption").start()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in handlers:
+        signal.signal(number, handle)
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        left.set()
+        woken.set()
+        if received:
+            raise DagsterExecutionInterruptedError(
+                f"The run was asked to end ({signal.Signals(received[0]).name}). Dates that landed are kept; the"
+                " others are synced by a retry, unless the run was canceled."
+            )
+
+
+def _end_in_time(instance: DagsterInstance, run_id: str, left: threading.Event) -> None:
+    """Stay until the run is retried; if its date does not end in time, end the run and its process."""
+    # The run closes its instance before this thread ends.
+    with DagsterInstance.from_ref(instance.get_ref()) as own:
+        if left.wait(SECONDS_TO_FINISH):
+            _wait_for_retry(own, run_id)
+            return
+        run = own.get_run_by_id(run_id)
+        if run is not None and not run.is_finished:
+            reason = (
+                f"The run was asked to end (SIGTERM), and its date took more than {SECONDS_TO_FINISH} seconds."
+            )
+            if run.status is DagsterRunStatus.CANCELING:
+                own.report_run_canceled(run, reason)
+            else:
+                own.report_run_failed(run, f"{reason} The date was rolled back.")
+        _wait_for_retry(own, run_id)
+    os._exit(1)
+
+
+def _wait_for_retry(instance: DagsterInstance, run_id: str) -> None:
+    deadline = time.monotonic() + SECONDS_TO_RETRY
+    while time.monotonic() < deadline:
+        run = instance.get_run_by_id(run_id)
+        if run is None or AUTO_RETRY_RUN_ID_TAG in run.tags or run.tags.get(WILL_RETRY_TAG) == "false":
+            return
+        if run.is_finished and run.status is not DagsterRunStatus.FAILURE:
+            return
+        time.sleep(_POLL_SECONDS)
