@@ -32,7 +32,7 @@ def campaign_space_aggregates(context: AssetExecutionContext, postgres: Postgres
     if selected and selected.isdisjoint({campaign_metrics.key, campaign_asset_metrics.key}):
         context.instance.add_run_tags(context.run.run_id, NO_DATES)
     with (
-        stopping_between_dates(context.op_execution_context),
+        stopping_between_dates(context.instance, context.run.run_id),
         explained(),
         postgres.connect(context.run.run_id) as connection,
     ):

@@ -1,0 +1,155 @@
+"""The processes of a deployment: what they need, how their health is checked, and what they do at SIGTERM."""
+
+import json
+import os
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster._core.execution.backfill import BulkActionStatus
+from sqlalchemy.engine import make_url
+
+from engarde_pipeline.core.dates import dates_between, today
+from engarde_pipeline_tests.cli.deployment import ENGARDE, Deployment, documented_variables
+from engarde_pipeline_tests.dagster_runs import landed_dates, unfinished
+from engarde_pipeline_tests.defs.backfills import ask_for_backfill, backfill_status, has_ended
+from engarde_pipeline_tests.defs.daemon import eventually
+from engarde_pipeline_tests.role_script import run_role_script
+from engarde_pipeline_tests.shop import Shop
+
+DATES = dates_between(today() - timedelta(days=99), today() - timedelta(days=60))
+"""Older than what the sensors keep in sync, so that only the backfill syncs them."""
+
+SLOW = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+    $$BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END$$;
+CREATE TRIGGER slow BEFORE INSERT ON campaign_metrics FOR EACH STATEMENT EXECUTE FUNCTION slow();
+"""
+"""Makes each date take a while, as on a large table."""
+
+
+@pytest.fixture
+def deployment(shop: Shop, tmp_path: Path) -> Iterator[Deployment]:
+    """A deployment whose pipeline logs in with the role of the script; nothing is started yet."""
+    run_role_script(shop.world.database_url).check_returncode()
+    required = {name for names in documented_variables().values() for name in names}
+    variables = {name: value for name, value in os.environ.items() if name in required}
+    role = make_url(shop.world.database_url).set(username="engarde_pipeline")
+    variables["DATABASE_URL"] = role.render_as_string(hide_password=False)
+    optional = {**shop.world.environment, "ENGARDE_WINDOW_DAYS": "1", "ENGARDE_FIRST_DATE": "2026-01-01"}
+    made = Deployment(
+        tmp_path / "home", variables, {name: optional[name] for name in optional.keys() - variables.keys()}
+    )
+    yield made
+    made.stop()
+
+
+@pytest.mark.parametrize("command", ["code-server", "daemon", "ui"])
+def test_a_process_without_its_variables_names_all_of_them(command: str) -> None:
+    done = subprocess.run([*ENGARDE, command], env={"COLUMNS": "300"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    # Those of the code server's address are known from workspace.yaml.
+    for name in documented_variables()[command]:
+        assert name.startswith("ENGARDE_CODE_SERVER") or f"{name}: is missing" in done.stderr
+
+
+def test_a_process_names_the_variables_that_its_files_refer_to(deployment: Deployment) -> None:
+    environment = deployment.environment("daemon")
+    for name in ("ENGARDE_CODE_SERVER_HOST", "ENGARDE_CODE_SERVER_PORT", "DAGSTER_DATABASE_URL"):
+        del environment[name]
+    done = subprocess.run([*ENGARDE, "daemon"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "DAGSTER_DATABASE_URL: is missing" in done.stderr
+    assert "ENGARDE_CODE_SERVER_HOST: is missing" in done.stderr
+    assert "ENGARDE_CODE_SERVER_PORT: is missing" in done.stderr
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("daemon")
+def test_every_process_starts_with_its_variables_alone_and_is_healthy_until_it_is_stopped(
+    deployment: Deployment,
+) -> None:
+    assert not deployment.is_healthy("code-server")
+    assert not deployment.is_healthy("daemon")
+
+    running = [deployment.start(command) for command in ("daemon", "code-server", "ui")]
+
+    eventually(lambda: deployment.is_healthy("code-server"), "a healthy code server", 90)
+    eventually(lambda: _location_is_loaded(deployment), "a UI with the pipeline", 90)
+    eventually(lambda: deployment.is_healthy("daemon"), "a live daemon", 90)
+    for process in running:
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+    assert [process.wait(timeout=60) for process in running] == [0, 0, 0]
+    assert not deployment.is_healthy("code-server")
+
+
+def _location_is_loaded(deployment: Deployment) -> bool:
+    query = "{workspaceOrError {... on Workspace {locationEntries {name loadStatus}}}}"
+    address = f"http://127.0.0.1:{deployment.ui_port}"
+    try:
+        with urllib.request.urlopen(f"{address}/server_info", timeout=10) as response:  # noqa: S310
+            assert response.status == 200
+        request = urllib.request.Request(  # noqa: S310
+            f"{address}/graphql",
+            json.dumps({"query": query}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+            found = json.load(response)["data"]["workspaceOrError"]["locationEntries"]
+    except OSError:
+        return False
+    return bool(found == [{"name": "engarde_pipeline", "loadStatus": "LOADED"}])
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("daemon")
+def test_a_code_server_that_is_replaced_during_a_backfill_lets_dates_finish_and_the_next_one_does_the_rest(
+    deployment: Deployment, shop: Shop, instance: DagsterInstance
+) -> None:
+    shop.load(*DATES)
+    shop.world.connection.execute(SLOW.encode())
+    first = deployment.start_code_server()
+    deployment.start("daemon")
+    backfill = ask_for_backfill(instance, DATES)
+    eventually(lambda: len(_dates_in_postgres(shop)) >= 3, "the first dates", 120)
+
+    first.send_signal(signal.SIGTERM)
+    seconds = eventually(lambda: first.poll() is not None, "the end of the code server", 100)
+
+    assert first.returncode == 0
+    assert seconds < 60
+    # Another run, of the sensors, may have been stopped, too.
+    failed = _failed(instance)
+    assert [run.tags.get("dagster/backfill") for run in failed].count(backfill) == 1
+    landed = _landed(instance)
+    assert 3 <= len(landed) < len(DATES)
+    # No date was committed that Dagster does not know, and the run's retry is in the queue.
+    assert set(landed) == _dates_in_postgres(shop)
+    assert all("dagster/auto_retry_run_id" in run.tags for run in failed)
+
+    deployment.start_code_server()
+    eventually(lambda: has_ended(instance, backfill) and not unfinished(instance), "the backfill", 300)
+    assert backfill_status(instance, backfill) is BulkActionStatus.COMPLETED_SUCCESS
+    # Each date was synced once, and no other run failed.
+    assert sorted(_landed(instance)) == sorted(_dates_in_postgres(shop)) == [str(day) for day in DATES]
+    assert {run.run_id for run in _failed(instance)} == {run.run_id for run in failed}
+    assert len(instance.get_materialized_partitions(AssetKey("campaign_asset_metrics"))) >= len(DATES)
+
+
+def _failed(instance: DagsterInstance) -> list[DagsterRun]:
+    return [run for run in instance.get_runs() if run.status is DagsterRunStatus.FAILURE]
+
+
+def _landed(instance: DagsterInstance) -> list[str]:
+    first, last = str(DATES[0]), str(DATES[-1])
+    return [day for day in landed_dates(instance, "campaign_metrics") if first <= day <= last]
+
+
+def _dates_in_postgres(shop: Shop) -> set[str]:
+    return {str(row["metric_date"]) for row in shop.world.rows()}
