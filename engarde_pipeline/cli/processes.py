@@ -70,6 +70,8 @@ def daemon() -> None:
     """
     require_service(ServiceSettings, with_workspace=True)
     _wait_for_code_servers()
+    # Otherwise, a backfill that is looked at while the code server restarts fails for good, with all its runs.
+    os.environ.setdefault("DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR", "1")
     _replace_by("dagster-daemon", "run", "-w", str(workspace_file()))
 
 
