@@ -13,6 +13,12 @@ from engarde_pipeline.settings import has_dagster_database
 INSTANCE = "dagster.yaml"
 WORKSPACE = "workspace.yaml"
 
+CODE_LOCATION = "engarde_pipeline"
+"""The name of the code location in both files workspace.yaml."""
+
+MODULE = "engarde_pipeline.definitions"
+"""The module that the code server loads."""
+
 
 class DagsterInstanceUnusable(EngardeError):
     """Dagster cannot open the instance in DAGSTER_HOME."""

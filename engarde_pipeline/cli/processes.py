@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from engarde_pipeline.cli.dagster_files import CODE_LOCATION, MODULE
 from engarde_pipeline.cli.terminal import console, handle_interrupts
 from engarde_pipeline.cli.workspace import (
     CodeServerUnreachable,
@@ -41,8 +42,6 @@ def code_server(
     only the Dagster UI and daemon may reach it.
     """
     require_service(CodeServerSettings, with_workspace=False)
-    from engarde_pipeline.dagster_internals import CODE_LOCATION, MODULE
-
     # How long calls, such as the evaluation of a sensor, may take after SIGTERM.
     os.environ.setdefault("DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD", _RPC_GRACE_SECONDS)
     # Not `dagster code-server start`, which ends at SIGTERM without waiting for its runs.

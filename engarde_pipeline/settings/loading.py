@@ -205,7 +205,7 @@ def _parsed(
 
 def _message(settings: type[PipelineSettings], error: ValidationError) -> str:
     lines = [_HEADING, *_faults(settings, error)]
-    if is_unconfigured() and issubclass(settings, DatabaseSettings):
+    if is_unconfigured() and issubclass(settings, DatabaseSettings | ApiSettings):
         lines.append("To try the pipeline with sample data instead, run `engarde demo` or `engarde dev`.")
     return "\n".join(lines)
 

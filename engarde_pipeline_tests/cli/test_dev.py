@@ -6,17 +6,23 @@ import socket
 import subprocess
 import sys
 import zipfile
+from datetime import date, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
-import yaml  # type: ignore[import-untyped]
 
 import engarde_pipeline
-from engarde_pipeline.dagster_internals import CODE_LOCATION
+from engarde_pipeline.api.app import PREFIX
+from engarde_pipeline.api.tokens import mint
+from engarde_pipeline_tests.api.service import SECRET, free_port
 from engarde_pipeline_tests.cli.conftest import Engarde
+from engarde_pipeline_tests.defs.daemon import eventually
+from engarde_pipeline_tests.shop import Shop
 from engarde_pipeline_tests.world import World
 
 ROOT = Path(engarde_pipeline.__file__).parents[1]
+DAY = date(2026, 3, 1)
 
 
 def test_a_secret_that_is_refused_ends_the_command_before_anything_starts(
@@ -48,6 +54,35 @@ def test_an_api_that_cannot_start_ends_the_whole(configured: World, monkeypatch:
     assert "The REST API ended with exit code" in done.stderr
 
 
+@pytest.mark.long
+def test_a_sync_that_the_api_starts_runs_to_its_end(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.load(DAY)
+    monkeypatch.setenv("JWT_SECRET_KEY", SECRET)
+    # The day's bytes are used up, so sensors and schedules start nothing.
+    monkeypatch.setenv("ENGARDE_DAILY_BYTES", "1")
+    shop.world.connection.execute("INSERT INTO bigquery_usage VALUES ((now() AT TIME ZONE 'UTC')::date, 1)")
+    headers = {"Authorization": f"Bearer {mint(SECRET, shop.tenant, 'u', timedelta(hours=1))}"}
+    body = {"start_date": str(DAY), "end_date": str(DAY)}
+    api_port = free_port()
+    api = httpx.Client(base_url=f"http://127.0.0.1:{api_port}{PREFIX}", headers=headers, timeout=30)
+
+    def is_started() -> bool:
+        try:
+            return api.post("/sync", json=body).status_code == 202
+        except httpx.TransportError:
+            assert process.poll() is None
+            return False
+
+    command = [sys.executable, "-m", "engarde_pipeline.cli", "dev", "--port", str(free_port())]
+    with subprocess.Popen([*command, "--api-port", str(api_port)], stdout=subprocess.DEVNULL) as process:
+        try:
+            eventually(is_started, "the sync is started")
+            eventually(lambda: api.get("/sync-status").json()["last_sync"] is not None, "the sync is completed")
+        finally:
+            process.terminate()
+    assert len(shop.world.rows()) == 2
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of a wheel that was built from this checkout, as pip lays them into site-packages."""
@@ -63,12 +98,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     return site
-
-
-@pytest.mark.long
-def test_an_installed_package_names_the_code_location_that_the_api_queues_for(installed: Path) -> None:
-    (location,) = yaml.safe_load((installed / "engarde_pipeline/workspace.yaml").read_text())["load_from"]
-    assert location["python_module"]["location_name"] == CODE_LOCATION
 
 
 @pytest.mark.long
