@@ -1,17 +1,27 @@
-"""`engarde db`: migrates the schema of the target database."""
+"""`engarde db`: migrates the schema of the target database, and grants roles what they need in it."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from engarde_pipeline.cli.servers import database
-from engarde_pipeline.cli.terminal import console
+from engarde_pipeline.cli.terminal import console, errors, visible
 
 app = typer.Typer(
-    help="Migrate the schema in Postgres. The only change to the application's tables is to add missing total"
-    " columns; a downgrade removes only what an upgrade created.",
+    help="Migrate the schema in Postgres, and grant roles what they need. The only change to the application's"
+    " tables is to add missing total columns; a downgrade removes only what an upgrade created.",
     no_args_is_help=True,
 )
+
+
+class Purpose(StrEnum):
+    """What a role is used for."""
+
+    SYNC = "sync"
+    API = "api"
+
 
 Revision = Annotated[str, typer.Argument(help="A revision such as 0001.")]
 
@@ -53,3 +63,28 @@ def current() -> None:
     if found is not None and migrate.is_newer(found):
         advice = "it was made by a newer version of the pipeline; deploy that version"
     console.print(f"The schema is at revision {found or 'none'}; the newest is {newest}: {advice}.")
+
+
+@app.command()
+def grants(
+    role: Annotated[str, typer.Option(help="The role that the process logs in with. It must exist.")],
+    purpose: Annotated[
+        Purpose, typer.Option("--for", help="What the role is for: the code server and workers, or the API.")
+    ] = Purpose.SYNC,
+) -> None:
+    """Grant a role all that it needs, and nothing more. Run it after each `engarde db upgrade`, as the same user.
+
+    Example: `engarde db grants --role engarde_pipeline`
+    """
+    from engarde_pipeline.postgres.schema.grants import grant_api, grant_sync
+
+    grant = {Purpose.SYNC: grant_sync, Purpose.API: grant_api}[purpose]
+    with database() as settings:
+        left = grant(settings.database_url.get_secret_value(), role)
+    console.print(f"{escape(visible(role))} has all that it needs in this database.")
+    for statement in left:
+        errors.print(
+            f"[bold yellow]Warning:[/] so that it finds the tables, let an administrator run:"
+            f" {escape(visible(statement))};",
+            soft_wrap=True,
+        )

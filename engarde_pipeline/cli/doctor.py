@@ -1,27 +1,36 @@
 """`engarde doctor`: checks the setup and says how to fix what is wrong."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from engarde_pipeline.cli.dagster_files import missing_features, storage_advice
+from engarde_pipeline.cli.process_checks import Check, Process, checks_of, server_checks
 from engarde_pipeline.cli.servers import servers
 from engarde_pipeline.cli.terminal import console, visible
 from engarde_pipeline.core.errors import EngardeError
-from engarde_pipeline.settings import Settings
 
 
-def doctor() -> None:
+def doctor(
+    process: Annotated[
+        Process | None, typer.Option("--for", help="Check only what this process needs, with only its variables.")
+    ] = None,
+) -> None:
     """Check settings, connections, permissions and schemas of BigQuery and Postgres.
 
-    Prints one line per check and, if a check fails, how to fix it. The exit code is 1 if a sync would fail.
+    Prints one line per check and, if a check fails, how to fix it. The exit code is 1 if a sync would fail, or
+    with `--for`, if the process would.
     """
+    if process:
+        _check_process(process)
+        return
     try:
         with servers() as settings:
             console.print("[green]✓[/] settings: all required variables are set and valid")
-            failures = sum(not all(_passes(*check) for check in checks) for checks in _checks(settings))
+            failures = _failures(server_checks(settings))
             failures += not _dagster_instance_opens()
     except EngardeError as error:
         _print_failure("settings", error)
@@ -30,6 +39,22 @@ def doctor() -> None:
         console.print(f"Failed checks: {failures}. Fix them and run `engarde doctor` again.")
         raise typer.Exit(1)
     console.print("All checks passed. Next: `engarde sync --help` shows how to sync dates.")
+
+
+def _check_process(process: Process) -> None:
+    try:
+        failures = _failures(checks_of(process))
+    except EngardeError as error:
+        _print_failure("settings", error)
+        failures = 1
+    if failures:
+        console.print(f"Failed checks: {failures}. Fix them and run `engarde doctor --for {process}` again.")
+        raise typer.Exit(1)
+    console.print("All checks passed.")
+
+
+def _failures(groups: Iterable[list[Check]]) -> int:
+    return sum(not all(_passes(*check) for check in checks) for checks in groups)
 
 
 def _passes(name: str, check: Callable[[], str]) -> bool:
@@ -63,24 +88,3 @@ def _dagster_instance_opens() -> bool:
 
 def _print_failure(name: str, error: EngardeError) -> None:
     console.print(Text.assemble(("✗", "red"), f" {name}: {visible(str(error))}"))
-
-
-def _checks(settings: Settings) -> Iterator[list[tuple[str, Callable[[], str]]]]:
-    """Yield the checks in groups; in a group, a check is run only if the previous ones passed."""
-    from engarde_pipeline.bigquery import diagnosis as bigquery
-    from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
-    from engarde_pipeline.postgres.reads import diagnosis as postgres
-
-    database_url = settings.database_url.get_secret_value()
-    yield [
-        ("BigQuery table campaign_metrics", lambda: bigquery.check_table(settings, CAMPAIGN_METRICS)),
-        ("BigQuery reading", lambda: bigquery.check_reading(settings)),
-        ("BigQuery queries", lambda: bigquery.check_queries(settings)),
-    ]
-    yield [("BigQuery table asset_metrics", lambda: bigquery.check_table(settings, ASSET_METRICS))]
-    yield [
-        ("Postgres connection", lambda: postgres.check_connection(database_url)),
-        ("Postgres session", lambda: postgres.check_session(database_url)),
-        ("Postgres schema", lambda: postgres.check_schema(database_url)),
-        ("Postgres permissions", lambda: postgres.check_permissions(database_url)),
-    ]

@@ -79,6 +79,31 @@ def check_before_upgrade(database_url: str) -> None:
         check_sees_every_row(connection)
 
 
+def check_migrations(database_url: str) -> str:
+    """Check that this login can run `engarde db upgrade`."""
+    check_before_upgrade(database_url)
+    with open_connection(database_url) as connection:
+        row = connection.execute(
+            "SELECT current_schema(), has_schema_privilege(current_schema(), 'CREATE'),"
+            " pg_get_userbyid(relowner), pg_has_role(relowner, 'USAGE')"
+            " FROM (SELECT) AS one LEFT JOIN pg_class ON oid = to_regclass('campaign_spaces')"
+        ).fetchone()
+        assert row is not None  # noqa: S101  the query returns one row
+        schema, may_create, owner, is_owner = row
+        if not may_create:
+            role = sql.Identifier(connection.info.user).as_string()
+            raise DatabaseUnfit(
+                f"The role may not create tables. Run: GRANT CREATE ON SCHEMA {schema or 'public'} TO {role};"
+            )
+        if is_owner is False:
+            raise DatabaseUnfit(
+                f"campaign_spaces is owned by {owner}, and {connection.info.user} is not a member of that role."
+                " Set DATABASE_URL to the login of the owner of the application's tables."
+            )
+    found, newest = migrate.current(database_url), migrate.head()
+    return f"the schema {schema} can be migrated; it is at revision {found or 'none'}, the newest is {newest}"
+
+
 def check_session(database_url: str) -> str:
     """Check that a session can write, keeps its server connection, and sees every row."""
     with connect(database_url) as connection:
