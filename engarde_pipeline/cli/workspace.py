@@ -42,8 +42,12 @@ def require_service(settings: type[ServiceSettings], *, with_workspace: bool) ->
         WorkspaceUnusable: the process needs a workspace.yaml, and there is none.
     """
     home = Path(os.environ.get("DAGSTER_HOME") or os.devnull)
-    names = [INSTANCE, *([WORKSPACE] if with_workspace else [])]
-    referred = [name for file in names for name in _variables(_read(home / file))]
+    instance, workspace = _read(home / INSTANCE), _read(home / WORKSPACE)
+    if with_workspace:
+        referred = [*_variables(instance), *_variables(workspace)]
+    else:
+        # Only the daemon starts runs, and the UI cancels them.
+        referred = [*_variables(_without(instance, "run_launcher"))]
     require(settings, referred)
     if with_workspace and not workspace_file().is_file():
         raise WorkspaceUnusable(f"{workspace_file()} does not exist. Run: engarde init")
@@ -119,6 +123,10 @@ def _variables(content: object) -> Iterator[str]:
     elif isinstance(content, list):
         for value in content:
             yield from _variables(value)
+
+
+def _without(content: object, key: str) -> object:
+    return {name: value for name, value in content.items() if name != key} if isinstance(content, dict) else None
 
 
 def _value(value: object) -> object:

@@ -39,6 +39,7 @@ class Deployment:
             "DAGSTER_HOME": str(home),
             "ENGARDE_CODE_SERVER_HOST": "127.0.0.1",
             "ENGARDE_CODE_SERVER_PORT": str(self.code_server_port),
+            "ENGARDE_WEBSERVER_URL": f"http://127.0.0.1:{self.ui_port}",
         }
         self.optional = optional
         """Variables of the pipeline that have defaults, for the processes that run it."""
@@ -81,6 +82,16 @@ class Deployment:
             check=False,
         )
         return done.returncode == 0
+
+    def doctor(self, process: str, command: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run `engarde doctor --for`, with the variables of the process."""
+        return subprocess.run(
+            [*ENGARDE, "doctor", "--for", process],
+            env=self.environment(command or process),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     def log(self, command: str) -> Path:
         return self.home.with_name(f"{command}.log")

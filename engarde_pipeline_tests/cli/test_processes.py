@@ -15,6 +15,7 @@ from dagster._core.execution.backfill import BulkActionStatus
 from sqlalchemy.engine import make_url
 
 from engarde_pipeline.core.dates import dates_between, today
+from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline_tests.cli.deployment import ENGARDE, Deployment, documented_variables
 from engarde_pipeline_tests.dagster_runs import landed_dates, unfinished
 from engarde_pipeline_tests.defs.backfills import ask_for_backfill, backfill_status, has_ended
@@ -41,6 +42,10 @@ def deployment(shop: Shop, tmp_path: Path) -> Iterator[Deployment]:
     variables = {name: value for name, value in os.environ.items() if name in required}
     role = make_url(shop.world.database_url).set(username="engarde_pipeline")
     variables["DATABASE_URL"] = role.render_as_string(hide_password=False)
+    with connect(shop.world.database_url) as connection:
+        connection.execute("ALTER ROLE engarde_api LOGIN")
+    api = role.set(username="engarde_api").render_as_string(hide_password=False)
+    variables |= {"API_DATABASE_URL": api, "JWT_SECRET_KEY": "a-secret-of-the-tests-that-is-long-enough"}
     optional = {**shop.world.environment, "ENGARDE_WINDOW_DAYS": "1", "ENGARDE_FIRST_DATE": "2026-01-01"}
     made = Deployment(
         tmp_path / "home", variables, {name: optional[name] for name in optional.keys() - variables.keys()}
@@ -69,6 +74,33 @@ def test_a_process_names_the_variables_that_its_files_refer_to(deployment: Deplo
     assert "ENGARDE_CODE_SERVER_PORT: is missing" in done.stderr
 
 
+def test_the_doctor_of_a_daemon_says_that_the_code_server_is_not_there(deployment: Deployment) -> None:
+    done = deployment.doctor("daemon")
+
+    assert done.returncode == 1
+    assert "Dagster storage: its history has 0 runs; its tables are up to date" in done.stdout
+    assert f"The code server at 127.0.0.1:{deployment.code_server_port} does not respond" in done.stdout
+    assert "There is no heartbeat of the last 180 seconds" in done.stdout
+
+
+def test_the_doctor_of_the_api_says_that_the_webserver_is_not_there(deployment: Deployment) -> None:
+    done = deployment.doctor("api")
+
+    assert done.returncode == 1
+    assert "the API's login sees one tenant at a time" in done.stdout
+    assert f"webserver at http://127.0.0.1:{deployment.ui_port} cannot be reached" in done.stdout
+
+
+def test_the_doctor_of_a_migration_wants_the_owner(deployment: Deployment, shop: Shop) -> None:
+    done = deployment.doctor("migrate", "db upgrade")
+    assert done.returncode == 1
+    assert "The role may not create tables. Run: GRANT CREATE ON SCHEMA public TO" in done.stdout
+
+    deployment.variables["DATABASE_URL"] = shop.world.database_url
+    done = deployment.doctor("migrate", "db upgrade")
+    assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.long
 @pytest.mark.xdist_group("daemon")
 def test_every_process_starts_with_its_variables_alone_and_is_healthy_until_it_is_stopped(
@@ -82,6 +114,9 @@ def test_every_process_starts_with_its_variables_alone_and_is_healthy_until_it_i
     eventually(lambda: deployment.is_healthy("code-server"), "a healthy code server", 90)
     eventually(lambda: _location_is_loaded(deployment), "a UI with the pipeline", 90)
     eventually(lambda: deployment.is_healthy("daemon"), "a live daemon", 90)
+    for command in ("code-server", "daemon", "ui", "api"):
+        done = deployment.doctor(command)
+        assert done.returncode == 0, done.stdout
     for process in running:
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
