@@ -15,7 +15,10 @@ from dagster._core.execution.backfill import BulkActionStatus
 from sqlalchemy.engine import make_url
 
 from engarde_pipeline.core.dates import dates_between, today
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
+from engarde_pipeline.defs.interruption import SECONDS_TO_FINISH
 from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.load.locks import dates_locked
 from engarde_pipeline_tests.cli.deployment import ENGARDE, Deployment, documented_variables
 from engarde_pipeline_tests.dagster_runs import landed_dates, unfinished
 from engarde_pipeline_tests.defs.backfills import ask_for_backfill, backfill_status, has_ended
@@ -32,6 +35,9 @@ CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
 CREATE TRIGGER slow BEFORE INSERT ON campaign_metrics FOR EACH STATEMENT EXECUTE FUNCTION slow();
 """
 """Makes each date take a while, as on a large table."""
+
+
+WAITING = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
 
 @pytest.fixture
@@ -175,6 +181,27 @@ def test_a_code_server_that_is_replaced_during_a_backfill_lets_dates_finish_and_
     assert sorted(_landed(instance)) == sorted(_dates_in_postgres(shop)) == [str(day) for day in DATES]
     assert {run.run_id for run in _failed(instance)} == {run.run_id for run in failed}
     assert len(instance.get_materialized_partitions(AssetKey("campaign_asset_metrics"))) >= len(DATES)
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("daemon")
+def test_a_date_that_does_not_end_does_not_keep_the_code_server_from_ending(
+    deployment: Deployment, shop: Shop, instance: DagsterInstance
+) -> None:
+    shop.load(*DATES)
+    server = deployment.start_code_server()
+    deployment.start("daemon")
+    with connect(shop.world.database_url) as other, dates_locked(other, CAMPAIGN_METRICS, DATES):
+        ask_for_backfill(instance, DATES)
+        eventually(lambda: bool(shop.world.query(WAITING)), "a run that waits for a lock", 120)
+
+        server.send_signal(signal.SIGTERM)
+        seconds = eventually(lambda: server.poll() is not None, "the end of the code server", 150)
+
+    assert SECONDS_TO_FINISH <= seconds < 120
+    ends = [event.message for run in _failed(instance) for event in instance.all_logs(run.run_id)]
+    assert any("its date took more than 60 seconds. The date was rolled back." in message for message in ends)
+    assert all("dagster/auto_retry_run_id" in run.tags for run in _failed(instance))
 
 
 def _failed(instance: DagsterInstance) -> list[DagsterRun]:
