@@ -1,5 +1,6 @@
 """What is under the sensor: the hourly and the nightly net, mappings, totals, and runs that are tried again."""
 
+import logging
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -19,6 +20,9 @@ from dagster import (
     build_sensor_context,
     job,
 )
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import GrpcServerTarget
+from dagster._daemon.auto_run_reexecution.auto_run_reexecution import consume_new_runs_for_automatic_reexecution
 
 import engarde_pipeline.defs.sensors.lost_runs as lost_runs_sensor
 from engarde_pipeline.core.dates import today
@@ -32,7 +36,7 @@ from engarde_pipeline.defs.sensors.pending_totals import pending_totals
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.runs.history import recorded_versions
 from engarde_pipeline_tests.bigquery.faulty import Fault, refusal
-from engarde_pipeline_tests.dagster_runs import landed_dates, run_range
+from engarde_pipeline_tests.dagster_runs import landed_dates, origin_of, run_range
 from engarde_pipeline_tests.defs.bigquery_times import Times
 from engarde_pipeline_tests.shop import Shop
 
@@ -290,6 +294,43 @@ def test_a_silent_run_that_has_a_connection_only_waits(instance: DagsterInstance
 def test_a_run_is_not_ended_before_it_was_silent_for_long(instance: DagsterInstance, shop: Shop) -> None:
     _silent_run(instance, SILENCE / 2)
     assert _statuses_after_a_look(instance) == [DagsterRunStatus.STARTED]
+
+
+def _retry_without_a_code_server(instance: DagsterInstance, run_id: str) -> None:
+    """What the daemon does with a failed run, while nothing listens where the code server was."""
+    target = GrpcServerTarget(host="127.0.0.1", port=9, socket=None, location_name="engarde_pipeline")
+    record = instance.get_run_record_by_id(run_id)
+    assert record is not None
+    with WorkspaceProcessContext(instance, target) as workspace:
+        list(consume_new_runs_for_automatic_reexecution(workspace, [record], logging.getLogger(__name__)))
+
+
+def test_a_retry_that_was_given_up_while_the_code_server_was_away_is_asked_for_again(
+    instance: DagsterInstance, shop: Shop
+) -> None:
+    run = instance.create_run_for_job(
+        defs.resolve_job_def("performance_sync"),
+        status=DagsterRunStatus.STARTED,
+        remote_job_origin=origin_of("performance_sync"),
+    )
+    instance.report_run_failed(run)
+    _retry_without_a_code_server(instance, run.run_id)
+    assert _will_retry(instance, run.run_id) == "false"
+
+    _statuses_after_a_look(instance)
+
+    assert _will_retry(instance, run.run_id) == "true"
+    # The daemon retries the runs of these events.
+    failures = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.RUN_FAILURE).records
+    assert len(failures) == 2
+    _statuses_after_a_look(instance)
+    assert len(instance.get_records_for_run(run.run_id, of_type=DagsterEventType.RUN_FAILURE).records) == 2
+
+
+def _will_retry(instance: DagsterInstance, run_id: str) -> str:
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return run.tags["dagster/will_retry"]
 
 
 def test_a_job_of_another_code_location_is_left_alone(instance: DagsterInstance, shop: Shop) -> None:

@@ -1,13 +1,17 @@
-"""The sensor `lost_runs`: marks runs as failed whose process no longer exists.
+"""The sensor `lost_runs`: marks runs as failed whose process no longer exists, and has retries created again.
 
 Until a run has ended, no other run is started for its dates. Dagster's run monitoring notices a process that ends
 while its code server is running. If the code server ended too, only the maximum run time of `dagster.yaml` would
 end the run, hours later. Run monitoring does not notice a run that was created and never queued.
+
+The daemon gives up the retry of a run for good if the code server is not reachable when it creates it. This sensor
+runs in the code server, so when it looks, the retry can be created.
 """
 
 from datetime import UTC, datetime, timedelta
 
 from dagster import (
+    DagsterEventType,
     DagsterInstance,
     DagsterRun,
     DagsterRunStatus,
@@ -19,8 +23,15 @@ from dagster import (
 )
 
 from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.dagster_internals import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG, is_of_ended_backfill
 from engarde_pipeline.defs.resources import Postgres
 from engarde_pipeline.postgres.connection import connected_runs
+from engarde_pipeline.runs.attempts import RETRIED_WITHIN
+
+_NOT_RETRIED = "Failed to retry run"
+"""The event that the daemon logs when it gives up a retry."""
+
+_TRIES = 5
 
 SILENCE = timedelta(minutes=10)
 """A running run logs an event more often than this, or has an open connection to Postgres on which it waits."""
@@ -43,6 +54,7 @@ def lost_runs(context: SensorEvaluationContext, postgres: Postgres) -> SkipReaso
                 record.dagster_run,
                 "The run was created but not queued: the process that created it ended too early.",
             )
+    _retry_again(context, now)
     started = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
     silent = [run for run in started if _is_ours(context, run) and now - _last_event(instance, run) > SILENCE]
     if not silent:
@@ -63,6 +75,21 @@ def lost_runs(context: SensorEvaluationContext, postgres: Postgres) -> SkipReaso
     return SkipReason(
         f"{len(lost)} lost runs were marked as failed; {len(silent) - len(lost)} runs are waiting on a connection."
     )
+
+
+def _retry_again(context: SensorEvaluationContext, now: datetime) -> None:
+    """Report the failure of runs again whose retry could not be created: the daemon then creates it."""
+    instance = context.instance
+    given_up = RunsFilter(
+        statuses=[DagsterRunStatus.FAILURE], tags={WILL_RETRY_TAG: "false"}, updated_after=now - RETRIED_WITHIN
+    )
+    for run in instance.get_runs(given_up):
+        if not _is_ours(context, run) or AUTO_RETRY_RUN_ID_TAG in run.tags or is_of_ended_backfill(instance, run):
+            continue
+        events = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.ENGINE_EVENT).records
+        tries = sum(record.event_log_entry.get_dagster_event().message == _NOT_RETRIED for record in events)
+        if 0 < tries <= _TRIES:
+            instance.report_run_failed(run, "Its retry could not be created, and is created now.")
 
 
 def _is_ours(context: SensorEvaluationContext, run: DagsterRun) -> bool:
