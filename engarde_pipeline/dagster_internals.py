@@ -5,6 +5,10 @@ what is used here.
 
 * The tags (`..._TAG`): Dagster documents their values but exports no constants.
 * `DagsterSqliteStorage`: the storage that Dagster uses if dagster.yaml names none. Missing public API: the class.
+* `CheckRunHealthResult`, `LaunchRunContext`, `WorkerStatus`: what a run launcher is given and returns. Missing
+public API: run launchers of one's own.
+* `DagsterUserCodeUnreachableError`: the error after which the queue tries to launch a run again. Missing public
+API: an error of a run launcher that is temporary.
 * `CheckError`: `DagsterInstance.get` raises it for some malformed dagster.yaml files, and it has no public base
 class.
 * The rest is used by the functions below; their docstrings name the missing public API.
@@ -18,8 +22,12 @@ from dagster._check import CheckError as CheckError
 from dagster._core.definitions.data_version import DATA_VERSION_TAG as DATA_VERSION_TAG
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.errors import DagsterUserCodeUnreachableError as DagsterUserCodeUnreachableError
 from dagster._core.events import RunFailureReason
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES as BULK_ACTION_TERMINAL_STATUSES
+from dagster._core.launcher import CheckRunHealthResult as CheckRunHealthResult
+from dagster._core.launcher import LaunchRunContext as LaunchRunContext
+from dagster._core.launcher import WorkerStatus as WorkerStatus
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemoteJobOrigin,

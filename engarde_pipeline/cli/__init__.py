@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from engarde_pipeline.cli import api, db, demo, dev, doctor, export, jobs, plan, status, sync
+from engarde_pipeline.cli import api, db, demo, dev, doctor, export, jobs, plan, status, sync, worker
 from engarde_pipeline.cli.terminal import errors, visible
 from engarde_pipeline.core.errors import EngardeError
 
@@ -50,6 +50,7 @@ app.add_typer(db.app, name="db")
 app.command("demo")(demo.demo)
 app.command("dev")(dev.dev)
 app.add_typer(api.app, name="api")
+app.command("worker")(worker.worker)
 
 
 def main() -> None:

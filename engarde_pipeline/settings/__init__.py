@@ -13,6 +13,7 @@ from engarde_pipeline.settings.loading import load_database_settings as load_dat
 from engarde_pipeline.settings.loading import load_pipeline_settings as load_pipeline_settings
 from engarde_pipeline.settings.loading import load_settings as load_settings
 from engarde_pipeline.settings.loading import load_token_settings as load_token_settings
+from engarde_pipeline.settings.loading import load_worker_settings as load_worker_settings
 from engarde_pipeline.settings.loading import services_file as services_file
 from engarde_pipeline.settings.variables import API_ROLE as API_ROLE
 from engarde_pipeline.settings.variables import CONNECTION_VARIABLES as CONNECTION_VARIABLES
@@ -21,3 +22,4 @@ from engarde_pipeline.settings.variables import DagsterSettings as DagsterSettin
 from engarde_pipeline.settings.variables import DatabaseSettings as DatabaseSettings
 from engarde_pipeline.settings.variables import PipelineSettings as PipelineSettings
 from engarde_pipeline.settings.variables import Settings as Settings
+from engarde_pipeline.settings.variables import WorkerSettings as WorkerSettings

@@ -23,6 +23,7 @@ from engarde_pipeline.settings.variables import (
     PipelineSettings,
     Settings,
     TokenSettings,
+    WorkerSettings,
 )
 
 
@@ -93,6 +94,15 @@ def load_dagster_settings() -> DagsterSettings:
     if not is_embedded():
         return _load(DagsterSettings)
     return _load(DagsterSettings, **_running_services())
+
+
+def load_worker_settings() -> WorkerSettings:
+    """Return the settings of a worker of `engarde worker`, which has no embedded default.
+
+    Raises:
+        InvalidSettings: variables are missing or malformed.
+    """
+    return _load(WorkerSettings)
 
 
 def load_token_settings() -> TokenSettings:

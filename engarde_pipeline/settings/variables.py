@@ -59,6 +59,12 @@ def _postgres_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _redis_url(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"(rediss?|redis\+socket)://\S+", value.get_secret_value()):
+        raise ValueError("must be an address of redis, such as redis://:password@host:6379/0")
+    return value
+
+
 def _hard_to_guess(value: SecretStr) -> SecretStr:
     secret, cure = value.get_secret_value().encode(), "generate one with `openssl rand -base64 48`"
     if len(secret) < MINIMUM_SECRET_BYTES:
@@ -193,6 +199,15 @@ class Settings(DatabaseSettings):
         default=None,
         description="The address of the emulator's Storage Read API, as host:port. If it is not set, the"
         " emulator is read by queries.",
+    )
+
+
+class WorkerSettings(Settings, DagsterSettings):
+    """The settings of a worker: those of a run, and the address of the broker from which it takes runs."""
+
+    engarde_broker_url: Annotated[SecretStr, AfterValidator(_redis_url)] = Field(
+        description="The address of the redis through which the daemon hands runs to the workers, as"
+        " redis://:password@host:6379/0, or rediss:// for TLS. The daemon and the webserver need it, too."
     )
 
 
