@@ -181,8 +181,11 @@ def _run_id(task: dict[str, Any]) -> str | None:
 
 def _log(**_: Any) -> None:
     """Log what the worker does. Celery would also log what a run logs, which the run prints itself."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("celery").setLevel(logging.INFO)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("celery")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
 
 
 def _interrupt_runs(**_: Any) -> None:

@@ -16,7 +16,7 @@ from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.dagster_internals import DagsterUserCodeUnreachableError, WorkerStatus
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.locks import dates_locked
-from engarde_pipeline_tests.dagster_runs import landed_dates
+from engarde_pipeline_tests.dagster_runs import landed_dates, materializations
 from engarde_pipeline_tests.defs.daemon import eventually
 from engarde_pipeline_tests.distributed.cluster import Worker, start_redis
 from engarde_pipeline_tests.distributed.launched import launch, status_of, wait_for
@@ -71,15 +71,18 @@ def test_a_cancelled_run_ends_as_canceled_whether_it_was_started_or_not(
         assert instance.run_launcher.terminate(waiting)
         assert status_of(instance, waiting) is DagsterRunStatus.CANCELED
         assert instance.run_launcher.terminate(executing)
-        wait_for(instance, executing, DagsterRunStatus.CANCELED)
-        assert not instance.run_launcher.terminate(executing)
-        assert [_was_never_started(instance, run) for run in (executing, waiting)] == [False, True]
+        assert status_of(instance, executing) is DagsterRunStatus.CANCELING
+    # It finishes the date it is at.
+    wait_for(instance, executing, DagsterRunStatus.CANCELED)
+    assert not instance.run_launcher.terminate(executing)
+    assert [_was_never_started(instance, run) for run in (executing, waiting)] == [False, True]
 
     following = launch(instance, YESTERDAY, YESTERDAY)
     wait_for(instance, following, DagsterRunStatus.SUCCESS)
-    assert worker.log.count("] received") == 3
-    assert landed_dates(instance, "campaign_metrics") == [YESTERDAY.isoformat()]
+    assert worker.runs == 3
+    assert waiting not in {record.run_id for record in materializations(instance, "campaign_metrics")}
     assert [status_of(instance, run) for run in (executing, waiting)] == [DagsterRunStatus.CANCELED] * 2
+    assert not [run for run in instance.get_runs() if run.tags.get("dagster/will_retry") == "true"]
 
 
 def _was_never_started(instance: DagsterInstance, run_id: str) -> bool:
