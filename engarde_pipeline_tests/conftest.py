@@ -62,7 +62,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of the person who runs the tests reaches them; the first date is that of the definitions."""
     for name in (
-        *(field.upper() for field in {**ApiSettings.model_fields, **WorkerSettings.model_fields}),
+        *(field.upper() for kind in (ApiSettings, WorkerSettings) for field in kind.model_fields),
         "DAGSTER_HOME",
     ):
         monkeypatch.delenv(name, raising=False)
@@ -102,13 +102,13 @@ def _fast_directory() -> Path | None:
 @pytest.fixture
 def empty_database_url(postgres_server: str) -> Iterator[str]:
     """A database without any table."""
-    yield from _new_database(postgres_server, "template0")
+    yield from new_database(postgres_server, "template0")
 
 
 @pytest.fixture
 def database_url(postgres_server: str) -> Iterator[str]:
     """A database with the current schema and no rows."""
-    yield from _new_database(postgres_server, "migrated")
+    yield from new_database(postgres_server, "migrated")
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def dagster_template(postgres_server: str, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def dagster_database_url(postgres_server: str, dagster_template: str) -> Iterator[str]:
     """A database for Dagster's history, without runs."""
-    yield from _new_database(postgres_server, dagster_template)
+    yield from new_database(postgres_server, dagster_template)
 
 
 @pytest.fixture
@@ -176,7 +176,8 @@ def write_dagster_yaml(home: Path) -> None:
     shutil.copy(Path(__file__).parents[1] / "dagster.yaml", home)
 
 
-def _new_database(server: str, template: str) -> Iterator[str]:
+def new_database(server: str, template: str) -> Iterator[str]:
+    """Yield the address of a database that is copied from `template`, and drop it afterwards."""
     name = f"test_{uuid4().hex}"
     with connect(server) as connection:
         # Copied as files, since writing the template to the log, as is the default, takes longer.

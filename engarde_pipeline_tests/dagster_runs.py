@@ -18,6 +18,12 @@ from dagster import (
 )
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.execution.api import execute_run
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from engarde_pipeline.definitions import defs
 
@@ -61,6 +67,13 @@ def checks_alone(instance: DagsterInstance) -> ExecuteInProcessResult:
     job = define_asset_job("checks_alone", AssetSelection.all_asset_checks())
     alone = Definitions.merge(defs, Definitions(jobs=[job]))
     return alone.resolve_job_def("checks_alone").execute_in_process(instance=instance)
+
+
+def origin_of(job: str) -> RemoteJobOrigin:
+    """Return the origin of a job, which a queued run has."""
+    target = LoadableTargetOrigin(module_name="engarde_pipeline.definitions")
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, "engarde_pipeline")
+    return RemoteRepositoryOrigin(location, "__repository__").get_job_origin(job)
 
 
 def unfinished(instance: DagsterInstance) -> list[DagsterRun]:

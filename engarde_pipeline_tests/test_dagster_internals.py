@@ -1,7 +1,5 @@
 """The contract of what is taken from Dagster's private modules: a new version that changes it is found here."""
 
-import inspect
-
 import pytest
 from dagster import DagsterInstance, Output, asset, materialize
 from dagster._core.execution.backfill import BulkActionStatus
@@ -11,8 +9,6 @@ from engarde_pipeline.dagster_internals import (
     ASSET_JOB,
     BULK_ACTION_TERMINAL_STATUSES,
     NO_MATERIALIZATIONS_AT_THE_END,
-    job_origin,
-    loaded_code_location,
 )
 from engarde_pipeline.definitions import defs
 
@@ -26,7 +22,6 @@ TAGS = {
     "MAX_RETRIES_TAG": "dagster/max_retries",
     "PARTITION_NAME_TAG": "dagster/partition",
     "PRIORITY_TAG": "dagster/priority",
-    "REPOSITORY_LABEL_TAG": ".dagster/repository",
     "RETRY_NUMBER_TAG": "dagster/retry_number",
     "ROOT_RUN_ID_TAG": "dagster/root_run_id",
     "SCHEDULE_NAME_TAG": "dagster/schedule_name",
@@ -67,18 +62,3 @@ def test_a_backfill_has_ended_in_the_statuses_in_which_no_run_starts() -> None:
         BulkActionStatus.CANCELED,
     } <= set(BULK_ACTION_TERMINAL_STATUSES)
     assert BulkActionStatus.REQUESTED not in BULK_ACTION_TERMINAL_STATUSES
-
-
-def test_an_origin_names_the_code_location_of_workspace_yaml() -> None:
-    origin = job_origin("performance_sync")
-    assert origin.location_name == dagster_internals.CODE_LOCATION
-    assert origin.repository_origin.get_label() == "__repository__@engarde_pipeline"
-
-
-def test_without_a_tick_the_code_location_is_that_of_workspace_yaml(instance: DagsterInstance) -> None:
-    assert loaded_code_location(instance, "changed_partitions") == dagster_internals.CODE_LOCATION
-
-
-def test_a_run_is_recorded_with_the_arguments_that_dagster_takes() -> None:
-    taken = inspect.signature(DagsterInstance.create_run_for_job).parameters
-    assert {"job_def", "run_config", "tags", "remote_job_origin", "job_code_origin"} <= taken.keys()

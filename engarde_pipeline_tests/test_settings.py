@@ -201,14 +201,27 @@ def test_with_nothing_set_and_no_home_what_is_missing_is_named(
         load()
 
 
-def test_an_api_with_its_own_two_variables_names_what_is_missing(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_api_needs_its_own_two_variables_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _set(monkeypatch, JWT_SECRET_KEY=SECRET, API_DATABASE_URL="postgresql://engarde_api@db/app")
+    settings = load_api_settings()
+    assert (settings.api_login, settings.api_takes_role) == ("postgresql://engarde_api@db/app", False)
+
+
+def test_an_api_without_a_login_or_a_secret_names_both(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIGQUERY_PROJECT_ID", "project")
     with pytest.raises(InvalidSettings) as raised:
         load_api_settings()
-    assert "BIGQUERY_PROJECT_ID: is missing" in str(raised.value)
-    assert "DATABASE_URL: is missing" in str(raised.value)
+    assert "JWT_SECRET_KEY: is missing" in str(raised.value)
+    assert "API_DATABASE_URL: is missing, and so is DATABASE_URL" in str(raised.value)
+
+
+def test_the_api_starts_syncs_at_the_address_of_the_ui_unless_it_has_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _set(monkeypatch, JWT_SECRET_KEY=SECRET, **VALID, ENGARDE_DAGSTER_URL="https://dagster.example.com/ui/")
+    assert load_api_settings().webserver_url == "https://dagster.example.com/ui"
+    monkeypatch.setenv("ENGARDE_WEBSERVER_URL", "http://webserver:3000")
+    assert load_api_settings().webserver_url == "http://webserver:3000"
 
 
 def test_what_uses_postgres_alone_asks_for_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,9 +263,9 @@ def test_the_running_servers_announcement_is_read(tmp_path: Path, monkeypatch: p
     history = "postgresql://postgres@/dagster?host=/tmp/socket"
     announced = {**VALID, "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9050", "DAGSTER_DATABASE_URL": history}
     services_file(tmp_path).write_text(json.dumps(announced))
-    for settings in (load_settings(), load_api_settings()):
-        assert settings.database_url.get_secret_value() == VALID["DATABASE_URL"]
-        assert settings.bigquery_emulator_host == "http://127.0.0.1:9050"
+    assert load_settings().database_url.get_secret_value() == VALID["DATABASE_URL"]
+    assert load_settings().bigquery_emulator_host == "http://127.0.0.1:9050"
+    assert load_api_settings().api_login == VALID["DATABASE_URL"]
     assert load_database_settings().database_url.get_secret_value() == VALID["DATABASE_URL"]
     assert load_dagster_settings().dagster_database_url.get_secret_value() == history
 
@@ -289,7 +302,7 @@ def test_definitions_do_not_load_with_a_malformed_number(monkeypatch: pytest.Mon
 @given(data=st.data())
 @hypothesis.settings(max_examples=150, deadline=None)
 def test_whatever_the_environment_holds_it_is_taken_or_named_and_no_secret_is_told(
-    settings: type[Settings], data: st.DataObject
+    settings: type[Settings | ApiSettings], data: st.DataObject
 ) -> None:
     name = data.draw(st.sampled_from([field.upper() for field in settings.model_fields]))
     value = data.draw(IN_AN_ENVIRONMENT, name)

@@ -16,7 +16,9 @@ from engarde_pipeline.api.rate_limit import RateLimit
 from engarde_pipeline.api.response_cache import ResponseCache
 from engarde_pipeline.api.routers import health, metrics, sync
 from engarde_pipeline.api.submission_queue import SubmissionQueue
+from engarde_pipeline.api.submit import Submitter
 from engarde_pipeline.api.sync_events import EventBroker
+from engarde_pipeline.runs.webserver import Webserver
 from engarde_pipeline.settings import ApiSettings
 
 PREFIX = "/api/campaign-performance"
@@ -68,7 +70,7 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
     app.state.database = database
     app.state.response_cache = ResponseCache(database)
     app.state.dagster = dagster
-    app.state.submission_queue = SubmissionQueue(database, dagster)
+    app.state.submission_queue = SubmissionQueue(database, dagster, Submitter(Webserver(settings.webserver_url)))
     app.state.event_broker = EventBroker(dagster)
     if settings.api_cors_origins:
         app.add_middleware(

@@ -25,10 +25,10 @@ class SubmissionQueue:
     a run, which the next submission must find.
     """
 
-    def __init__(self, postgres: Database, dagster: DagsterClient) -> None:
+    def __init__(self, postgres: Database, dagster: DagsterClient, submitter: Submitter) -> None:
         self._postgres = postgres
         self._dagster = dagster
-        self._submitter = Submitter()
+        self._submitter = submitter
         self._semaphore = FairSemaphore(1, max_per_tenant=1)
         self._tasks: set[asyncio.Task[SyncJob]] = set()
 

@@ -1,7 +1,8 @@
-"""Submission of a sync: a run is created and queued, and Dagster's daemon launches it."""
+"""Submission of a sync: Dagster's webserver creates and queues a run, and Dagster's daemon launches it."""
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ from dagster import DagsterInstance, RunsFilter
 
 from engarde_pipeline.api.errors import Problem, invalid
 from engarde_pipeline.core.dates import PROVISIONAL_DAYS, InvalidDates, dates_between, latest_date, today
-from engarde_pipeline.dagster_internals import PRIORITY_TAG, loaded_code_location, submit_run
-from engarde_pipeline.defs.sensors.changed_partitions import changed_partitions
+from engarde_pipeline.dagster_internals import PRIORITY_TAG
 from engarde_pipeline.runs.job_log import SyncJob, get_job, in_progress, last_completed
-from engarde_pipeline.runs.run_config import RANGE_JOB, SLICE_JOB, RunSpec, range_run, slice_run
+from engarde_pipeline.runs.run_config import RunSpec, range_run, slice_run
 from engarde_pipeline.runs.tags import JOB_TYPE, TRIGGER, USER
+from engarde_pipeline.runs.webserver import RunNotSubmitted, Webserver
+
+logger = logging.getLogger(__name__)
 
 MAX_UNFINISHED = 10
 """Unfinished syncs of a tenant that were submitted through the API."""
@@ -56,12 +59,10 @@ class Submission:
 
 
 class Submitter:
-    """Submits syncs to a Dagster instance. `SubmissionQueue` calls `submit` for one submission at a time."""
+    """Submits syncs to Dagster. `SubmissionQueue` calls `submit` for one submission at a time."""
 
-    def __init__(self) -> None:
-        from engarde_pipeline.definitions import defs
-
-        self._jobs = {name: defs.resolve_job_def(name) for name in (RANGE_JOB, SLICE_JOB)}
+    def __init__(self, webserver: Webserver) -> None:
+        self._webserver = webserver
 
     def submit(self, instance: DagsterInstance, submission: Submission) -> SyncJob:
         """Queue a run, or return the job that an equal request with the same idempotency key has started.
@@ -69,7 +70,7 @@ class Submitter:
         Raises:
             Problem: 409, a sync of these dates is unfinished; 422, the dates cannot be synced, or the key was used
                 for another request; 429, too many syncs of the tenant are unfinished; 503, Dagster's daemon is not
-                running.
+                running, or its webserver did not queue the run.
         """
         if earlier := _earlier_job(instance, submission):
             return earlier
@@ -80,9 +81,17 @@ class Submitter:
         _check_daemon(instance)
         spec = _run_spec(submission, start, end)
         # A tenant's second sync has a lower priority than the first sync of every other tenant.
-        tags = {**spec.tags, **_tags(submission), PRIORITY_TAG: str(-ahead)}
-        location = loaded_code_location(instance, changed_partitions.name)
-        run_id = submit_run(instance, self._jobs[spec.job], spec.run_config, tags, location)
+        tags = {**_tags(submission), PRIORITY_TAG: str(-ahead)}
+        try:
+            run_id = self._webserver.submit(spec, tags)
+        except RunNotSubmitted as error:
+            logger.error("The sync of %s to %s was not started: %s", start, end, error)  # noqa: TRY400
+            raise Problem(
+                503,
+                "The sync was not started, because Dagster's webserver is not available or refused it; the log of"
+                " the API has the reason. Try again in a few seconds.",
+                {"Retry-After": "30"},
+            ) from None
         return _job(instance, run_id)
 
 

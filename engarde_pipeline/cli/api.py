@@ -29,9 +29,9 @@ def api(
 ) -> None:
     """Serve the REST API, which starts and follows syncs and reads metrics. Its documentation is at /docs.
 
-    JWT_SECRET_KEY must be set, as well as DATABASE_URL and BIGQUERY_PROJECT_ID. If none of them is set, the API
-    uses the sample data of `engarde dev` or `engarde demo`. The syncs it queues are run by Dagster's daemon,
-    which must be running; `engarde dev` starts it.
+    JWT_SECRET_KEY and API_DATABASE_URL must be set, and DAGSTER_DATABASE_URL as for the rest of Dagster. If no
+    server is configured, the API uses the sample data of `engarde dev` or `engarde demo`. It starts syncs through
+    Dagster's webserver (ENGARDE_WEBSERVER_URL), and Dagster's daemon runs them; `engarde dev` starts both.
 
     Example: `engarde api --port 8000`
     """
@@ -42,7 +42,7 @@ def api(
     with embedded_default():
         settings = load_api_settings()
         if is_embedded():
-            migrate.upgrade(settings.database_url.get_secret_value())
+            migrate.upgrade(settings.api_login)
         _serve(host, port)
 
 

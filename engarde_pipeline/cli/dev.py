@@ -35,6 +35,8 @@ def dev(
         else:
             load_settings()
         with_api = is_embedded() or bool(os.environ.get("JWT_SECRET_KEY"))
+        os.environ["ENGARDE_WEBSERVER_URL"] = f"http://127.0.0.1:{port}"
+        os.environ.setdefault("ENGARDE_DAGSTER_URL", os.environ["ENGARDE_WEBSERVER_URL"])
         if with_api:
             load_api_settings()  # so that an invalid secret ends the command before anything starts
         set_dagster_home()
@@ -45,7 +47,6 @@ def dev(
             " campaign_metrics, Materialize, and a range of dates. Press Ctrl-C to stop."
         )
         handle_interrupts()
-        # The API queues its runs for the code location that workspace.yaml names.
         dagster = ["dagster", "dev", "-w", str(shipped(WORKSPACE)), "--host", "127.0.0.1", "--port", str(port)]
         running = {"Dagster": stack.enter_context(_running(dagster))}
         if with_api:

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.exc import ArgumentError
 
@@ -26,6 +26,12 @@ _CONNECT_SECONDS = "10"
 def _http_url(value: str) -> str:
     if not re.fullmatch(r"https?://[^/\s]+", value.rstrip("/")):
         raise ValueError("must look like http://host:port")
+    return value.rstrip("/")
+
+
+def _web_address(value: str) -> str:
+    if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", value):
+        raise ValueError("must look like http://host:port or https://host/path")
     return value.rstrip("/")
 
 
@@ -116,7 +122,7 @@ class PipelineSettings(BaseSettings):
         gt=0,
         description="The number of bytes per day (UTC) that schedules and sensors may read from BigQuery.",
     )
-    engarde_dagster_url: Annotated[str, AfterValidator(_http_url)] = Field(
+    engarde_dagster_url: Annotated[str, AfterValidator(_web_address)] = Field(
         default="http://127.0.0.1:3000", description="The address of the Dagster UI, for the links in alerts."
     )
     engarde_alert_webhook_url: SecretStr | None = Field(
@@ -219,14 +225,23 @@ class TokenSettings(PipelineSettings):
     )
 
 
-class ApiSettings(Settings, TokenSettings):
-    """The settings of the REST API."""
+class ApiSettings(TokenSettings):
+    """The settings of the REST API. It needs no access to BigQuery, and no login of the pipeline."""
 
+    database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] | None = Field(
+        default=None, description="The pipeline's login to Postgres. It is not used if API_DATABASE_URL is set."
+    )
     api_database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] | None = Field(
         default=None,
+        validate_default=True,
         description="The API's login to Postgres as the role engarde_api, as"
         " postgresql://engarde_api:password@host:5432/database. If it is not set, the API logs in with"
         " DATABASE_URL and then switches to that role.",
+    )
+    engarde_webserver_url: Annotated[str, AfterValidator(_web_address)] | None = Field(
+        default=None,
+        description="The address at which the API reaches Dagster's webserver in order to start syncs. If it is"
+        " not set, ENGARDE_DAGSTER_URL is used.",
     )
     api_cors_origins: str = Field(
         default="", description="The web origins that may call the API, separated by commas; * allows all."
@@ -235,10 +250,24 @@ class ApiSettings(Settings, TokenSettings):
         default="30000/minute", description="The number of requests that a tenant may make, such as 1200/minute."
     )
 
+    @field_validator("api_database_url")
+    @classmethod
+    def _has_login(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and info.data.get("database_url", "malformed") is None:
+            raise ValueError("is missing, and so is DATABASE_URL")
+        return value
+
     @property
     def api_login(self) -> str:
         """The address that the API connects to."""
-        return (self.api_database_url or self.database_url).get_secret_value()
+        login = self.api_database_url or self.database_url
+        assert login  # noqa: S101  checked by `_has_login`
+        return login.get_secret_value()
+
+    @property
+    def webserver_url(self) -> str:
+        """The address of Dagster's webserver."""
+        return self.engarde_webserver_url or self.engarde_dagster_url
 
     @property
     def api_takes_role(self) -> bool:

@@ -25,11 +25,10 @@ from engarde_pipeline.alerts.delivery import Message
 from engarde_pipeline.alerts.freshness import due_since, freshness_lost
 from engarde_pipeline.alerts.incidents import Incident
 from engarde_pipeline.core.dates import today
-from engarde_pipeline.dagster_internals import job_origin
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.defs.sensors.alerts import AlertState, alerts
-from engarde_pipeline_tests.dagster_runs import run_range, run_slice
+from engarde_pipeline_tests.dagster_runs import origin_of, run_range, run_slice
 from engarde_pipeline_tests.shop import Shop
 
 Tick = Callable[[], str]
@@ -57,7 +56,7 @@ def fail(instance: DagsterInstance, will_retry: bool = False) -> None:
         job,
         tags={} if will_retry else {"dagster/max_retries": "0"},
         status=DagsterRunStatus.STARTED,
-        remote_job_origin=job_origin(job.name),
+        remote_job_origin=origin_of(job.name),
     )
     instance.report_run_failed(run)
 

@@ -1,5 +1,6 @@
 """The API over real HTTP: uvicorn in a thread, on a port of its own."""
 
+import random
 import socket
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,17 @@ from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.settings import API_ROLE, ApiSettings
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"  # noqa: S105  it signs nothing real
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on, and that the system gives to no socket by itself."""
+    while True:
+        port = random.randint(10_000, 30_000)  # noqa: S311  below Linux' ephemeral ports
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
 
 
 class Service:

@@ -29,7 +29,6 @@ def test_through_a_pooler_the_api_answers_with_the_numbers_of_one_tenant(
         behind = ApiSettings(
             database_url=SecretStr(pooler),
             api_database_url=SecretStr(own) if has_own_login else None,
-            bigquery_project_id="unused",
             jwt_secret_key=SecretStr(SECRET),
         )
         with serving(behind, instance) as service:

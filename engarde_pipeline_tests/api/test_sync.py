@@ -9,21 +9,15 @@ from uuid import UUID, uuid4
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.run_coordinator import QueuedRunCoordinator
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
-from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from httpx import Response
-from sqlalchemy.exc import OperationalError
 
 from engarde_pipeline.core.dates import latest_date, today
-from engarde_pipeline.dagster_internals import CODE_LOCATION, MODULE
 from engarde_pipeline.runs.tags import TENANT
-from engarde_pipeline_tests.api.service import Service
+from engarde_pipeline_tests.api.service import Service, free_port, serving, settings
 from engarde_pipeline_tests.dagster_runs import execute, run_range, run_slice
 from engarde_pipeline_tests.shop import Shop
+from engarde_pipeline_tests.world import World
 
 DAY, NEXT = date(2026, 3, 1), date(2026, 3, 2)
 DATES = {"start_date": str(DAY), "end_date": str(NEXT)}
@@ -61,26 +55,6 @@ def test_a_queued_sync_runs_and_syncs_the_tenants_slice_only(
     job = api.get(f"/sync-jobs/{job_id}", shop.tenant).json()["sync_job"]
     assert (job["status"], job["records_processed"], job["records_inserted"]) == ("completed", 3, 3)
     assert {row["tenant_id"] for row in shop.world.rows()} == {shop.tenant}
-
-
-def test_a_sync_is_queued_for_the_code_location_that_the_daemon_has_loaded(
-    api: Service, instance: DagsterInstance, shop: Shop
-) -> None:
-    # As after `dagster-daemon run -m engarde_pipeline.definitions`, where it ran with workspace.yaml before.
-    for name, last_tick in ((CODE_LOCATION, 1.0), (MODULE, 2.0)):
-        location = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(module_name=MODULE), name)
-        sensor = RemoteRepositoryOrigin(location, "__repository__").get_instigator_origin("changed_partitions")
-        state = SensorInstigatorData(last_tick_timestamp=last_tick)
-        instance.add_instigator_state(
-            InstigatorState(sensor, InstigatorType.SENSOR, InstigatorStatus.DECLARED_IN_CODE, state)
-        )
-
-    run = instance.get_run_by_id(api.sync(shop.tenant, DATES).json()["sync_job"]["id"])
-
-    assert run is not None
-    assert run.remote_job_origin is not None
-    assert run.remote_job_origin.location_name == MODULE
-    assert run.tags[REPOSITORY_LABEL_TAG] == f"__repository__@{MODULE}"
 
 
 def test_without_dates_it_goes_on_from_the_last_sync(api: Service, instance: DagsterInstance, shop: Shop) -> None:
@@ -352,18 +326,17 @@ def test_a_start_that_took_too_long_is_found_by_the_same_request(
     assert [run.run_id for run in instance.get_runs()] == [again.json()["sync_job"]["id"]]
 
 
-def test_a_run_that_cannot_be_queued_leaves_nothing_behind(
-    api: Service, instance: DagsterInstance, shop: Shop, monkeypatch: pytest.MonkeyPatch
+def test_without_a_webserver_nothing_is_queued_and_the_next_request_with_one_starts_the_sync(
+    api: Service, configured: World, instance: DagsterInstance, shop: Shop
 ) -> None:
-    def locked(*_: object) -> None:
-        raise OperationalError("UPDATE runs", {}, Exception("database is locked"))
+    alone = settings(configured.database_url, engarde_webserver_url=f"http://127.0.0.1:{free_port()}")
+    with serving(alone, instance) as without:
+        answer = without.sync(shop.tenant, DATES, key="k")
 
-    with monkeypatch.context() as broken:
-        broken.setattr(QueuedRunCoordinator, "submit_run", locked)
-        assert api.sync(shop.tenant, DATES).status_code == 503
-
+    assert (answer.status_code, "webserver" in answer.json()["detail"]) == (503, True)
+    assert int(answer.headers["retry-after"]) > 0
     assert instance.get_runs() == []
-    assert api.sync(shop.tenant, DATES).status_code == 202
+    assert api.sync(shop.tenant, DATES, key="k").status_code == 202
 
 
 @pytest.mark.long

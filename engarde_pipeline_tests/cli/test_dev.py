@@ -12,7 +12,6 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 import engarde_pipeline
-from engarde_pipeline.dagster_internals import CODE_LOCATION
 from engarde_pipeline_tests.cli.conftest import Engarde
 from engarde_pipeline_tests.world import World
 
@@ -67,7 +66,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.long
 def test_an_installed_package_names_the_code_location_that_the_api_queues_for(installed: Path) -> None:
     (location,) = yaml.safe_load((installed / "engarde_pipeline/workspace.yaml").read_text())["load_from"]
-    assert location["python_module"]["location_name"] == CODE_LOCATION
+    assert location["python_module"]["location_name"] == "engarde_pipeline"
 
 
 @pytest.mark.long

@@ -10,7 +10,6 @@ from dagster._core.events import JobFailureData
 from dagster._core.storage.dagster_run import DagsterRun
 
 from engarde_pipeline.core.metrics import ASSET_METRICS
-from engarde_pipeline.dagster_internals import job_origin
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.runs.job_log import (
     SyncJob,
@@ -21,7 +20,7 @@ from engarde_pipeline.runs.job_log import (
     last_ended,
     list_jobs,
 )
-from engarde_pipeline_tests.dagster_runs import run_range, run_slice
+from engarde_pipeline_tests.dagster_runs import origin_of, run_range, run_slice
 from engarde_pipeline_tests.shop import Shop
 
 FIRST, SECOND, THIRD = date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 3)
@@ -64,7 +63,7 @@ def _recorded(
         root_run_id=(retry_of.root_run_id or retry_of.run_id) if retry_of else None,
         parent_run_id=retry_of.run_id if retry_of else None,
         status=DagsterRunStatus.QUEUED,
-        remote_job_origin=job_origin("performance_sync"),
+        remote_job_origin=origin_of("performance_sync"),
     )
     if status is DagsterRunStatus.CANCELED:
         instance.report_run_canceled(run)
@@ -331,7 +330,7 @@ def test_a_persons_re_execution_is_a_job_of_its_own(instance: DagsterInstance) -
         root_run_id=first.run_id,
         parent_run_id=first.run_id,
         status=DagsterRunStatus.QUEUED,
-        remote_job_origin=job_origin("performance_sync"),
+        remote_job_origin=origin_of("performance_sync"),
     )
 
     newest, oldest = list_jobs(instance, 10)

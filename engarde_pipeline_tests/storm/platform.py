@@ -1,4 +1,4 @@
-"""The platform as processes that can be killed: Postgres, BigQuery, the daemon, its code server, its runs."""
+"""The platform as processes that can be killed: both Postgres servers, BigQuery, daemon, code server, runs."""
 
 import os
 import shutil
@@ -44,12 +44,14 @@ class Platform:
             "the daemon": self._kill_the_daemon,
             "the code server": self._kill_the_code_server,
             "BigQuery": self._kill_bigquery,
-            "Postgres": self._kill_postgres,
+            "Postgres": lambda _: _kill_postgres(self.home),
+            "Dagster's Postgres": lambda _: _kill_postgres(_history(self.home)),
         }
 
     def mend(self) -> None:
         """Start again whatever is not running, and connect the world to it."""
         postgres.start(self.home)
+        postgres.start(_history(self.home))
         try:
             self.world.connection.execute("SELECT 1")
         except psycopg.OperationalError:
@@ -77,6 +79,7 @@ class Platform:
         if emulator := bigquery.find(self.home):
             bigquery.stop(emulator.pid)
         postgres.stop(self.home)
+        postgres.stop(_history(self.home))
 
     def _kill_a_run(self, instance: DagsterInstance) -> bool:
         started = RunsFilter(statuses=[DagsterRunStatus.STARTING, DagsterRunStatus.STARTED])
@@ -103,10 +106,6 @@ class Platform:
         emulator = bigquery.find(self.home)
         return emulator is not None and _kill(emulator.pid)
 
-    def _kill_postgres(self, _instance: DagsterInstance) -> bool:
-        pid = int((self.home / "postgres" / "postmaster.pid").read_text().partition("\n")[0])
-        return _kill(pid)
-
 
 @contextmanager
 def running_platform(home: Path) -> Iterator[Platform]:
@@ -115,6 +114,7 @@ def running_platform(home: Path) -> Iterator[Platform]:
     BigQuery is read through a proxy, whose address outlives the emulator's.
     """
     database_url = postgres.start(home)
+    postgres.start(_history(home))
     migrate.upgrade(database_url)
     emulator = bigquery.start(home)
     with rest_proxy(emulator.rest_url) as proxy:
@@ -122,7 +122,7 @@ def running_platform(home: Path) -> Iterator[Platform]:
         homes = {
             "ENGARDE_HOME": str(home),
             "DAGSTER_HOME": str(home / "dagster"),
-            "DAGSTER_DATABASE_URL": postgres.dagster_database_url(home),
+            "DAGSTER_DATABASE_URL": postgres.dagster_database_url(_history(home)),
         }
         environment = {**world.environment, **homes, "BIGQUERY_EMULATOR_HOST": proxy.url}
         environment.pop("BIGQUERY_STORAGE_EMULATOR_HOST")
@@ -142,6 +142,16 @@ def _processes_of(instance: DagsterInstance, run_id: str) -> list[int]:
         for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT)
         if (event := entry.dagster_event) and "pid" in event.engine_event_data.metadata
     ]
+
+
+def _history(home: Path) -> Path:
+    """The home of the server with Dagster's history."""
+    return home / "history"
+
+
+def _kill_postgres(home: Path) -> bool:
+    pid = int((home / "postgres" / "postmaster.pid").read_text().partition("\n")[0])
+    return _kill(pid)
 
 
 def _environment_of(pid: int) -> str:
