@@ -4,6 +4,7 @@ from datetime import date
 
 from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.origin import JobPythonOrigin
 
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.runs.run_config import RunSpec, range_run
@@ -17,15 +18,20 @@ def launch(instance: DagsterInstance, start: date, end: date) -> str:
 
 def launch_spec(instance: DagsterInstance, spec: RunSpec) -> str:
     """Hand a run to the workers, without Dagster's queue."""
-    repository = ReconstructableRepository.for_module("engarde_pipeline.definitions", "defs")
     run = instance.create_run_for_job(
         job_def=defs.resolve_job_def(spec.job),
         run_config=spec.run_config,
         tags=spec.tags,
-        job_code_origin=repository.get_reconstructable_job(spec.job).get_python_origin(),
+        job_code_origin=code_origin_of(spec.job),
     )
     instance.launch_run(run.run_id, None)  # type: ignore[arg-type]  # a worker loads the job itself
     return run.run_id
+
+
+def code_origin_of(job: str) -> JobPythonOrigin:
+    """Return with what a worker loads a job."""
+    repository = ReconstructableRepository.for_module("engarde_pipeline.definitions", "defs")
+    return repository.get_reconstructable_job(job).get_python_origin()
 
 
 def status_of(instance: DagsterInstance, run_id: str) -> DagsterRunStatus:
