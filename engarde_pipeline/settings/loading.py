@@ -195,6 +195,7 @@ def _message(settings: type[PipelineSettings], error: ValidationError) -> str:
         name = str(fault["loc"][0])
         problem = "is missing" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
         lines.append(f"  {name.upper()}: {problem}. {settings.model_fields[name].description}")
-    if is_unconfigured() and issubclass(settings, DatabaseSettings | ApiSettings):
+    has_default = issubclass(settings, DatabaseSettings | ApiSettings) and not issubclass(settings, WorkerSettings)
+    if is_unconfigured() and has_default:
         lines.append("To try the pipeline with sample data instead, run `engarde demo` or `engarde dev`.")
     return "\n".join(lines)
