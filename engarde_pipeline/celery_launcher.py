@@ -90,8 +90,10 @@ class CeleryRunLauncher(dagster_celery.launcher.CeleryRunLauncher):
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             return False
+        task = (
+            self._task_of(run, _ANSWER_SECONDS) or {}
+        )  # fails if redis cannot be reached: nothing is canceled then
         self._instance.report_run_canceling(run)
-        task = self._task_of(run, _ANSWER_SECONDS) or {}
         task_ids = {task.get("id"), run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)} - {None}
         self.celery.control.revoke(list(task_ids), terminate=True)
         if not task:

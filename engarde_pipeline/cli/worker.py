@@ -39,8 +39,6 @@ def worker(
 
     Example: `engarde worker --concurrency 2`
     """
-    from engarde_pipeline.celery_launcher import CeleryRunLauncher
-
     load_worker_settings()
     if not os.environ.get("DAGSTER_HOME"):
         raise WorkerUnusable(
@@ -48,6 +46,8 @@ def worker(
             " the queue of the runs."
         )
     check_dagster_home()
+    from engarde_pipeline.celery_launcher import CeleryRunLauncher  # fails without the extra
+
     with open_instance() as instance:
         launcher = instance.run_launcher
         if not isinstance(launcher, CeleryRunLauncher):

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
-
 from engarde_pipeline_tests.distributed.cluster import ROOT, RUN_LAUNCHER
 from engarde_pipeline_tests.world import World
 
@@ -46,7 +44,7 @@ def test_an_instance_without_the_run_launcher_is_refused(configured: World) -> N
 
 
 def test_a_redis_that_cannot_be_reached_is_named_without_its_password(
-    configured: World, monkeypatch: pytest.MonkeyPatch
+    configured: World,
 ) -> None:
     with (Path(os.environ["DAGSTER_HOME"]) / "dagster.yaml").open("a") as file:
         file.write(f"\n{RUN_LAUNCHER}")
@@ -56,7 +54,9 @@ def test_a_redis_that_cannot_be_reached_is_named_without_its_password(
     assert PASSWORD not in said
 
 
-def test_without_the_extra_its_name_is_given() -> None:
+def test_without_the_extra_its_name_is_given(configured: World) -> None:
     # As where it is not installed: importing it raises ModuleNotFoundError.
-    said = _worker(code="import sys; sys.modules['dagster_celery'] = None")
+    said = _worker(
+        {"ENGARDE_BROKER_URL": "redis://127.0.0.1:9"}, code="import sys; sys.modules['dagster_celery'] = None"
+    )
     assert "pip install 'engarde-pipeline[distributed]'" in said

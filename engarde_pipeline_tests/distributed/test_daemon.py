@@ -37,16 +37,25 @@ StartWorker = Callable[..., Worker]
 
 
 @pytest.fixture
-def shop(distributed: World, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    """A tenant; lost runs are looked for every few seconds, and the sensors keep only today in sync."""
+def shop(distributed: World, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Shop:
+    """A tenant; lost runs are looked for every few seconds, and the sensors keep only today in sync.
+
+    As many runs are allowed as the workers can execute.
+    """
     file = Path(os.environ["DAGSTER_HOME"]) / "dagster.yaml"
     text = file.read_text()
-    file.write_text(text.replace("poll_interval_seconds: 60", "poll_interval_seconds: 5"))
-    assert file.read_text() != text
+    for old, new in (
+        ("poll_interval_seconds: 60", "poll_interval_seconds: 5"),
+        ("max_concurrent_runs: 4", f"max_concurrent_runs: {request.param}"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
     monkeypatch.setenv("ENGARDE_WINDOW_DAYS", "1")
     return Shop(distributed)
 
 
+@pytest.mark.parametrize("shop", [2], indirect=True, ids=["two at a time"])
 @pytest.mark.parametrize(("days", "dates_per_run"), [(8, 2), (366, 30)], ids=["eight dates", "a year"])
 def test_a_backfill_is_executed_by_two_workers_and_survives_the_kill_of_one(
     shop: Shop,
@@ -62,12 +71,13 @@ def test_a_backfill_is_executed_by_two_workers_and_survives_the_kill_of_one(
     dates = dates_between(max(date.fromisoformat(FIRST_DATE), LAST - timedelta(days=days - 1)), LAST)
     shop.load(*dates)
     workers = [start_worker("first"), start_worker("second")]
-    # The last date waits, so that a run is executing when its worker is killed.
+    # A date of the first run waits, so that it is executing when its worker is killed.
+    held = dates[dates_per_run - 1]
     with running_daemon(tmp_path / "daemon.log"):
-        with connect(world.database_url) as other, dates_locked(other, CAMPAIGN_METRICS, [LAST]):
+        with connect(world.database_url) as other, dates_locked(other, CAMPAIGN_METRICS, [held]):
             backfill = ask_for_backfill(instance, dates)
-            waiting = _run_of(instance, LAST)
-            eventually(lambda: _waits_for_a_lock(world), "the run of the last date")
+            waiting = _run_of(instance, held)
+            eventually(lambda: _waits_for_a_lock(world), "the run of the held date")
             (killed,) = [worker for worker in workers if worker.name in _worker_of(instance, waiting())]
             eventually(lambda: all(worker.runs for worker in workers), "a run on each worker")
             killed.kill()
@@ -91,6 +101,7 @@ def test_a_backfill_is_executed_by_two_workers_and_survives_the_kill_of_one(
     assert sums["totals"] == sums["rows"]
 
 
+@pytest.mark.parametrize("shop", [4], indirect=True, ids=["four at a time"])
 def test_a_tenant_does_not_get_more_than_its_share_of_the_workers(
     shop: Shop, instance: DagsterInstance, start_worker: StartWorker, tmp_path: Path
 ) -> None:

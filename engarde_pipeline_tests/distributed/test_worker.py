@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
+from kombu.exceptions import OperationalError
 
 from engarde_pipeline.core.dates import today
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
@@ -102,6 +103,7 @@ def test_a_worker_that_is_stopped_hands_back_its_run_and_takes_no_other(
         worker.terminate()
         eventually(lambda: "Warm shutdown" in worker.log, "the beginning of the shutdown")
     assert worker.wait() == 0
+    assert worker.runs == 1
 
     # As failed, which Dagster retries, and not as canceled or after a permanent error, which it does not retry.
     assert status_of(instance, interrupted) is DagsterRunStatus.FAILURE
@@ -140,6 +142,12 @@ def test_runs_stay_queued_while_redis_is_down_and_workers_find_it_again(
                 DagsterUserCodeUnreachableError, match="redis, at the address of ENGARDE_BROKER_URL"
             ):
                 launch(instance, YESTERDAY, YESTERDAY)
+            # Nothing is known of a run, so none is ended.
+            with pytest.raises(OperationalError):
+                _health(instance, executing)
+            with pytest.raises(OperationalError):
+                instance.run_launcher.terminate(executing)
+            assert status_of(instance, executing) is DagsterRunStatus.STARTED
             eventually(lambda: "Trying again" in worker.log, "a worker that has noticed it")
             running = start_redis(program, port, tmp_path)
         wait_for(instance, executing, DagsterRunStatus.SUCCESS)
