@@ -90,15 +90,14 @@ class CeleryRunLauncher(dagster_celery.launcher.CeleryRunLauncher):
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             return False
-        task = (
-            self._task_of(run, _ANSWER_SECONDS) or {}
-        )  # fails if redis cannot be reached: nothing is canceled then
+        # Before anything is reported: it fails if redis cannot be reached.
+        task = self._task_of(run, _ANSWER_SECONDS) or {}
         self._instance.report_run_canceling(run)
         task_ids = {task.get("id"), run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)} - {None}
         self.celery.control.revoke(list(task_ids), terminate=True)
         if not task:
             # There is nothing that could report it. A worker that takes it from redis later does not execute it.
-            self._instance.report_run_canceled(run, "No worker had started the run.")
+            self._instance.report_run_canceled(run, "No worker executes the run.")
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:

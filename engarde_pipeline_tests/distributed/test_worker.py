@@ -87,7 +87,7 @@ def test_a_cancelled_run_ends_as_canceled_whether_it_was_started_or_not(
 
 
 def _was_never_started(instance: DagsterInstance, run_id: str) -> bool:
-    return any("No worker had started" in entry.message for entry in instance.all_logs(run_id))
+    return any("No worker executes" in entry.message for entry in instance.all_logs(run_id))
 
 
 def test_a_worker_that_is_stopped_hands_back_its_run_and_takes_no_other(
