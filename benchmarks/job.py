@@ -18,8 +18,8 @@ PARTS = ("starting", "reading", "merging", "totals", "checks")
 def measure(world: World, samples: Samples, emulator: dict[str, str]) -> None:
     """Measure one round; `emulator` is the environment that names the running emulator."""
     with world.database() as url:
-        environment = _environment(world, emulator, url, emulated.LARGE)
-        answer = _run(world, environment, "pipeline", world.size.dates, "the whole job")
+        variables = environment(world, emulator, url, emulated.LARGE)
+        answer = _run(world, variables, "pipeline", world.size.dates, "the whole job")
         for part in ("seconds", "memory", *PARTS):
             samples.add(f"job.{part}", answer[part])
         # What reading and merging save by running at the same time is not Dagster's.
@@ -29,28 +29,29 @@ def measure(world: World, samples: Samples, emulator: dict[str, str]) -> None:
             assert row is not None
             samples.add("job.disk", float(row[0]))
     with world.database() as url:
-        environment = _environment(world, emulator, url, emulated.SMALL)
+        variables = environment(world, emulator, url, emulated.SMALL)
         for dates in (1, world.size.small_dates):
             for job in ("pipeline", "empty", "spawned") if dates == 1 else ("pipeline", "empty"):
-                answer = _run(world, environment, job, dates, f"{job}, {dates} small dates")
+                answer = _run(world, variables, job, dates, f"{job}, {dates} small dates")
                 samples.add(f"small.{job}.{dates}", answer["seconds"])
 
 
 def warm_up(world: World, emulator: dict[str, str]) -> None:
     """Make Dagster's storage, and compile what is imported, before anything is timed."""
     with world.database() as url:
-        environment = _environment(world, emulator, url, emulated.SMALL)
+        variables = environment(world, emulator, url, emulated.SMALL)
         for job in ("pipeline", "empty"):
-            _run(world, environment, job, 1, "warming up")
+            _run(world, variables, job, 1, "warming up")
 
 
-def _run(world: World, environment: dict[str, str], job: str, dates: int, label: str) -> dict[str, float]:
+def _run(world: World, variables: dict[str, str], job: str, dates: int, label: str) -> dict[str, float]:
     days = data.days(dates)
     with world.bars.part(label):
-        return children.run(world.directory, "benchmarks.job_process", [job, days[0], days[-1]], environment)
+        return children.run(world.directory, "benchmarks.job_process", [job, days[0], days[-1]], variables)
 
 
-def _environment(world: World, emulator: dict[str, str], url: str, dataset: str) -> dict[str, str]:
+def environment(world: World, emulator: dict[str, str], url: str, dataset: str) -> dict[str, str]:
+    """Return the environment of a process that syncs from `dataset` to `url`."""
     home = world.directory / "dagster"
     home.mkdir(exist_ok=True)
     shutil.copy(children.ROOT / "dagster.yaml", home)

@@ -12,6 +12,7 @@ from benchmarks.job_log import LOOK_UPS
 from benchmarks.queries import QUERIES
 from benchmarks.samples import Samples
 from benchmarks.sizes import Size
+from benchmarks.workers import DATES_PER_RUN
 
 STATED_MS_PER_CAMPAIGN = 100
 """What the old design is said to spend on a campaign's totals."""
@@ -60,8 +61,8 @@ _OLD_TOTALS = Target(1000)
 
 def rows_of(samples: Samples, size: Size) -> list[Row]:
     """Return every row, measured or not."""
-    parts = (_loads(samples), _proofs(samples, size), _job(samples, size), _job_log(samples, size))
-    return [*chain(*parts), *_history(samples, size)]
+    parts = (_loads(samples), _proofs(samples, size), _job(samples, size), _workers(samples, size))
+    return [*chain(*parts, _job_log(samples, size)), *_history(samples, size)]
 
 
 def _compare(
@@ -150,6 +151,14 @@ def _job(samples: Samples, size: Size) -> Iterator[Row]:
         if dates == 1:
             spawned = f"small.spawned.{dates}"
             yield _compare(samples, label, ours, "a process per step", spawned, show=seconds, is_cost=True)
+
+
+def _workers(samples: Samples, size: Size) -> Iterator[Row]:
+    compare = partial(_compare, samples, show=seconds, is_cost=True)
+    yield compare("one small date, a warm worker", "workers.date", "a process for it", "workers.process")
+    year = f"backfill of {size.small_dates} small dates in runs of {DATES_PER_RUN}"
+    yield compare(f"{year}, one worker", "workers.year.1", "", "")
+    yield compare(f"{year}, two workers", "workers.year.2", "one worker", "workers.year.1")
 
 
 def _job_log(samples: Samples, size: Size) -> Iterator[Row]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 
-from benchmarks import copy_limit, dlt_merge, emulated, history, job, job_log, merge, old_design
+from benchmarks import copy_limit, dlt_merge, emulated, history, job, job_log, merge, old_design, workers
 from benchmarks.samples import Samples
 from benchmarks.sizes import BASE_DATES, Size
 from benchmarks.world import World
@@ -13,14 +13,13 @@ LOADS: dict[str, Callable[[World, Samples], None]] = {
     "old": old_design.measure,
     "dlt": dlt_merge.measure,
 }
-MEASURES = (*LOADS, "job", "job_log", *history.MEASURES)
+MEASURES = (*LOADS, "job", "workers", "job_log", *history.MEASURES)
 
 
 def parts(size: Size, chosen: Collection[str], repeat: int) -> int:
     """Return how many parts a run has, for its progress bar."""
     rounds = repeat * len(LOADS.keys() & chosen) + ("job_log" in chosen)
-    if "job" in chosen:
-        rounds += _job_rounds(size, repeat)
+    rounds += _job_rounds(size, repeat) * len({"job", "workers"} & set(chosen))
     return rounds + (len(size.histories) if set(history.MEASURES) & set(chosen) else 0)
 
 
@@ -31,12 +30,16 @@ def run(world: World, samples: Samples, chosen: Collection[str], repeat: int) ->
             if name in chosen:
                 measure(world, samples)
                 world.bars.done()
-    if "job" in chosen:
+    if {"job", "workers"} & set(chosen):
         with emulated.emulator(world) as emulator:
             job.warm_up(world, emulator)
-            for _ in range(_job_rounds(world.size, repeat)):
-                job.measure(world, samples, emulator)
-                world.bars.done()
+            for turn in range(_job_rounds(world.size, repeat)):
+                if "job" in chosen:
+                    job.measure(world, samples, emulator)
+                    world.bars.done()
+                if "workers" in chosen:
+                    workers.measure(world, samples, emulator, turn)
+                    world.bars.done()
     if "job_log" in chosen:
         job_log.measure(world, samples, repeat)
         world.bars.done()

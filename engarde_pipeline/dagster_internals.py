@@ -7,9 +7,10 @@ what is used here.
 * `DagsterSqliteStorage`: the storage that Dagster uses if dagster.yaml names none. Missing public API: the class.
 * `CheckError`: `DagsterInstance.get` raises it for some malformed dagster.yaml files, and it has no public base
 class.
-* `DagsterLaunchFailedError`, `DagsterUserCodeUnreachableError`, `LaunchRunContext`: what a run launcher raises and
-is given. The daemon marks a run as failed after the first, and puts it back into the queue after the second.
-Missing public API: the classes.
+* `LaunchRunContext`, `CheckRunHealthResult`, `WorkerStatus`, `DagsterLaunchFailedError` and
+`DagsterUserCodeUnreachableError`: what a run launcher is given, returns and raises. The daemon marks a run as
+failed after the first error, and puts it back into the queue after the second. Missing public API: run launchers
+of one's own.
 * The rest is used by the functions below; their docstrings name the missing public API.
 """
 
@@ -20,7 +21,9 @@ from dagster._core.errors import DagsterLaunchFailedError as DagsterLaunchFailed
 from dagster._core.errors import DagsterUserCodeUnreachableError as DagsterUserCodeUnreachableError
 from dagster._core.events import RunFailureReason
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES as BULK_ACTION_TERMINAL_STATUSES
+from dagster._core.launcher import CheckRunHealthResult as CheckRunHealthResult
 from dagster._core.launcher import LaunchRunContext as LaunchRunContext
+from dagster._core.launcher import WorkerStatus as WorkerStatus
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage as DagsterSqliteStorage
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG as ASSET_PARTITION_RANGE_END_TAG
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG as ASSET_PARTITION_RANGE_START_TAG

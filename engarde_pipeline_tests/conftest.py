@@ -17,7 +17,7 @@ from engarde_pipeline.cli.terminal import handle_interrupts
 from engarde_pipeline.local.bigquery import Emulator
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.schema import migrate
-from engarde_pipeline.settings import ApiSettings, DagsterSettings, Settings
+from engarde_pipeline.settings import ApiSettings, WorkerSettings
 from engarde_pipeline_tests import servers
 from engarde_pipeline_tests.shop import Shop
 from engarde_pipeline_tests.world import World
@@ -62,7 +62,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of the person who runs the tests reaches them; the first date is that of the definitions."""
     for name in (
-        *(field.upper() for kind in (Settings, ApiSettings, DagsterSettings) for field in kind.model_fields),
+        *(field.upper() for kind in (ApiSettings, WorkerSettings) for field in kind.model_fields),
         "DAGSTER_HOME",
     ):
         monkeypatch.delenv(name, raising=False)

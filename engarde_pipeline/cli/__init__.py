@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from engarde_pipeline.cli import api, db, demo, dev, doctor, export, init, jobs, plan, processes, status, sync
+from engarde_pipeline.cli import (
+    api,
+    db,
+    demo,
+    dev,
+    doctor,
+    export,
+    init,
+    jobs,
+    plan,
+    processes,
+    status,
+    sync,
+    worker,
+)
 from engarde_pipeline.cli.terminal import errors, visible
 from engarde_pipeline.core.errors import EngardeError
 
@@ -54,6 +68,7 @@ app.command("init")(init.init)
 app.command("code-server")(processes.code_server)
 app.command("ui")(processes.ui)
 app.command("daemon")(processes.daemon)
+app.command("worker")(worker.worker)
 
 
 def main() -> None:

@@ -24,3 +24,4 @@ from engarde_pipeline.settings.variables import DatabaseSettings as DatabaseSett
 from engarde_pipeline.settings.variables import PipelineSettings as PipelineSettings
 from engarde_pipeline.settings.variables import ServiceSettings as ServiceSettings
 from engarde_pipeline.settings.variables import Settings as Settings
+from engarde_pipeline.settings.variables import WorkerSettings as WorkerSettings

@@ -65,6 +65,12 @@ def _postgres_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _redis_url(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"(rediss?|redis\+socket)://\S+", value.get_secret_value()):
+        raise ValueError("must be an address of redis, such as redis://:password@host:6379/0")
+    return value
+
+
 def _hard_to_guess(value: SecretStr) -> SecretStr:
     secret, cure = value.get_secret_value().encode(), "generate one with `openssl rand -base64 48`"
     if len(secret) < MINIMUM_SECRET_BYTES:
@@ -220,6 +226,15 @@ class ServiceSettings(DagsterSettings):
 
 class CodeServerSettings(Settings, ServiceSettings):
     """The settings of the code server and of workers, which run the pipeline."""
+
+
+class WorkerSettings(CodeServerSettings):
+    """The settings of a worker: those of a run, and the address of the broker from which it takes runs."""
+
+    engarde_broker_url: Annotated[SecretStr, AfterValidator(_redis_url)] = Field(
+        description="The address of the redis through which the daemon hands runs to the workers, as"
+        " redis://:password@host:6379/0, or rediss:// for TLS. The daemon and the webserver need it, too."
+    )
 
 
 class TokenSettings(PipelineSettings):

@@ -35,7 +35,7 @@ TINY = Size(
 
 # What starts processes with Dagster or a BigQuery emulator, or dlt, takes longer than a test should.
 CHEAP = {"limit", "merge", "old", "totals", "queries", "memory", "job_log", "api"}
-SLOW = ("whole job", "small date")
+SLOW = ("whole job", "small date", "worker")
 
 
 @pytest.fixture(scope="module")
