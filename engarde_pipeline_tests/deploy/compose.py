@@ -38,7 +38,9 @@ LOGIN = {
 """What compose.login.yaml requires in addition."""
 
 
-def run_compose(variables: Mapping[str, str], *arguments: str, login: bool = False) -> subprocess.CompletedProcess[str]:
+def run_compose(
+    variables: Mapping[str, str], *arguments: str, login: bool = False
+) -> subprocess.CompletedProcess[str]:
     """Run Docker Compose with these variables, as if they were those of the env file."""
     files = [DEPLOY / "compose.yaml", *([DEPLOY / "compose.login.yaml"] if login else [])]
     return subprocess.run(
@@ -55,7 +57,13 @@ def run_compose(variables: Mapping[str, str], *arguments: str, login: bool = Fal
 def services(*, login: bool = False, **variables: str) -> dict[str, Any]:
     """The services as Docker Compose starts them, with `REQUIRED` and these variables."""
     said = run_compose(
-        {**REQUIRED, **(LOGIN if login else {}), **variables}, "--profile", "*", "config", "--format", "json", login=login
+        {**REQUIRED, **(LOGIN if login else {}), **variables},
+        "--profile",
+        "*",
+        "config",
+        "--format",
+        "json",
+        login=login,
     )
     assert said.returncode == 0, said.stderr
     found: dict[str, Any] = json.loads(said.stdout)["services"]

@@ -54,9 +54,7 @@ def test_a_missing_variable_of_the_login_is_named(name: str) -> None:
 
 def test_the_example_names_every_variable_and_no_other() -> None:
     used = {
-        name
-        for file in DEPLOY.glob("compose*.yaml")
-        for name in re.findall(r"(?<!\$)\$\{(\w+)", file.read_text())
+        name for file in DEPLOY.glob("compose*.yaml") for name in re.findall(r"(?<!\$)\$\{(\w+)", file.read_text())
     }
     named = re.findall(r"^#?([A-Z][A-Z0-9_]+)=", (DEPLOY / "example.env").read_text(), re.MULTILINE)
     assert sorted(named) == sorted({*used, "COMPOSE_PROFILES"})
