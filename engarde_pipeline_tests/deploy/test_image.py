@@ -98,7 +98,9 @@ def _pip_configuration(directory: Path) -> tuple[Path, list[Path]]:
     values = {name.rpartition(".")[2]: ast.literal_eval(value) for name, value in options.items()}
     file = directory / "pip.conf"
     file.write_text("[global]\n" + "".join(f"{name} = {value}\n" for name, value in values.items()))
-    named = [Path(urlparse(word).path) for value in values.values() for word in value.split() if "/" in word]
+    words = [urlparse(word) for value in values.values() for word in value.split()]
+    # An index in a directory links to files beside it.
+    named = [Path(word.path).parent if word.scheme == "file" else Path(word.path) for word in words]
     return file, sorted({path for path in named if path.is_absolute() and path.exists()})
 
 
