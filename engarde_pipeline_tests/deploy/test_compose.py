@@ -17,6 +17,7 @@ VARIABLES = {
     "init": set(),
     "migrate": {"DATABASE_URL"},
     "grants": {"DATABASE_URL"},
+    "grants-api": {"DATABASE_URL"},
     "sample-data": _SYNC - {"ENGARDE_FIRST_DATE"},
     "migrate-dagster": _DAGSTER | _BROKER,
     "code-server": _DAGSTER | _BROKER | _SYNC,
@@ -81,7 +82,7 @@ def test_a_password_reaches_only_the_processes_that_use_it() -> None:
     }
     assert holders == {
         "POSTGRES_PASSWORD": {"postgres"},
-        "OWNER_PASSWORD": {"postgres", "migrate", "grants", "sample-data"},
+        "OWNER_PASSWORD": {"postgres", "migrate", "grants", "grants-api", "sample-data"},
         "PIPELINE_PASSWORD": {"postgres", "code-server", "worker"},
         "API_PASSWORD": {"postgres", "api"},
         "DAGSTER_PASSWORD": {"postgres", "migrate-dagster", "code-server", "worker", "webserver", "daemon", "api"},

@@ -66,8 +66,8 @@ def test_commands_and_variables_are_those_of_compose() -> None:
     """The processes are tested with what compose.yaml gives them (test_processes.py)."""
     pods = {container["name"]: container for pod in PODS.values() for container in _containers(pod)}
     compose = services()
-    for name, service in {"upgrade": "migrate", "grants": "grants", "migrate-dagster": "migrate-dagster"}.items():
-        assert pods[name]["args"] == compose[service]["command"]
+    for name in ("migrate", "grants", "grants-api", "migrate-dagster"):
+        assert pods[name]["args"] == compose[name]["command"]
     assert pods["api"]["args"] == [*compose["api"]["command"], "--port", "8000"]
     given = {variable["name"] for variable in pods["api"]["env"]}
     assert given == set(compose["api"]["environment"]) - {"API_CORS_ORIGINS", "API_RATE_LIMIT"}
