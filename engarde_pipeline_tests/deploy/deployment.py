@@ -25,7 +25,7 @@ from engarde_pipeline_tests.servers import installed_postgres
 EMULATOR = {
     "BIGQUERY_EMULATOR_HOST": "http://bigquery:9050",
     "BIGQUERY_STORAGE_EMULATOR_HOST": "bigquery:9060",
-    "WORKER_CONCURRENCY": "1",
+    "WORKER_CONCURRENCY": "2",
 }
 """What deploy/example.env says for the profile `emulator`."""
 

@@ -41,8 +41,9 @@ def test_all_services_start_sync_and_stop(deployment: Deployment) -> None:
             deployment.up(name)
 
     token = mint(REQUIRED["JWT_SECRET_KEY"], TENANTS[0].id, "test", timedelta(hours=1))
+    # Older than the window that the schedule syncs, which has started already.
     today = datetime.now(UTC).date()
-    dates = [str(today - timedelta(days=ago)) for ago in (4, 3, 2)]
+    dates = [str(today - timedelta(days=ago)) for ago in (62, 61, 60)]
     asked = {"start_date": dates[0], "end_date": dates[-1]}
     job = deployment.request(f"{PREFIX}/sync", token, asked)["sync_job"]
     deadline = time.monotonic() + 300
