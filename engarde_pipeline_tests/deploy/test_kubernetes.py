@@ -2,11 +2,16 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml  # type: ignore[import-untyped]
+from dagster import DagsterInstance, DagsterRun
+from dagster_k8s import K8sRunLauncher
+from dagster_k8s.job import construct_dagster_k8s_job
+from kubernetes.client import ApiClient  # type: ignore[import-untyped]
 
 from engarde_pipeline_tests.deploy.compose import DEPLOY, services
 
@@ -127,6 +132,59 @@ def test_the_charts_instance_is_the_pipelines_except_for_the_storage() -> None:
     for kind, days in own["retention"].items():
         assert VALUES["retention"][kind]["purgeAfterDays"] == days["purge_after_days"]
     assert VALUES["telemetry"] == own["telemetry"]
+
+
+_IN_DAGSTER_YAML = {
+    "imagePullPolicy": "image_pull_policy",
+    "failPodOnRunFailure": "fail_pod_on_run_failure",
+    "securityContext": "security_context",
+    "runK8sConfig": "run_k8s_config",
+    "podSpecConfig": "pod_spec_config",
+    "jobSpecConfig": "job_spec_config",
+}
+"""The names that the chart gives to the values of the run launcher."""
+
+
+def test_dagsters_run_launcher_accepts_its_values_and_makes_a_valid_job(tmp_path: Path) -> None:
+    values = dict(VALUES["runLauncher"]["config"]["k8sRunLauncher"])
+    values["runK8sConfig"] = {_IN_DAGSTER_YAML[name]: value for name, value in values["runK8sConfig"].items()}
+    kubeconfig = tmp_path / "kubeconfig"
+    cluster = {"name": "test", "cluster": {"server": "https://127.0.0.1:9"}}
+    context = {"name": "test", "context": {"cluster": "test", "user": "test"}}
+    user = {"name": "test", "user": {"token": "nothing"}}
+    contexts = {"clusters": [cluster], "contexts": [context], "users": [user], "current-context": "test"}
+    kubeconfig.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", **contexts}))
+    configuration = {
+        **{_IN_DAGSTER_YAML[name]: value for name, value in values.items()},
+        "load_incluster_config": False,
+        "kubeconfig_file": str(kubeconfig),
+        "service_account_name": "dagster",
+        "instance_config_map": "dagster-instance",
+        "postgres_password_secret": VALUES["global"]["postgresqlSecretName"],
+        "dagster_home": VALUES["global"]["dagsterHome"],
+        "job_image": "engarde-pipeline:test",
+    }
+    launcher = {"module": "dagster_k8s", "class": "K8sRunLauncher", "config": configuration}
+    (tmp_path / "dagster.yaml").write_text(
+        yaml.safe_dump({"run_launcher": launcher, "telemetry": {"enabled": False}})
+    )
+    with DagsterInstance.from_config(str(tmp_path)) as instance:
+        made = instance.run_launcher
+        assert isinstance(made, K8sRunLauncher)
+        context_of_run = made.get_container_context_for_run(DagsterRun(job_name="sync", run_id="0" * 32))
+    job = construct_dagster_k8s_job(
+        context_of_run.get_k8s_job_config("engarde-pipeline:test", made),
+        args=["dagster", "api", "execute_run"],
+        job_name="dagster-run-test",
+        user_defined_k8s_config=context_of_run.run_k8s_config,
+    )
+    manifest = ApiClient().sanitize_for_serialization(job)
+    kubernetes_validate.validate(manifest, "1.33", strict=True)
+    pod = manifest["spec"]["template"]["spec"]
+    assert pod["containers"][0]["securityContext"] == LOCKED
+    assert pod["securityContext"]["runAsNonRoot"]
+    # The arguments are the command: the image must have no entry point.
+    assert "command" not in pod["containers"][0]
 
 
 def test_the_versions_are_those_of_the_package() -> None:
