@@ -10,7 +10,7 @@ from engarde_pipeline.cli.dagster_files import missing_features, storage_advice
 from engarde_pipeline.cli.servers import servers
 from engarde_pipeline.cli.terminal import console, visible
 from engarde_pipeline.core.errors import EngardeError
-from engarde_pipeline.settings import Settings
+from engarde_pipeline.settings import Settings, has_dagster_database, load_dagster_settings
 
 
 def doctor() -> None:
@@ -84,3 +84,6 @@ def _checks(settings: Settings) -> Iterator[list[tuple[str, Callable[[], str]]]]
         ("Postgres schema", lambda: postgres.check_schema(database_url)),
         ("Postgres permissions", lambda: postgres.check_permissions(database_url)),
     ]
+    if has_dagster_database():
+        history = load_dagster_settings().dagster_database_url.get_secret_value()
+        yield [("Dagster's database", lambda: postgres.check_history(history))]
