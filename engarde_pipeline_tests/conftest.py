@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,6 +11,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from dagster import DagsterInstance
+from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from engarde_pipeline.cli.terminal import handle_interrupts
@@ -36,6 +37,8 @@ _BYTES_NEEDED = 4 * 1024**3
 
 NAMED_SERVERS = {"BIGQUERY_PROJECT_ID": "nowhere", "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/nothing"}
 """Servers that nobody connects to."""
+
+NewRole = Callable[..., str]
 
 FIRST_DATE = "2026-01-01"
 """The first partition. With years of partitions, Dagster would spend a tenth of a run listing them."""
@@ -109,6 +112,27 @@ def empty_database_url(postgres_server: str) -> Iterator[str]:
 def database_url(postgres_server: str) -> Iterator[str]:
     """A database with the current schema and no rows."""
     yield from new_database(postgres_server, "migrated")
+
+
+@pytest.fixture
+def new_role(database_url: str) -> Iterator[NewRole]:
+    """`new_role(setting="value", ...)` returns the address of a new role with these settings."""
+    with connect(database_url) as owner:
+        made = []
+
+        def new(attributes: str = "SUPERUSER", **settings: str) -> str:
+            role = f"role_{uuid4().hex}"
+            owner.execute(f"CREATE ROLE {role} LOGIN {attributes}".encode())
+            made.append(role)
+            for name, value in settings.items():
+                owner.execute(
+                    sql.SQL("ALTER ROLE {} SET {} = {}").format(sql.Identifier(role), sql.Identifier(name), value)
+                )
+            return make_url(database_url).set(username=role).render_as_string(hide_password=False)
+
+        yield new
+        for role in made:
+            owner.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
 
 
 @pytest.fixture

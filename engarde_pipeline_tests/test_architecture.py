@@ -156,17 +156,17 @@ def _pinned(file: str) -> list[str]:
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
-_PRODUCTION = ["deploy/requirements.txt", "deploy/requirements-distributed.txt"]
+_LOCKS = ["deploy/requirements.txt", "deploy/requirements-distributed.txt", "deploy/requirements-local.txt"]
 
 
-@pytest.mark.parametrize("file", ["constraints.txt", *_PRODUCTION])
+@pytest.mark.parametrize("file", ["constraints.txt", *_LOCKS])
 def test_everything_that_is_installed_is_pinned_with_hashes(file: str) -> None:
     pinned = _pinned(file)
     assert len(pinned) > 100
     assert [line for line in pinned if "==" not in line or "--hash=sha256:" not in line] == []
 
 
-@pytest.mark.parametrize("file", _PRODUCTION)
+@pytest.mark.parametrize("file", _LOCKS)
 def test_production_installs_the_versions_that_are_tested(file: str) -> None:
     production, tested = ({line.split()[0] for line in _pinned(pins)} for pins in (file, "constraints.txt"))
     assert production < tested

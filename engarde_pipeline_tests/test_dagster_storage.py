@@ -1,19 +1,37 @@
-"""Dagster's history in Postgres: its connections stay open, and may be lost at any moment."""
+"""Dagster's history in Postgres: its connections stay open, may be lost at any moment, and depend on no role."""
 
 import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
-from dagster import AssetMaterialization, DagsterInstance, OpExecutionContext, job, op
+from dagster import AssetMaterialization, DagsterInstance, OpExecutionContext, RunsFilter, job, op
+from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from engarde_pipeline.dagster_storage import HistoryStorage
-from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.connection import DatabaseUnfit, connect
 from engarde_pipeline.settings import DagsterSettings, InvalidSettings
+from engarde_pipeline_tests.poolers import pgbouncer
 from engarde_pipeline_tests.world import World
 
 EVENTS = 30
+
+ODD = {
+    "TimeZone": "Australia/Sydney",
+    "DateStyle": "SQL, DMY",
+    "extra_float_digits": "-15",
+    "default_transaction_isolation": "serializable",
+    "default_transaction_deferrable": "on",
+    "standard_conforming_strings": "off",
+    "client_encoding": "LATIN1",
+    "lock_timeout": "3s",
+    "idle_in_transaction_session_timeout": "3s",
+    "idle_session_timeout": "3s",
+}
+"""What Dagster's role may have set."""
 
 
 @op
@@ -119,3 +137,60 @@ def test_the_stock_storage_of_dagster_stores_events_as_well(
     )
     with DagsterInstance.from_config(str(tmp_path / "stock")) as stock:
         assert many_events.execute_in_process(instance=stock).success
+
+
+@pytest.fixture
+def role(dagster_database_url: str) -> Iterator[str]:
+    """A role for Dagster's history."""
+    name = "odd_dagster"
+    with connect(dagster_database_url) as owner:
+        owner.execute(f"CREATE ROLE {name} LOGIN SUPERUSER".encode())
+        yield name
+        owner.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
+
+
+def _as_role(url: str, role: str, **settings: str) -> str:
+    with connect(url) as owner:
+        for setting in settings.items():
+            statement = sql.SQL("ALTER ROLE {} SET {} = {}")
+            owner.execute(statement.format(sql.Identifier(role), sql.Identifier(setting[0]), setting[1]))
+    return make_url(url).set(username=role).render_as_string(hide_password=False)
+
+
+@pytest.mark.parametrize("is_pooled", [False, True])
+def test_the_history_does_not_depend_on_what_its_role_has_set(
+    configured: World, dagster_database_url: str, role: str, monkeypatch: pytest.MonkeyPatch, is_pooled: bool
+) -> None:
+    url = _as_role(dagster_database_url, role, **ODD)
+    with pgbouncer(url, "session", size=20) as pooler:
+        monkeypatch.setenv("DAGSTER_DATABASE_URL", pooler if is_pooled else url)
+        with DagsterInstance.get() as instance:
+            assert many_events.execute_in_process(instance=instance, tags={"who": "café 日本"}).success
+
+            soon, lately = (datetime.now(UTC) + timedelta(minutes=sign) for sign in (1, -1))
+            (record,) = instance.get_run_records(RunsFilter(created_before=soon, updated_after=lately))
+            assert lately < record.create_timestamp < soon
+            assert record.start_time is not None
+            assert lately.timestamp() < record.start_time < soon.timestamp()
+            assert record.dagster_run.tags["who"] == "café 日本"
+            with instance.run_storage.connect() as connection:  # type: ignore[attr-defined]  # PostgresRunStorage
+                for name in ("lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"):
+                    assert connection.exec_driver_sql(f"SHOW {name}").scalar() == "0"
+
+
+def test_the_history_is_not_stored_through_a_pooler_in_transaction_mode(
+    configured: World, dagster_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pgbouncer(dagster_database_url, "transaction") as pooler:
+        monkeypatch.setenv("DAGSTER_DATABASE_URL", pooler)
+        with pytest.raises(DatabaseUnfit, match="DAGSTER_DATABASE_URL is the address of a pooler in transaction"):
+            DagsterInstance.get()
+
+
+def test_a_history_that_can_only_be_read_is_refused(
+    configured: World, dagster_database_url: str, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = _as_role(dagster_database_url, role, default_transaction_read_only="on")
+    monkeypatch.setenv("DAGSTER_DATABASE_URL", url)
+    with pytest.raises(DatabaseUnfit, match=r"session is read-only.*set DAGSTER_DATABASE_URL to one that is not"):
+        DagsterInstance.get()

@@ -52,9 +52,9 @@ def demo() -> None:
     if not run.succeeded:
         raise typer.Exit(1)
     console.print(
-        "\nNext: [bold]make dev[/] starts the Dagster UI on this data (lineage, dates, counts, plots);"
-        " [bold].venv/bin/engarde status[/] shows the dates here; README.md describes the setup for a real"
-        " project."
+        "\nNext: [bold]engarde dev[/] (in a checkout: [bold]make dev[/]) starts the Dagster UI on this data"
+        " (lineage, dates, counts, plots); [bold]engarde status[/] ([bold].venv/bin/engarde status[/]) shows the"
+        " dates here. README.md describes the setup for a real project."
     )
 
 

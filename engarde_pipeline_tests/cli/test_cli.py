@@ -325,7 +325,7 @@ def test_doctor_finds_nothing_to_mend(engarde: Engarde, tenant: UUID) -> None:
     said = engarde("doctor")
     assert said.code == 0
     assert "✗" not in said.out
-    assert said.out.count("✓") == 10
+    assert said.out.count("✓") == 11
     assert "All checks passed" in said.words
 
 

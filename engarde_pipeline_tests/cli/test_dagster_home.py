@@ -1,5 +1,6 @@
 """DAGSTER_HOME: where it cannot be used, a command says so with the cure; the status shows what Postgres knows."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from engarde_pipeline.core.dates import today
 from engarde_pipeline.runs.job_log import list_jobs
 from engarde_pipeline_tests.cli.conftest import Engarde
 from engarde_pipeline_tests.dagster_runs import run_range
+from engarde_pipeline_tests.poolers import pgbouncer
 from engarde_pipeline_tests.shop import Shop
 from engarde_pipeline_tests.world import World
 
@@ -122,3 +124,19 @@ def test_a_migration_asks_for_nothing_but_the_database(
         monkeypatch.delenv(name)
     assert engarde("db", "current").code == 0
     assert engarde("status", "--days", 1).code == 0
+
+
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "DAGSTER_DATABASE_URL"])
+def test_the_doctor_refuses_a_pooler_in_transaction_mode(
+    engarde: Engarde, configured: World, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    with pgbouncer(os.environ[variable], "transaction") as pooler:
+        monkeypatch.setenv(variable, pooler)
+        checked = engarde("doctor", width=400)
+        assert checked.code == 1
+        name = "Postgres connection" if variable == "DATABASE_URL" else "Dagster's database"
+        assert f"✗ {name}: {variable} is the address of a pooler in transaction" in checked.words
+        assert "pool_mode = session" in checked.words
+        # The first use says the same.
+        used = engarde("jobs" if variable == "DAGSTER_DATABASE_URL" else "status", width=400)
+        assert (used.code, "pool_mode = session" in used.words) == (1, True)

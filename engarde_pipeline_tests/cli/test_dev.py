@@ -1,18 +1,14 @@
-"""`engarde dev`: what it does where a part of it cannot start, and what it starts outside a checkout."""
+"""`engarde dev`: what it does where a part of it cannot start, and what it starts."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import zipfile
 from datetime import date, timedelta
-from pathlib import Path
 
 import httpx
 import pytest
 
-import engarde_pipeline
 from engarde_pipeline.api.app import PREFIX
 from engarde_pipeline.api.tokens import mint
 from engarde_pipeline_tests.api.service import SECRET, free_port
@@ -21,7 +17,6 @@ from engarde_pipeline_tests.defs.daemon import eventually
 from engarde_pipeline_tests.shop import Shop
 from engarde_pipeline_tests.world import World
 
-ROOT = Path(engarde_pipeline.__file__).parents[1]
 DAY = date(2026, 3, 1)
 
 
@@ -81,38 +76,3 @@ def test_a_sync_that_the_api_starts_runs_to_its_end(shop: Shop, monkeypatch: pyt
         finally:
             process.terminate()
     assert len(shop.world.rows()) == 2
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of a wheel that was built from this checkout, as pip lays them into site-packages."""
-    sources, wheels, site = (tmp_path_factory.mktemp(name) for name in ("sources", "wheels", "site"))
-    for name in ("pyproject.toml", "setup.py", "README.md", "dagster.yaml", "workspace.yaml"):
-        shutil.copy(ROOT / name, sources)
-    shutil.copytree(ROOT / "deploy", sources / "deploy")
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "engarde_pipeline", sources / "engarde_pipeline", ignore=ignored)
-    options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels)]
-    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(sources)], check=True)
-    (wheel,) = wheels.iterdir()
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
-    return site
-
-
-@pytest.mark.long
-def test_an_installed_package_makes_an_instance_with_retries_monitoring_and_a_queue(
-    installed: Path, tmp_path: Path
-) -> None:
-    code = (
-        "from engarde_pipeline.cli.dagster_files import WORKSPACE, missing_features, shipped\n"
-        "from engarde_pipeline.cli.servers import set_dagster_home\n"
-        "set_dagster_home()\n"
-        "print(shipped(WORKSPACE), missing_features())"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(installed)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert done.stdout.split() == [str(installed / "engarde_pipeline/workspace.yaml"), "None"], done.stderr
-    assert (tmp_path / ".engarde/dagster/dagster.yaml").read_text() == (ROOT / "dagster.yaml").read_text()

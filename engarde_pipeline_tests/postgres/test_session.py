@@ -1,13 +1,10 @@
 """Sessions: whatever the role or a pooler has set, a session is what a sync relies on, or is refused."""
 
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import date
-from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
@@ -15,53 +12,32 @@ from engarde_pipeline.postgres.connection import DatabaseUnfit, connect, create_
 from engarde_pipeline.postgres.load.locks import dates_locked
 from engarde_pipeline.postgres.reads.diagnosis import check_before_upgrade, check_session
 from engarde_pipeline.postgres.schema import migrate
+from engarde_pipeline_tests.conftest import NewRole
 from engarde_pipeline_tests.poolers import pgbouncer
 
 DAY = date(2026, 3, 1)
 
-NewRole = Callable[..., str]
+SETTINGS = [
+    ("statement_timeout", "150ms", "0"),
+    ("lock_timeout", "150ms", "0"),
+    ("idle_in_transaction_session_timeout", "150ms", "0"),
+    ("idle_session_timeout", "150ms", "0"),
+    ("default_transaction_isolation", "serializable", "read committed"),
+    ("default_transaction_deferrable", "on", "off"),
+    ("standard_conforming_strings", "off", "on"),
+    ("DateStyle", "SQL, DMY", "ISO, DMY"),
+    ("IntervalStyle", "iso_8601", "postgres"),
+    ("TimeZone", "Australia/Sydney", "UTC"),
+    ("bytea_output", "escape", "hex"),
+    ("extra_float_digits", "-15", "1"),
+    ("row_security", "off", "on"),
+    ("session_replication_role", "replica", "origin"),
+    ("client_encoding", "LATIN1", "UTF8"),
+]
+"""What a role may have set, and what a session needs."""
 
 
-@pytest.fixture
-def new_role(database_url: str) -> Iterator[NewRole]:
-    """`new_role(setting="value", ...)` returns the address of a new role with these settings."""
-    with connect(database_url) as owner:
-        made = []
-
-        def new(attributes: str = "SUPERUSER", **settings: str) -> str:
-            role = f"role_{uuid4().hex}"
-            owner.execute(f"CREATE ROLE {role} LOGIN {attributes}".encode())
-            made.append(role)
-            for name, value in settings.items():
-                owner.execute(
-                    sql.SQL("ALTER ROLE {} SET {} = {}").format(sql.Identifier(role), sql.Identifier(name), value)
-                )
-            return make_url(database_url).set(username=role).render_as_string(hide_password=False)
-
-        yield new
-        for role in made:
-            owner.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "expected"),
-    [
-        ("statement_timeout", "150ms", "0"),
-        ("lock_timeout", "150ms", "0"),
-        ("idle_in_transaction_session_timeout", "150ms", "0"),
-        ("idle_session_timeout", "150ms", "0"),
-        ("default_transaction_isolation", "serializable", "read committed"),
-        ("default_transaction_deferrable", "on", "off"),
-        ("DateStyle", "SQL, DMY", "ISO, DMY"),
-        ("IntervalStyle", "iso_8601", "postgres"),
-        ("TimeZone", "Australia/Sydney", "UTC"),
-        ("bytea_output", "escape", "hex"),
-        ("extra_float_digits", "-15", "1"),
-        ("row_security", "off", "on"),
-        ("session_replication_role", "replica", "origin"),
-        ("client_encoding", "LATIN1", "UTF8"),
-    ],
-)
+@pytest.mark.parametrize(("name", "value", "expected"), SETTINGS)
 def test_a_session_does_not_depend_on_what_the_role_has_set(
     new_role: NewRole, name: str, value: str, expected: str
 ) -> None:
@@ -71,6 +47,16 @@ def test_a_session_does_not_depend_on_what_the_role_has_set(
         assert connection.execute(f"SHOW {name}".encode()).fetchone() == (expected,)
     with create_engine(url).begin() as migrating:
         assert migrating.exec_driver_sql(f"SHOW {name}").scalar() == expected
+
+
+def test_through_a_pooler_a_session_does_not_depend_on_what_the_role_has_set_either(new_role: NewRole) -> None:
+    # Until a pooler is known to keep sessions, nothing is set; so much time passes under load.
+    url = new_role(**{name: value.replace("150ms", "10s") for name, value, _ in SETTINGS})
+
+    with pgbouncer(url, "session") as pooler, connect(pooler) as connection:
+        for name, _, expected in SETTINGS:
+            assert (name, connection.execute(f"SHOW {name}".encode()).fetchone()) == (name, (expected,))
+        assert "through a pooler in session mode" in check_session(pooler)
 
 
 def test_text_is_sent_as_utf_8_whatever_the_environment_and_the_address_say(
@@ -91,6 +77,8 @@ def test_a_read_only_role_is_refused_before_a_sync_and_an_upgrade(new_role: NewR
     for check in (check_session, check_before_upgrade):
         with pytest.raises(DatabaseUnfit, match="read-only: default_transaction_read_only is on"):
             check(url)
+    with pgbouncer(url, "session") as pooler, pytest.raises(DatabaseUnfit, match="The session is read-only"):
+        check_session(pooler)
 
 
 def test_a_role_whose_triggers_do_not_fire_is_refused(new_role: NewRole) -> None:
@@ -120,6 +108,19 @@ def test_temporary_tables_come_before_the_applications_wherever_pg_temp_is_searc
 def test_a_search_path_that_is_one_name_with_a_comma_is_left_alone(new_role: NewRole) -> None:
     with connect(new_role(search_path="public, pg_temp")) as connection:
         assert connection.execute("SHOW search_path").fetchone() == ('"public, pg_temp"',)
+
+
+@pytest.mark.parametrize("table", ["campaign_metrics", "synced_dates", "campaign_spaces"])
+def test_a_search_path_that_finds_other_tables_of_the_same_names_is_refused(new_role: NewRole, table: str) -> None:
+    url = new_role()
+    with connect(url) as connection:
+        connection.execute("CREATE SCHEMA other")
+        connection.execute(f"CREATE TABLE other.{table} (LIKE {table} INCLUDING ALL)".encode())
+        assert "can write" in check_session(url)
+        connection.execute("ALTER ROLE current_user SET search_path = other, public")
+
+    with pytest.raises(DatabaseUnfit, match=f"finds {table} in schema other, .* uses public.{table}. Put public"):
+        check_session(url)
 
 
 @pytest.mark.parametrize("mode", ["transaction", "statement"])

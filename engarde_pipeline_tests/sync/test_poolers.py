@@ -1,4 +1,5 @@
-"""Behind a pooler in transaction mode that was not noticed, no date is marked without its rows."""
+"""Through a pooler: in session mode everything works, and in transaction mode, if it was not noticed, no date is
+marked without its rows."""
 
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -9,13 +10,14 @@ import pytest
 
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
-from engarde_pipeline.postgres.connection import open_connection
+from engarde_pipeline.postgres.connection import connect, open_connection
 from engarde_pipeline.postgres.load.merge import SessionLost
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate, sync_dates
+from engarde_pipeline_tests.conftest import NewRole
 from engarde_pipeline_tests.poolers import pgbouncer
 from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, row
-from engarde_pipeline_tests.world import World
+from engarde_pipeline_tests.world import World, campaigns_in_bigquery, campaigns_in_postgres
 
 
 @pytest.fixture
@@ -30,6 +32,28 @@ def begin(
     connection.prepare_threshold = None
     options = LoadOptions(run_id or uuid4(), None, versions={DAY: "v1", NEXT_DAY: "v1"})
     return sync_dates(CAMPAIGN_METRICS, [DAY, NEXT_DAY], world.source, connection, options)
+
+
+def test_through_a_pooler_in_session_mode_a_role_with_odd_settings_syncs_every_value(
+    world: World, tenant: UUID, campaign: UUID, new_role: NewRole
+) -> None:
+    odd = {
+        "TimeZone": "Pacific/Kiritimati",
+        "DateStyle": "German",
+        "extra_float_digits": "-15",
+        "default_transaction_isolation": "serializable",
+        "statement_timeout": "20ms",
+        "standard_conforming_strings": "off",
+        "client_encoding": "LATIN1",
+    }
+    world.load([row(tenant, metric_date=day, spend=98765432.123456, clicks=7) for day in (DAY, NEXT_DAY)])
+    with pgbouncer(new_role(**odd), "session") as url, connect(url) as connection:
+        options = LoadOptions(uuid4(), None, versions={DAY: "v1", NEXT_DAY: "v1"})
+        outcomes = list(sync_dates(CAMPAIGN_METRICS, [DAY, NEXT_DAY], world.source, connection, options))
+
+    assert all(isinstance(outcome, SyncedDate) for outcome in outcomes)
+    assert len(world.rows()) == 2
+    assert campaigns_in_postgres(world) == campaigns_in_bigquery(world)
 
 
 def test_a_merge_on_another_connection_of_the_server_changes_nothing(

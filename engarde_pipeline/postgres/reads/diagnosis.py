@@ -7,6 +7,7 @@ from psycopg import sql
 
 from engarde_pipeline.postgres.connection import SETTINGS, DatabaseUnfit, connect, open_connection
 from engarde_pipeline.postgres.schema import application_schema, migrate
+from engarde_pipeline.postgres.schema.migrate import VERSION_TABLE
 from engarde_pipeline.postgres.schema.privileges import PRIVILEGES
 from engarde_pipeline.postgres.schema.tables import metadata
 from engarde_pipeline.postgres.visibility import check_sees_every_row
@@ -23,6 +24,23 @@ SELECT current_setting('server_encoding'),
           AND lower(split_part(setting, '=', 1)) = ANY({names}))
 """
 
+# The pipeline's tables are in the schema of its version table; the application's are those that they refer to.
+_SHADOWED = """
+SELECT found.relname, found.relnamespace::regnamespace::text, own.relnamespace::regnamespace::text
+FROM pg_class version
+JOIN pg_class own ON own.relnamespace = version.relnamespace AND own.relname = ANY({names})
+JOIN pg_class found ON found.oid = to_regclass(quote_ident(own.relname))
+WHERE version.oid = to_regclass({version}) AND found.oid <> own.oid
+UNION ALL
+SELECT found.relname, found.relnamespace::regnamespace::text, own.relnamespace::regnamespace::text
+FROM pg_constraint refers
+JOIN pg_class own ON own.oid = refers.confrelid
+JOIN pg_class found ON found.oid = to_regclass(quote_ident(own.relname))
+WHERE refers.conrelid IN (to_regclass('campaign_metrics'), to_regclass('campaign_asset_metrics'))
+  AND refers.contype = 'f' AND refers.conparentid = 0 AND found.oid <> own.oid
+LIMIT 1
+"""
+
 _ENCODINGS = {
     "UTF8": "encoding UTF8",
     "SQL_ASCII": "encoding SQL_ASCII, which does not convert text: ids beyond ASCII are found if the application"
@@ -36,6 +54,14 @@ def check_connection(database_url: str) -> str:
         version = _check_version(connection)
         database, role = connection.info.dbname, connection.info.user
     return f"PostgreSQL {version}, database {database}, role {role}"
+
+
+def check_history(dagster_database_url: str) -> str:
+    """Check that Dagster's history can be stored: the server responds, keeps sessions, and can be written to."""
+    variable = "DAGSTER_DATABASE_URL"
+    with connect(dagster_database_url, variable=variable) as connection:
+        _check_writable(connection, variable)
+        return f"database {connection.info.dbname}, role {connection.info.user}, can write"
 
 
 def _check_version(connection: psycopg.Connection) -> int:
@@ -127,7 +153,8 @@ def check_usable(connection: psycopg.Connection) -> None:
     """Check that a sync over this connection can write correct numbers; does not check that tables exist.
 
     Raises:
-        DatabaseUnfit: the session can only read, triggers are off, or row-level security can hide rows.
+        DatabaseUnfit: the session can only read, triggers are off, the search_path finds other tables of the same
+            names, or row-level security can hide rows.
     """
     _check_writable(connection)
     if connection.execute("SHOW session_replication_role").fetchone() == ("replica",):
@@ -137,10 +164,30 @@ def check_usable(connection: psycopg.Connection) -> None:
             f" administrator, run ALTER ROLE {role} RESET session_replication_role; if it is set for the database"
             " or the server, reset it there."
         )
+    _check_search_path(connection)
     check_sees_every_row(connection)
 
 
-def _check_writable(connection: psycopg.Connection) -> None:
+def _check_search_path(connection: psycopg.Connection) -> None:
+    names = sql.Literal(sorted(PRIVILEGES.keys() - application_schema.UUIDS.keys()))
+    statement = sql.SQL(_SHADOWED).format(names=names, version=sql.Literal(VERSION_TABLE))
+    shadowed = connection.execute(statement).fetchone()
+    if shadowed:
+        name, schema, meant = shadowed
+        role = sql.Identifier(connection.info.user).as_string()
+        raise DatabaseUnfit(
+            f"The search_path of the role finds {name} in schema {schema}, but the pipeline uses {meant}.{name}."
+            f" Put {meant} before {schema}: ALTER ROLE {role} SET search_path = {meant}, {schema}; or rename the"
+            " other table."
+        )
+
+
+def _check_writable(connection: psycopg.Connection, variable: str = "DATABASE_URL") -> None:
+    """Check that the session is not read-only; `variable` has the address of the server.
+
+    Raises:
+        DatabaseUnfit: it is.
+    """
     row = connection.execute(
         "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::boolean"
     ).fetchone()
@@ -148,15 +195,15 @@ def _check_writable(connection: psycopg.Connection) -> None:
     is_standby, is_read_only = row
     if is_standby:
         raise DatabaseUnfit(
-            "The server is a standby, which is read-only. Set DATABASE_URL to the primary, or to all servers as"
+            f"The server is a standby, which is read-only. Set {variable} to the primary, or to all servers as"
             " host1:5432,host2:5432, of which the primary is chosen."
         )
     if is_read_only:
         role = sql.Identifier(connection.info.user).as_string()
         raise DatabaseUnfit(
             f"The session is read-only: default_transaction_read_only is on. Run ALTER ROLE {role} SET"
-            " default_transaction_read_only = off; if the server itself is read-only, set DATABASE_URL to"
-            " one that is not."
+            " default_transaction_read_only = off; if the server itself is read-only, set"
+            f" {variable} to one that is not."
         )
 
 
