@@ -28,7 +28,7 @@ def begin(
     world: World, connection: psycopg.Connection, run_id: UUID | None = None
 ) -> Iterator[SyncedDate | FailedDate]:
     connection.prepare_threshold = None
-    options = LoadOptions(run_id or uuid4(), None, versions={DAY: "v1", NEXT_DAY: "v1"})
+    options = LoadOptions(run_id or uuid4(), None, None, versions={DAY: "v1", NEXT_DAY: "v1"})
     return sync_dates(CAMPAIGN_METRICS, [DAY, NEXT_DAY], world.source, connection, options)
 
 
