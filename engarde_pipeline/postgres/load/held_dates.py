@@ -197,12 +197,12 @@ class LastSync:
 
 
 def last_syncs(connection: psycopg.Connection, table: MetricTable, days: Sequence[date]) -> dict[date, LastSync]:
-    """Return the last sync of each of `days`; without dates last synced before migration 0009."""
+    """Return the last sync of each of `days`; without those by a version of the pipeline before migration 0009."""
     rows = connection.execute(
         """
         SELECT metric_date, synced_at, source_rows, records, impressions, spend
         FROM synced_dates
-        WHERE table_name = %s AND metric_date = ANY(%s) AND source_rows IS NOT NULL
+        WHERE table_name = %s AND metric_date = ANY(%s) AND source_run_id = run_id
         """,
         [table.target, list(days)],
     )

@@ -15,11 +15,12 @@ from engarde_pipeline.postgres.load.held_dates import COMPLETE_AFTER_DAYS, NOTHI
 
 # No write if the date was synced again and nothing is new. That a date is complete at a sync is new (rule 12).
 _NOTE = """
-INSERT INTO synced_dates AS s (table_name, metric_date, version, run_id, source_rows, records, impressions, spend)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+INSERT INTO synced_dates AS s (table_name, metric_date, version, run_id, source_run_id,
+                               source_rows, records, impressions, spend)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (table_name, metric_date) DO UPDATE
 SET version = excluded.version, run_id = excluded.run_id, synced_at = excluded.synced_at,
-    source_rows = excluded.source_rows, records = excluded.records,
+    source_run_id = excluded.source_run_id, source_rows = excluded.source_rows, records = excluded.records,
     impressions = excluded.impressions, spend = excluded.spend
 WHERE (s.version, s.source_rows, s.records, s.impressions, s.spend) IS DISTINCT FROM
       (excluded.version, excluded.source_rows, excluded.records, excluded.impressions, excluded.spend)
@@ -38,7 +39,8 @@ def note_synced(
 ) -> None:
     """Store that `day` was synced from `version` of its BigQuery partition, which had `source`."""
     connection.execute(
-        _NOTE, [table.target, day, version, run_id, *astuple(source), COMPLETE_AFTER_DAYS, COMPLETE_AFTER_DAYS]
+        _NOTE,
+        [table.target, day, version, run_id, run_id, *astuple(source), COMPLETE_AFTER_DAYS, COMPLETE_AFTER_DAYS],
     )
 
 

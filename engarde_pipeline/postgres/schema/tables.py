@@ -224,6 +224,11 @@ synced_dates = Table(
     Column("version", Text, nullable=False, comment="Of BigQuery's partition, as it was read."),
     Column("run_id", Uuid, nullable=False, comment="The Dagster run that brought this version."),
     Column("synced_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column(
+        "source_run_id",
+        Uuid,
+        comment="The run that noted the next four; not run_id if an older version has synced since.",
+    ),
     Column("source_rows", BigInteger, comment="Of the source at the last sync."),
     Column("records", BigInteger, comment="Of the source at the last sync."),
     Column("impressions", Numeric, comment="Of the source at the last sync."),

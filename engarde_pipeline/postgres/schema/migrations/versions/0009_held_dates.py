@@ -24,6 +24,14 @@ SOURCE: dict[str, sa.types.TypeEngine[Any]] = {
 
 
 def upgrade() -> None:
+    op.add_column(
+        "synced_dates",
+        sa.Column(
+            "source_run_id",
+            sa.Uuid(),
+            comment="The run that noted the next four; not run_id if an older version has synced since.",
+        ),
+    )
     for name, kind in SOURCE.items():
         op.add_column("synced_dates", sa.Column(name, kind, comment="Of the source at the last sync."))
     op.create_table(
@@ -40,5 +48,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("held_dates")
-    for name in SOURCE:
+    for name in ("source_run_id", *SOURCE):
         op.drop_column("synced_dates", name)
