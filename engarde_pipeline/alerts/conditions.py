@@ -88,9 +88,9 @@ def dates_held(connection: psycopg.Connection) -> Iterator[Incident]:
                 key=f"held {table.target}",
                 title=f"{len(days)} dates of {table.target} are held",
                 reason=f"Their loads look wrong. The latest: {of_table[0].evidence}",
-                what_to_do="Repair the load into BigQuery, and the dates are synced again. If the numbers are right,"
-                " run `engarde sync` for them with --allow-growth or --allow-shrink."
-                " `engarde status` lists them.",
+                what_to_do="Repair the load into BigQuery, and the dates are synced again. If the numbers are"
+                " right, run `engarde sync` for them with --allow-growth or --allow-shrink. `engarde status` lists"
+                " them.",
                 job="performance_sync",
                 dates=f"{days[0]} .. {days[-1]}",
                 run_id=str(of_table[0].run_id),
