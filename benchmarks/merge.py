@@ -63,7 +63,7 @@ def sync(
         days,
         prepared_source(path),
         lambda: connect(url),
-        LoadOptions(uuid4(), 0.5),
+        LoadOptions(uuid4(), 0.5, 2),
         writers or load_pipeline_settings().engarde_writers,
     )
     with closing(outcomes), world.bars.part(label, len(days)) as advance:

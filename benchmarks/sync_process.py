@@ -23,7 +23,7 @@ def main(_started: str, url: str, rows: str, dates: str) -> None:
         data.days(int(dates)),
         prepared_source(Path(rows)),
         lambda: connect(url),
-        LoadOptions(uuid4(), 0.5),
+        LoadOptions(uuid4(), 0.5, 2),
         load_pipeline_settings().engarde_writers,
     )
     landed = sum(isinstance(outcome, SyncedDate) for outcome in outcomes)

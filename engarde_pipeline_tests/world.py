@@ -216,11 +216,13 @@ class World:
         table: MetricTable = CAMPAIGN_METRICS,
         scope: Scope = EVERYTHING,
         shrink_threshold: float | None = 0.5,
+        growth_threshold: float | None = 2.0,
+        versions: Mapping[date, str] | None = None,
         run_id: UUID | None = None,
     ) -> list[SyncedDate | FailedDate]:
         """Sync dates on a connection of their own; return what became of each."""
         with connect(self.database_url) as connection:
-            options = LoadOptions(run_id or uuid4(), shrink_threshold, scope)
+            options = LoadOptions(run_id or uuid4(), shrink_threshold, growth_threshold, scope, versions or {})
             return list(sync_dates(table, dates, self.source, connection, options))
 
     def sync_one(self, day: date, **options: Any) -> SyncedDate:

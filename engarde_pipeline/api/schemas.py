@@ -56,6 +56,10 @@ class SyncRequest(BaseModel):
         default=False,
         description="Also sync dates that would lose most of their rows, which are refused otherwise.",
     )
+    allow_growth: StrictBool = Field(
+        default=False,
+        description="Also sync dates whose source rows look repeated or have grown, which are refused otherwise.",
+    )
     all_tenants: StrictBool = Field(
         default=False, description="Sync all tenants. The token needs the scope `sync:all`."
     )

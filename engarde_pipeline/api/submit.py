@@ -41,6 +41,7 @@ class Submission:
     campaign_space_ids: tuple[UUID, ...]
     platform: str | None
     allow_shrink: bool
+    allow_growth: bool
     caller_tenant_id: UUID
     user_id: str | None
     idempotency_key: str | None
@@ -55,6 +56,7 @@ class Submission:
             self.campaign_space_ids,
             self.platform,
             self.allow_shrink,
+            self.allow_growth,
         )
 
 
@@ -97,7 +99,7 @@ class Submitter:
 
 def _run_spec(submission: Submission, start: date, end: date) -> RunSpec:
     if submission.tenant_id is None:
-        return range_run(start, end, allow_shrink=submission.allow_shrink)
+        return range_run(start, end, allow_shrink=submission.allow_shrink, allow_growth=submission.allow_growth)
     return slice_run(
         start,
         end,
@@ -105,6 +107,7 @@ def _run_spec(submission: Submission, start: date, end: date) -> RunSpec:
         platforms=[submission.platform] if submission.platform else [],
         campaigns=[str(campaign) for campaign in submission.campaign_space_ids],
         allow_shrink=submission.allow_shrink,
+        allow_growth=submission.allow_growth,
     )
 
 

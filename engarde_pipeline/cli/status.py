@@ -1,6 +1,7 @@
 """`engarde status`: shows which dates are synced, how the last run ended, and what was rejected."""
 
 import os
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,17 +10,19 @@ from rich import box
 from rich.table import Table
 
 from engarde_pipeline.cli.servers import dagster_instance, database
-from engarde_pipeline.cli.terminal import console
+from engarde_pipeline.cli.terminal import console, visible
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, EventLogRecord
 
+    from engarde_pipeline.postgres.load.held_dates import HeldDate
     from engarde_pipeline.settings import DatabaseSettings
 
 _WIDE = 100
 """The terminal width from which revenue, years and cents are shown."""
 
 _DAYS_OF_BYTES = 7
+_HELD_SHOWN = 10
 
 
 def status(
@@ -27,8 +30,9 @@ def status(
 ) -> None:
     """Show which dates are synced, when, with how many rows and rejected records, and how the last run ended.
 
-    A date of the last 30 days is provisional, because ad platforms still restate it. `engarde plan` shows which
-    dates will be synced next.
+    A date is held if its last load looked wrong and was refused; the reason is shown below the table. A date of
+    the last 30 days is provisional, because ad platforms still restate it. `engarde plan` shows which dates will
+    be synced next.
     """
     from dagster import AssetKey
 
@@ -36,6 +40,7 @@ def status(
     from engarde_pipeline.core.dates import dates_ahead, today
     from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
     from engarde_pipeline.postgres.connection import connect
+    from engarde_pipeline.postgres.load.held_dates import held_dates
     from engarde_pipeline.postgres.load.synced_dates import synced_moments
     from engarde_pipeline.postgres.schema import migrate
     from engarde_pipeline.runs.history import latest_materializations
@@ -47,15 +52,18 @@ def status(
         migrate.check(database_url)
         with connect(database_url) as connection:
             noted = synced_moments(connection, CAMPAIGN_METRICS)
+            held = held_dates(connection)
         with dagster_instance() as instance:
             campaigns = latest_materializations(instance, AssetKey(CAMPAIGN_METRICS.target), dates)
             assets = latest_materializations(instance, AssetKey(ASSET_METRICS.target), dates)
             synced = campaigns.keys() | noted.keys()
             # A date ahead of UTC is not missing: most accounts have not reached it.
             dates = [day for day in dates if day <= last or day in synced]
-            console.print(_dates_table(dates, campaigns, assets, noted))
+            dates_held = {date_held.day for date_held in held if date_held.table_name == CAMPAIGN_METRICS.target}
+            console.print(_dates_table(dates, campaigns, assets, noted, dates_held))
             missing = len([day for day in dates if day not in synced])
             console.print(f"{len(dates) - missing} of {len(dates)} dates are synced, {missing} are missing.")
+            _print_held(held)
             _print_unrecorded([day for day in dates if day in noted and day not in campaigns])
             _print_last_run(instance)
         _print_bytes(settings)
@@ -67,6 +75,7 @@ def _dates_table(
     campaigns: dict[date, "EventLogRecord"],
     assets: dict[date, "EventLogRecord"],
     noted: dict[date, datetime],
+    held: set[date],
 ) -> Table:
     from engarde_pipeline.core.dates import is_provisional
     from engarde_pipeline.runs.history import metadata_of
@@ -79,9 +88,10 @@ def _dates_table(
         table.add_column(column, justify="right", no_wrap=True)
     for day in dates:
         if day not in campaigns and day not in noted:
-            table.add_row(str(day), "[yellow]missing[/]")
+            table.add_row(str(day), "[red]held[/]" if day in held else "[yellow]missing[/]")
             continue
         state = "[cyan]provisional[/]" if is_provisional(day) else "[green]synced[/]"
+        state = "[red]held[/]" if day in held else state
         moment = "%Y-%m-%d %H:%M" if is_wide else "%m-%d %H:%M"
         if day not in campaigns:  # its counts are only in Dagster's history
             table.add_row(str(day), state, f"{noted[day].astimezone(UTC):{moment}}")
@@ -105,6 +115,17 @@ def _dates_table(
 def _rows(metadata: dict[str, object]) -> str:
     rows = metadata.get("dagster/partition_row_count")
     return f"{rows:,}" if isinstance(rows, int) else ""
+
+
+def _print_held(held: Sequence["HeldDate"]) -> None:
+    if held:
+        console.print(
+            f"{len(held)} dates are held: their last load was refused, and they keep their rows.", style="red"
+        )
+        for date_held in held[:_HELD_SHOWN]:
+            console.print(f"  {visible(date_held.evidence)}", highlight=False, markup=False, soft_wrap=True)
+    if len(held) > _HELD_SHOWN:
+        console.print(f"  ... and {len(held) - _HELD_SHOWN} more, in the table held_dates.")
 
 
 def _print_unrecorded(days: list[date]) -> None:

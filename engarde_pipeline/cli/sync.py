@@ -28,6 +28,13 @@ def sync(
             "--allow-shrink", help="Sync even if most rows of a date would be deleted, which is refused otherwise."
         ),
     ] = False,
+    allow_growth: Annotated[
+        bool,
+        typer.Option(
+            "--allow-growth",
+            help="Sync even if a date looks as if its load had run twice, which is refused otherwise.",
+        ),
+    ] = False,
 ) -> None:
     """Sync all dates from --start to --end in one Dagster run, then update the campaigns' totals.
 
@@ -61,9 +68,10 @@ def sync(
                 platforms=platform or [],
                 campaigns=campaign or [],
                 allow_shrink=allow_shrink,
+                allow_growth=allow_growth,
             )
         else:
-            spec = range_run(dates[0], dates[-1], allow_shrink=allow_shrink)
+            spec = range_run(dates[0], dates[-1], allow_shrink=allow_shrink, allow_growth=allow_growth)
         run = run_job(instance, spec, 2 * len(dates))
         print_sync(run, settings, dates)
     if not run.succeeded:

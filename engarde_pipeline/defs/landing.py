@@ -52,10 +52,21 @@ class SyncConfig(Config):
         " missing rows are meant to be deleted: rows that BigQuery no longer has are removed from Postgres.",
     )
 
+    allow_growth: bool = Field(
+        default=False,
+        description="Sync dates even if their source rows look repeated, or if BigQuery has far more for them than"
+        " at their last sync. Use it only when the numbers in BigQuery are right.",
+    )
+
     @property
     def shrink_threshold(self) -> float | None:
         """The threshold of rule 5, or None if shrinking is allowed."""
         return None if self.allow_shrink else load_pipeline_settings().engarde_shrink_threshold
+
+    @property
+    def growth_threshold(self) -> float | None:
+        """The threshold of rule 12, or None if growth is allowed."""
+        return None if self.allow_growth else load_pipeline_settings().engarde_growth_threshold
 
 
 def sync_partitions(
@@ -91,7 +102,7 @@ def sync_partitions(
         reason = context.run.tags.get(REASON, MANUAL)
         writers = load_pipeline_settings().engarde_writers
         connect = partial(postgres.connect, context.run.run_id)
-        options = LoadOptions(run_id, config.shrink_threshold, versions=versions)
+        options = LoadOptions(run_id, config.shrink_threshold, config.growth_threshold, versions=versions)
         outcomes = sync_in_parallel(table, dates, source, connect, options, writers, is_stopping)
         with ExitStack() as stack:
             stack.callback(lambda: record_counts(context.instance, context.run.run_id, table, landed))

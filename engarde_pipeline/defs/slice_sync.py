@@ -65,7 +65,7 @@ def sync_the_slice(
             )
         dates = dates_between(_date(config.start), _date(config.end))
         scope = resolve_scope(connection, config.tenant, config.platforms, config.campaigns)
-        options = LoadOptions(UUID(context.run.run_id), config.shrink_threshold, scope)
+        options = LoadOptions(UUID(context.run.run_id), config.shrink_threshold, config.growth_threshold, scope)
         outcomes = sync_slice(dates, bigquery.open_source(), connection, options)
         for table, outcome in outcomes:
             if isinstance(outcome, FailedDate):

@@ -23,9 +23,9 @@ class RunSpec:
     tags: dict[str, str]
 
 
-def range_run(start: date, end: date, *, allow_shrink: bool = False) -> RunSpec:
+def range_run(start: date, end: date, *, allow_shrink: bool = False, allow_growth: bool = False) -> RunSpec:
     """Return a run that syncs all tenants from `start` to `end`, inclusive."""
-    options = {"config": {"allow_shrink": allow_shrink}}
+    options = {"config": {"allow_shrink": allow_shrink, "allow_growth": allow_growth}}
     tables = METRIC_TABLES
     return RunSpec(RANGE_JOB, {"ops": {table.target: options for table in tables}}, range_tags(start, end))
 
@@ -38,6 +38,7 @@ def slice_run(
     platforms: Sequence[str],
     campaigns: Sequence[str],
     allow_shrink: bool = False,
+    allow_growth: bool = False,
 ) -> RunSpec:
     """Return a run that syncs one tenant, some platforms or some campaigns from `start` to `end`, inclusive."""
     config = {
@@ -47,6 +48,7 @@ def slice_run(
         "platforms": list(platforms),
         "campaigns": list(campaigns),
         "allow_shrink": allow_shrink,
+        "allow_growth": allow_growth,
     }
     return RunSpec(SLICE_JOB, {"ops": {SLICE_OP: {"config": config}}}, {TENANT: tenant.lower()} if tenant else {})
 

@@ -13,7 +13,8 @@ import psycopg
 
 from engarde_pipeline.bigquery.extraction import Selection, Source
 from engarde_pipeline.core.metrics import MetricTable
-from engarde_pipeline.postgres.load.merge import DateWouldShrink, MergedDate
+from engarde_pipeline.postgres.load.held_dates import DateHeld
+from engarde_pipeline.postgres.load.merge import MergedDate
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.session import LoadSession
 from engarde_pipeline.sync.retries import after_conflict
@@ -87,9 +88,11 @@ def sync_dates(
                 started = time.perf_counter()
                 try:
                     merged = after_conflict(load.merge)(day)
-                except (DateWouldShrink, psycopg.Error) as error:
+                except (DateHeld, psycopg.Error) as error:
                     if connection.closed:
                         raise
+                    if isinstance(error, DateHeld):
+                        load.hold(day, error)
                     yield FailedDate(day, error)
                     continue
                 share = merged.counts.source_rows / rows if rows else 1 / len(span)

@@ -61,6 +61,19 @@ def fail(instance: DagsterInstance, will_retry: bool = False) -> None:
     instance.report_run_failed(run)
 
 
+def test_held_dates_are_told_until_they_are_synced(instance: DagsterInstance, shop: Shop, tick: Tick) -> None:
+    shop.load(today())
+    rows = [
+        {"tenant_id": str(shop.tenant), "campaign_id": f"x{n}", "platform": "meta", "clicks": n}
+        for n in range(1, 40)
+    ]
+    shop.world.load([{**row, "metric_date": today()} for row in rows] * 2)
+    run_range(instance, today(), today())
+    assert "1 dates of campaign_metrics are held" in tick()
+    run_range(instance, today(), today(), {"allow_growth": True})
+    assert "over: 1 dates of campaign_metrics are held" in tick()
+
+
 def test_three_failed_syncs_in_a_row_are_told_once_and_their_end_too(
     instance: DagsterInstance, shop: Shop, tick: Tick
 ) -> None:

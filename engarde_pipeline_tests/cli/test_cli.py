@@ -174,6 +174,32 @@ def test_a_date_may_shrink_where_that_is_said(engarde: Engarde, configured: Worl
     assert _counts(said.out)["deleted"][0] == 2
 
 
+def test_a_date_that_was_loaded_twice_is_held_until_that_is_allowed(
+    engarde: Engarde, configured: World, tenant: UUID
+) -> None:
+    rows = [
+        {
+            "tenant_id": str(tenant),
+            "campaign_id": f"x{n}",
+            "platform": "meta",
+            "metric_date": NEXT,
+            "clicks": n + 1,
+        }
+        for n in range(50)
+    ]
+    configured.load(rows * 2)
+    said = engarde("sync", *_range())
+    assert said.code == 1
+    assert f"1 of 2 dates did not land: {NEXT}" in said.words
+    assert "--allow-growth" in said.words
+    days = str((today() - NEXT).days + 2)
+    assert "1 dates are held" in engarde("status", "--days", days).words
+
+    assert engarde("sync", *_range(), "--allow-growth").code == 0
+
+    assert "held:" not in engarde("status", "--days", days).words
+
+
 def test_a_missing_table_fails_with_the_cure(engarde: Engarde, configured: World) -> None:
     said = engarde("sync", *_range())
     assert said.code == 1

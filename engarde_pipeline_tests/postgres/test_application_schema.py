@@ -304,7 +304,7 @@ _ADDITIONS = {
     "nothing that is seen": "SELECT 1",
     "a table": "CREATE TABLE metric_revisions (id uuid PRIMARY KEY)",
     "a column": "ALTER TABLE campaign_metrics ADD currency text",
-    "a column with a default": "ALTER TABLE synced_dates ADD source_rows bigint NOT NULL DEFAULT 0",
+    "a column with a default": "ALTER TABLE synced_dates ADD checksum bigint NOT NULL DEFAULT 0",
     "a generated column": "ALTER TABLE campaign_metrics ADD twice numeric GENERATED ALWAYS AS (2 * spend) STORED",
     "an index": "CREATE INDEX ON campaign_metrics (platform)",
     "a comment": "COMMENT ON TABLE campaign_metrics IS 'seen'",

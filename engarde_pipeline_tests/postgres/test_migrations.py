@@ -27,6 +27,7 @@ OURS = {
     "platform_days",
     "bigquery_usage",
     "synced_dates",
+    "held_dates",
     "source_keys",
     "removed_rows",
 }

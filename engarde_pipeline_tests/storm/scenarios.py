@@ -110,7 +110,7 @@ def _sync_under(
     with FAULTS[kind](world, table, number) as (source, address):
         try:
             with connect(address) as connection:
-                for outcome in sync_dates(table, chapter.dates, source, connection, LoadOptions(run, None)):
+                for outcome in sync_dates(table, chapter.dates, source, connection, LoadOptions(run, None, None)):
                     if isinstance(outcome, SyncedDate):
                         counts = outcome.merged.counts
                         assert counts.add_up
@@ -140,7 +140,7 @@ def _slice_under(
     report.slices += 1
     with FAULTS[kind](world, table, number) as (source, address):
         with suppress(psycopg.Error, EngardeError), connect(address) as connection:
-            for _ in sync_dates(table, chapter.dates, source, connection, LoadOptions(uuid4(), None, scope)):
+            for _ in sync_dates(table, chapter.dates, source, connection, LoadOptions(uuid4(), None, None, scope)):
                 pass
         _wait_until_nothing_is_left(world)
     now = held(world, table)

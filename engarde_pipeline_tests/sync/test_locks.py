@@ -26,7 +26,7 @@ Outcomes = Iterator[SyncedDate | FailedDate]
 
 def begin(world: World, connection: psycopg.Connection, *dates: date) -> Outcomes:
     """Sync the first of `dates` and stop there; the rest goes on as the outcomes are read."""
-    outcomes = sync_dates(CAMPAIGN_METRICS, dates, world.source, connection, LoadOptions(uuid4(), None))
+    outcomes = sync_dates(CAMPAIGN_METRICS, dates, world.source, connection, LoadOptions(uuid4(), None, None))
     assert isinstance(next(outcomes), SyncedDate)
     return outcomes
 

@@ -24,7 +24,7 @@ Outcomes = Generator[SyncedDate | FailedDate]
 
 
 def begin(world: World, writers: int = 3, threshold: float | None = 0.5) -> Outcomes:
-    options = LoadOptions(uuid4(), threshold)
+    options = LoadOptions(uuid4(), threshold, 2)
     return sync_in_parallel(
         CAMPAIGN_METRICS, DAYS, world.source, lambda: connect(world.database_url), options, writers
     )

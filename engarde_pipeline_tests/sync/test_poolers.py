@@ -30,7 +30,7 @@ def begin(
     world: World, connection: psycopg.Connection, run_id: UUID | None = None
 ) -> Iterator[SyncedDate | FailedDate]:
     connection.prepare_threshold = None
-    options = LoadOptions(run_id or uuid4(), None, versions={DAY: "v1", NEXT_DAY: "v1"})
+    options = LoadOptions(run_id or uuid4(), None, None, versions={DAY: "v1", NEXT_DAY: "v1"})
     return sync_dates(CAMPAIGN_METRICS, [DAY, NEXT_DAY], world.source, connection, options)
 
 
@@ -48,7 +48,7 @@ def test_through_a_pooler_in_session_mode_a_role_with_odd_settings_syncs_every_v
     }
     world.load([row(tenant, metric_date=day, spend=98765432.123456, clicks=7) for day in (DAY, NEXT_DAY)])
     with pgbouncer(new_role(**odd), "session") as url, connect(url) as connection:
-        options = LoadOptions(uuid4(), None, versions={DAY: "v1", NEXT_DAY: "v1"})
+        options = LoadOptions(uuid4(), None, None, versions={DAY: "v1", NEXT_DAY: "v1"})
         outcomes = list(sync_dates(CAMPAIGN_METRICS, [DAY, NEXT_DAY], world.source, connection, options))
 
     assert all(isinstance(outcome, SyncedDate) for outcome in outcomes)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
-from engarde_pipeline.postgres.load.merge import DateWouldShrink
+from engarde_pipeline.postgres.load.held_dates import DateWouldShrink
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate
 from engarde_pipeline_tests import oracle
 from engarde_pipeline_tests.oracle import Application, Asset, Campaign, DateState, MetricRow, Rejection

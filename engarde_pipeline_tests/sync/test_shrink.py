@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from engarde_pipeline.core.metrics import ASSET_METRICS
-from engarde_pipeline.postgres.load.merge import DateWouldShrink
+from engarde_pipeline.postgres.load.held_dates import DateWouldShrink
 from engarde_pipeline.postgres.load.scope import Scope
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate
 from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, asset_row, counted, row, versions

@@ -294,7 +294,7 @@ def slice_of(world: World, scope: Scope) -> dict[str, dict[str, int]]:
     """Sync a slice of DAY; return the counts of each table."""
     counts = {}
     with connect(world.database_url) as connection:
-        for table, outcome in sync_slice([DAY], world.source, connection, LoadOptions(uuid4(), 0.5, scope)):
+        for table, outcome in sync_slice([DAY], world.source, connection, LoadOptions(uuid4(), 0.5, 2, scope)):
             assert isinstance(outcome, SyncedDate)
             counts[table.source] = counted(outcome)
     return counts

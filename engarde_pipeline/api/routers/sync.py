@@ -53,6 +53,7 @@ async def start_sync(
         campaign_space_ids=tuple(sorted(set(request.campaign_space_ids))),
         platform=request.platform,
         allow_shrink=request.allow_shrink,
+        allow_growth=request.allow_growth,
         caller_tenant_id=caller.tenant_id,
         user_id=caller.user_id,
         idempotency_key=idempotency_key,

@@ -9,6 +9,7 @@ from pydantic import Field
 from engarde_pipeline.alerts.channels import configured_channels
 from engarde_pipeline.alerts.conditions import (
     budget_nearly_used,
+    dates_held,
     failed_in_a_row,
     many_rejected,
     running_long,
@@ -41,8 +42,8 @@ class AlertState(Cursor):
     minimum_interval_seconds=60,
     default_status=DefaultSensorStatus.RUNNING,
     description="Alert on-call once per incident, and again when it is over: three failed syncs in a row, a sync"
-    " that takes more than ten minutes, more than 5 % of records rejected, 80 % of the daily byte budget used,"
-    " Postgres more than an hour behind BigQuery.",
+    " that takes more than ten minutes, more than 5 % of records rejected, dates held because their loads look"
+    " wrong, 80 % of the daily byte budget used, Postgres more than an hour behind BigQuery.",
 )
 def alerts(context: SensorEvaluationContext, bigquery: BigQuery, postgres: Postgres) -> SensorResult:
     """Report the incidents that began or ended since the last tick."""
@@ -72,7 +73,7 @@ def alerts(context: SensorEvaluationContext, bigquery: BigQuery, postgres: Postg
 def current_incidents(
     instance: DagsterInstance, postgres: Postgres, state: AlertState, now: datetime
 ) -> dict[str, Incident]:
-    """Return the current incidents by key; without Postgres, the budget's last known state is kept."""
+    """Return the current incidents by key; without Postgres, what was last known of it is kept."""
     found = [
         *failed_in_a_row(instance),
         *running_long(instance, now),
@@ -82,6 +83,7 @@ def current_incidents(
     try:
         with postgres.connect() as connection:
             found += budget_nearly_used(connection, load_pipeline_settings().engarde_daily_bytes)
+            found += dates_held(connection)
     except EngardeError:
-        found += [incident for incident in state.incidents.values() if incident.key == "budget"]
+        found += [incident for incident in state.incidents.values() if incident.key.startswith(("budget", "held"))]
     return {incident.key: incident for incident in found}

@@ -17,6 +17,7 @@ from psycopg import sql
 from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, METRIC_HOUR, MetricTable
+from engarde_pipeline.postgres.load.held_dates import DateWouldShrink
 from engarde_pipeline.postgres.load.locks import LOCK_IS_HELD, lock_parameters
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.records import PreparedRecords, has_no_good_record, matches
@@ -30,10 +31,6 @@ from engarde_pipeline.postgres.totals.platform_days import compact
 
 REJECTED_SHOWN = 20
 """The maximum number of rejected records that a merge returns; all are in `rejected_metric_rows`."""
-
-
-class DateWouldShrink(EngardeError):
-    """BigQuery has far fewer rows for a date than Postgres (rule 5); nothing was changed."""
 
 
 class SessionLost(EngardeError):
@@ -181,7 +178,7 @@ def merge_date(
             compact(connection, day)
         version = options.versions.get(day)
         if version is not None:
-            note_synced(connection, table, day, version, run_id)
+            note_synced(connection, table, day, version, run_id, records.source)
         rejected = open_rejections(connection, table, day, REJECTED_SHOWN) if records.rejected else []
     return MergedDate(counts, counts.loaded + kept, spend, revenue, rejected)
 

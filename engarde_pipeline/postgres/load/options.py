@@ -1,4 +1,4 @@
-"""The options of a load: its run, its scope, and how far a date may shrink."""
+"""The options of a load: its run, its scope, and how far a date may shrink or grow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,12 +13,14 @@ class LoadOptions:
     """The options of a load.
 
     `run_id` is stored in every row that changes. `shrink_threshold` is the smallest share of a date's rows that
-    may remain (rule 5); None turns the check off. `versions` are the versions of the BigQuery partitions, read
-    before the dates are read; they become the held versions, for whole dates only.
+    may remain (rule 5). `growth_threshold` is how many times larger a complete date may become; with it, repeated
+    source rows are refused, too (rule 12). None turns these checks off. `versions` are the versions of the
+    BigQuery partitions, read before the dates are read; they become the held versions, for whole dates only.
     """
 
     run_id: UUID
     shrink_threshold: float | None
+    growth_threshold: float | None
     scope: Scope = EVERYTHING
     versions: Mapping[date, str] = field(default_factory=dict)
 

@@ -25,6 +25,7 @@ from engarde_pipeline.core.metrics import (
     MetricTable,
     RejectReason,
 )
+from engarde_pipeline.postgres.load.held_dates import NOTHING, SourceSums
 from engarde_pipeline.postgres.load.scope import EVERYTHING, Scope
 from engarde_pipeline.postgres.load.similar_keys import create_similar_keys
 from engarde_pipeline.postgres.load.source_keys import create_kept, note_source_keys
@@ -156,16 +157,23 @@ _REASONS = {reason.name: sql.Literal(str(reason)) for reason in RejectReason}
 
 @dataclass(frozen=True)
 class Records:
-    """The number of records of one date, of bad ones and of source rows, and two sums over the good ones."""
+    """The number of bad records of one date, two sums over the good ones, and what the source has."""
 
-    processed: int
     rejected: int
-    source_rows: int
     spend: Decimal
     revenue: Decimal
+    source: SourceSums
+
+    @property
+    def processed(self) -> int:
+        return self.source.records
+
+    @property
+    def source_rows(self) -> int:
+        return self.source.source_rows
 
 
-_NO_RECORDS = Records(0, 0, 0, Decimal(0), Decimal(0))
+_NO_RECORDS = Records(0, Decimal(0), Decimal(0), NOTHING)
 
 
 @dataclass(frozen=True)
@@ -173,24 +181,29 @@ class PreparedRecords:
     """The records of some dates, ready to be merged.
 
     `table_id` is the oid of the temporary table `records`, which no other session and no later table has.
-    `noted_by` are the transactions in which the preparation itself noted dates in `removed_rows`.
+    `noted_by` are the transactions in which the preparation itself noted dates in `removed_rows`. `is_summed` says
+    that the source had one row per record.
     """
 
     by_date: dict[date, Records]
     table_id: int
     noted_by: list[int]
+    is_summed: bool
 
     def of(self, day: date) -> Records:
         return self.by_date.get(day, _NO_RECORDS)
 
 
+# The sums of the source leave out values that no sum can have: negative ones, NaN and infinity.
 _BY_DATE = """
 SELECT metric_date,
-       count(*),
        count(reason),
-       sum(source_rows)::bigint,
        coalesce(sum(spend) FILTER (WHERE reason IS NULL), 0),
-       coalesce(sum(revenue) FILTER (WHERE reason IS NULL), 0)
+       coalesce(sum(revenue) FILTER (WHERE reason IS NULL), 0),
+       sum(source_rows)::bigint,
+       count(*),
+       coalesce(sum(impressions) FILTER (WHERE impressions BETWEEN 0 AND {impressions_limit}), 0),
+       coalesce(sum(spend) FILTER (WHERE spend BETWEEN 0 AND {spend_limit}), 0)
 FROM records
 GROUP BY metric_date
 """
@@ -204,8 +217,8 @@ def create_records(connection: psycopg.Connection, table: MetricTable, scope: Sc
     connection.execute("DROP TABLE IF EXISTS pg_temp.subjects, pg_temp.records, pg_temp.kept")
     connection.execute(sql.SQL("CREATE TEMPORARY TABLE subjects AS {}").format(_subjects(table)))
     connection.execute("ANALYZE subjects")
-    row = connection.execute(_IS_SUMMED).fetchone()
-    connection.execute(_records(table, _SINGLE_ROWS if row == (True,) else _SUMS))
+    is_summed = connection.execute(_IS_SUMMED).fetchone() == (True,)
+    connection.execute(_records(table, _SINGLE_ROWS if is_summed else _SUMS))
     noted_by = note_source_keys(connection, table)
     create_kept(connection, table)
     if scope != EVERYTHING:
@@ -216,12 +229,15 @@ def create_records(connection: psycopg.Connection, table: MetricTable, scope: Sc
             sql.SQL("DELETE FROM records WHERE record_key IN ({})").format(out_of_scope), scope.parameters
         )
     connection.execute("CREATE INDEX ON records (metric_date)")
-    by_date = {day: Records(*values) for day, *values in connection.execute(_BY_DATE)}
+    by_date = {
+        day: Records(rejected, spend, revenue, SourceSums(*source))
+        for day, rejected, spend, revenue, *source in connection.execute(_by_date(table))
+    }
     if any(records.rejected for records in by_date.values()):
         create_similar_keys(connection, table)
     row = connection.execute("SELECT 'pg_temp.records'::regclass::oid").fetchone()
     assert row is not None  # noqa: S101  a SELECT of scalars has one row
-    return PreparedRecords(by_date, int(row[0]), noted_by)
+    return PreparedRecords(by_date, int(row[0]), noted_by, is_summed)
 
 
 def matches(table: MetricTable, alias: LiteralString) -> sql.Composed:
@@ -273,6 +289,11 @@ def _records(table: MetricTable, totals: LiteralString) -> sql.Composed:
         out_of_range=sql.SQL(" OR ").join(_out_of_range(table)),
         **_REASONS,
     )
+
+
+def _by_date(table: MetricTable) -> sql.Composed:
+    limits = {f"{measure.name}_limit": sql.Literal(measure.limit) for measure in table.measures}
+    return sql.SQL(_BY_DATE).format(**limits)
 
 
 def _hour(table: MetricTable) -> sql.SQL:

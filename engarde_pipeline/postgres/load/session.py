@@ -11,13 +11,25 @@ It owns the temporary tables of the connection, through which the steps pass the
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import date
 
 import psycopg
 import pyarrow as pa
 
 from engarde_pipeline.core.metrics import MetricTable
+from engarde_pipeline.postgres.load.held_dates import (
+    DateHeld,
+    LastSync,
+    Repetition,
+    check_not_grown,
+    check_not_repeated,
+    held_among,
+    hold,
+    last_syncs,
+    release,
+    repeated_dates,
+)
 from engarde_pipeline.postgres.load.locks import dates_locked
 from engarde_pipeline.postgres.load.merge import MergedDate, merge_date
 from engarde_pipeline.postgres.load.options import LoadOptions
@@ -37,6 +49,9 @@ class LoadSession:
         self._table = table
         self._options = options
         self._removals: dict[date, list[int]] = {}
+        self._held: set[date] = set()
+        self._last_syncs: dict[date, LastSync] = {}
+        self._repeated: dict[date, Repetition] = {}
 
     @contextmanager
     def locked(self, dates: Sequence[date]) -> Iterator[None]:
@@ -50,6 +65,8 @@ class LoadSession:
             # rows.
             if self._options.replaces_whole_dates:
                 self._removals = open_removals(self._connection, self._table, dates)
+                self._held = held_among(self._connection, self._table, dates)
+                self._last_syncs = last_syncs(self._connection, self._table, dates)
             yield
 
     def stage(self, columns: Sequence[str], batches: Iterable[pa.RecordBatch]) -> int:
@@ -59,15 +76,35 @@ class LoadSession:
     def prepare(self) -> None:
         """Create records from the staged rows, in the caller's transaction. See `records.create_records`."""
         self._prepared = create_records(self._connection, self._table, self._options.scope)
+        # One row per record cannot be repeated.
+        if self._options.growth_threshold is not None and not self._prepared.is_summed:
+            self._repeated = repeated_dates(self._connection, self._table)
 
     def merge(self, day: date) -> MergedDate:
-        """Replace the rows of `day` by its records; see `merge.merge_date`."""
+        """Replace the rows of `day` by its records; see `merge.merge_date`.
+
+        Raises:
+            DateHeld: the load of the date looks wrong; nothing was changed. As `merge.merge_date` besides.
+        """
+        threshold = self._options.growth_threshold
+        if threshold is not None:
+            check_not_repeated(self._table, day, self._repeated.get(day))
+            source = self._prepared.of(day).source
+            check_not_grown(self._table, day, source, self._last_syncs.get(day), threshold)
         removals = [*self._removals.get(day, ()), *self._prepared.noted_by]
-        return merge_date(
-            self._connection,
-            self._table,
-            day,
-            self._prepared,
-            self._options,
-            removals if self._options.replaces_whole_dates else (),
-        )
+        with self._connection.transaction() if day in self._held else nullcontext():
+            if day in self._held:
+                release(self._connection, self._table, day)
+            return merge_date(
+                self._connection,
+                self._table,
+                day,
+                self._prepared,
+                self._options,
+                removals if self._options.replaces_whole_dates else (),
+            )
+
+    def hold(self, day: date, error: DateHeld) -> None:
+        """Record that `day` is held; a slice of a date holds only itself, which its run says."""
+        if self._options.replaces_whole_dates:
+            hold(self._connection, self._table, day, error, self._options.run_id)

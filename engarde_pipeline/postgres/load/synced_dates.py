@@ -1,29 +1,47 @@
 """The held versions: for each date, the version of the BigQuery partition that Postgres was synced from.
 
 The version is written in the transaction that writes the date. It is therefore correct even if Dagster's history
-is lost, and if an earlier state of the database is restored.
+is lost, and if an earlier state of the database is restored. What the partition had is stored beside it (rule 12).
 """
 
+from dataclasses import astuple
 from datetime import date, datetime
 from uuid import UUID
 
 import psycopg
 
 from engarde_pipeline.core.metrics import MetricTable
+from engarde_pipeline.postgres.load.held_dates import COMPLETE_AFTER_DAYS, NOTHING, SourceSums
 
-# No write if the date was synced again at the same version.
+# No write if the date was synced again and nothing is new. That a date is complete at a sync is new (rule 12).
 _NOTE = """
-INSERT INTO synced_dates AS s (table_name, metric_date, version, run_id)
-VALUES (%s, %s, %s, %s)
+INSERT INTO synced_dates AS s (table_name, metric_date, version, run_id, source_run_id,
+                               source_rows, records, impressions, spend)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (table_name, metric_date) DO UPDATE
-SET version = excluded.version, run_id = excluded.run_id, synced_at = excluded.synced_at
-WHERE s.version <> excluded.version
+SET version = excluded.version, run_id = excluded.run_id, synced_at = excluded.synced_at,
+    source_run_id = excluded.source_run_id, source_rows = excluded.source_rows, records = excluded.records,
+    impressions = excluded.impressions, spend = excluded.spend
+WHERE (s.version, s.source_rows, s.records, s.impressions, s.spend) IS DISTINCT FROM
+      (excluded.version, excluded.source_rows, excluded.records, excluded.impressions, excluded.spend)
+   OR (excluded.synced_at AT TIME ZONE 'UTC')::date >= s.metric_date + %s
+      AND (s.synced_at AT TIME ZONE 'UTC')::date < s.metric_date + %s
 """
 
 
-def note_synced(connection: psycopg.Connection, table: MetricTable, day: date, version: str, run_id: UUID) -> None:
-    """Store that `day` was synced from `version` of its BigQuery partition."""
-    connection.execute(_NOTE, [table.target, day, version, run_id])
+def note_synced(
+    connection: psycopg.Connection,
+    table: MetricTable,
+    day: date,
+    version: str,
+    run_id: UUID,
+    source: SourceSums = NOTHING,
+) -> None:
+    """Store that `day` was synced from `version` of its BigQuery partition, which had `source`."""
+    connection.execute(
+        _NOTE,
+        [table.target, day, version, run_id, run_id, *astuple(source), COMPLETE_AFTER_DAYS, COMPLETE_AFTER_DAYS],
+    )
 
 
 def synced_versions(connection: psycopg.Connection, table: MetricTable) -> dict[date, str]:

@@ -14,6 +14,7 @@ PRIVILEGES = {
     "bigquery_usage": ("SELECT", "INSERT", "UPDATE"),
     "platform_days": ("SELECT", "INSERT", "DELETE"),
     "synced_dates": ("SELECT", "INSERT", "UPDATE"),
+    "held_dates": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "source_keys": ("SELECT", "INSERT", "UPDATE"),
     "removed_rows": ("SELECT", "INSERT", "DELETE"),
     "changed_dates": ("SELECT", "INSERT", "UPDATE", "DELETE"),

@@ -224,6 +224,27 @@ synced_dates = Table(
     Column("version", Text, nullable=False, comment="Of BigQuery's partition, as it was read."),
     Column("run_id", Uuid, nullable=False, comment="The Dagster run that brought this version."),
     Column("synced_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column(
+        "source_run_id",
+        Uuid,
+        comment="The run that noted the next four; not run_id if an older version has synced since.",
+    ),
+    Column("source_rows", BigInteger, comment="Of the source at the last sync."),
+    Column("records", BigInteger, comment="Of the source at the last sync."),
+    Column("impressions", Numeric, comment="Of the source at the last sync."),
+    Column("spend", Numeric, comment="Of the source at the last sync."),
+)
+
+held_dates = Table(
+    "held_dates",
+    metadata,
+    Column("table_name", Text, primary_key=True, comment="The target table."),
+    Column("metric_date", Date, primary_key=True, comment="The partition."),
+    Column("reason", Text, nullable=False, comment="would_shrink, repeated or grown."),
+    Column("evidence", Text, nullable=False, comment="What was found, and what to do."),
+    Column("run_id", Uuid, nullable=False, comment="The Dagster run that was refused."),
+    Column("held_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    comment="Dates whose last load was refused; their rows are those of the sync before.",
 )
 
 # The keys under which records were loaded; see `source_keys`.
