@@ -54,6 +54,8 @@ constraints: $(INSTALLED)  ## Pin the newest versions that pyproject.toml allows
 		$(PINS) --output-file deploy/requirements.txt
 	$(VENV)/bin/uv pip compile pyproject.toml --extra distributed --extra kubernetes --constraint constraints.txt \
 		--universal --python-version 3.11 $(PINS) --output-file deploy/requirements-distributed.txt
+	echo setuptools | $(VENV)/bin/uv pip compile - --constraint constraints.txt --universal --python-version 3.11 \
+		$(PINS) --output-file deploy/requirements-build.txt
 	$(VENV)/bin/uv pip compile pyproject.toml --extra local --constraint constraints.txt --universal --python-version 3.11 \
 		$(PINS) --output-file deploy/requirements-local.txt
 
