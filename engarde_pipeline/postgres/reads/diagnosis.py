@@ -74,8 +74,8 @@ def check_history(dagster_database_url: str) -> str:
         names = [sql.Identifier(name).as_string() for name in (database, role)]
         raise DatabaseUnfit(
             f"The role may not create Dagster's tables in database {database}, or may not write to them. Create"
-            f" the database for the role (CREATE DATABASE {names[0]} OWNER {names[1]}), or, as an administrator, run"
-            f" ALTER DATABASE {names[0]} OWNER TO {names[1]}, before Dagster creates its tables."
+            f" the database for the role: CREATE DATABASE {names[0]} OWNER {names[1]}; or, before Dagster creates"
+            f" its tables, run as an administrator: ALTER DATABASE {names[0]} OWNER TO {names[1]};"
         )
     return f"database {database}, role {role}, can write"
 
