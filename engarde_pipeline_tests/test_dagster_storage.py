@@ -13,7 +13,9 @@ from sqlalchemy.engine import make_url
 
 from engarde_pipeline.dagster_storage import HistoryStorage
 from engarde_pipeline.postgres.connection import DatabaseUnfit, connect
+from engarde_pipeline.postgres.reads.diagnosis import check_history
 from engarde_pipeline.settings import DagsterSettings, InvalidSettings
+from engarde_pipeline_tests.conftest import NewRole
 from engarde_pipeline_tests.poolers import pgbouncer
 from engarde_pipeline_tests.world import World
 
@@ -194,3 +196,18 @@ def test_a_history_that_can_only_be_read_is_refused(
     monkeypatch.setenv("DAGSTER_DATABASE_URL", url)
     with pytest.raises(DatabaseUnfit, match=r"session is read-only.*set DAGSTER_DATABASE_URL to one that is not"):
         DagsterInstance.get()
+
+
+def test_a_role_that_may_not_create_the_tables_is_told_how_it_may(
+    empty_database_url: str, dagster_database_url: str, new_role: NewRole
+) -> None:
+    name = make_url(new_role("")).username
+    for url in (empty_database_url, dagster_database_url):
+        as_role = make_url(url).set(username=name).render_as_string(hide_password=False)
+        with pytest.raises(DatabaseUnfit, match=f'ALTER DATABASE .* OWNER TO "{name}"'):
+            check_history(as_role)
+    with connect(empty_database_url) as owner:
+        owner.execute(f"ALTER DATABASE {make_url(empty_database_url).database} OWNER TO {name}".encode())
+        as_role = make_url(empty_database_url).set(username=name).render_as_string(hide_password=False)
+        assert f"role {name}, can write" in check_history(as_role)
+        owner.execute(f"ALTER DATABASE {make_url(empty_database_url).database} OWNER TO postgres".encode())

@@ -84,7 +84,7 @@ def check_isolation(api_database_url: str, set_role: bool = False) -> None:
         DatabaseUnavailable: the server cannot be reached, or refuses the login.
     """
     try:
-        opened = connect(api_database_url)
+        opened = connect(api_database_url, variable="DATABASE_URL" if set_role else "API_DATABASE_URL")
     except DatabaseUnavailable as error:
         if f'role "{API_ROLE}"' not in str(error):
             raise

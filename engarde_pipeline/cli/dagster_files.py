@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import engarde_pipeline
-from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.cli.dagster_home import open_instance
 from engarde_pipeline.settings import has_dagster_database
 
 INSTANCE = "dagster.yaml"
@@ -18,10 +18,6 @@ CODE_LOCATION = "engarde_pipeline"
 
 MODULE = "engarde_pipeline.definitions"
 """The module that the code server loads."""
-
-
-class DagsterInstanceUnusable(EngardeError):
-    """Dagster cannot open the instance in DAGSTER_HOME."""
 
 
 def shipped(name: str) -> Path:
@@ -63,26 +59,19 @@ def missing_features() -> str | None:
     """Return which features of the pipeline's dagster.yaml the instance lacks, and how to add them.
 
     Raises:
-        DagsterInstanceUnusable: Dagster cannot open the instance.
+        DagsterUnavailable: dagster.yaml cannot be read, or its storage cannot be used.
     """
-    import yaml  # type: ignore[import-untyped]
-    from dagster import DagsterError, DagsterInstance, QueuedRunCoordinator
+    from dagster import QueuedRunCoordinator
 
     own, used = shipped(INSTANCE), Path(os.environ["DAGSTER_HOME"]) / INSTANCE
-    try:
-        with DagsterInstance.get() as instance:
-            features = {
-                "run retries": instance.run_retries_enabled,
-                "run monitoring": instance.run_monitoring_enabled,
-                "the run queue": isinstance(instance.run_coordinator, QueuedRunCoordinator),
-                "tick retention": bool(instance.get_settings("retention")),
-                "the history in Postgres": not has_dagster_database()
-                or hasattr(instance.run_storage, "postgres_url"),
-            }
-    except (DagsterError, yaml.YAMLError) as error:
-        raise DagsterInstanceUnusable(
-            f"Dagster cannot open the instance in DAGSTER_HOME: {error}. Correct {used}; compare it with {own}."
-        ) from None
+    with open_instance() as instance:
+        features = {
+            "run retries": instance.run_retries_enabled,
+            "run monitoring": instance.run_monitoring_enabled,
+            "the run queue": isinstance(instance.run_coordinator, QueuedRunCoordinator),
+            "tick retention": bool(instance.get_settings("retention")),
+            "the history in Postgres": not has_dagster_database() or hasattr(instance.run_storage, "postgres_url"),
+        }
     off = ", ".join(feature for feature, on in features.items() if not on)
     if not off:
         return None

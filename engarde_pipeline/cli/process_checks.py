@@ -7,6 +7,7 @@ from enum import StrEnum
 from engarde_pipeline.cli.dagster_files import CODE_LOCATION, missing_features
 from engarde_pipeline.cli.dagster_home import open_instance
 from engarde_pipeline.cli.servers import set_dagster_home
+from engarde_pipeline.cli.worker import celery_launcher, slots_of
 from engarde_pipeline.cli.workspace import check_code_server, code_servers, require_service
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.settings import (
@@ -14,6 +15,7 @@ from engarde_pipeline.settings import (
     DagsterSettings,
     ServiceSettings,
     Settings,
+    WorkerSettings,
     has_dagster_database,
     load_api_settings,
     load_dagster_settings,
@@ -57,9 +59,12 @@ def checks_of(process: Process) -> Iterator[list[Check]]:
     """
     match process:
         case Process.CODE_SERVER | Process.WORKER:
-            require_service(CodeServerSettings, with_workspace=False)
+            is_worker = process is Process.WORKER
+            require_service(WorkerSettings if is_worker else CodeServerSettings, with_workspace=False)
             yield from server_checks(load_settings())
             yield [("Dagster storage", _check_storage), ("Dagster instance", _check_features)]
+            if is_worker:
+                yield [("redis", _check_broker)]
         case Process.DAEMON | Process.UI:
             require_service(ServiceSettings, with_workspace=True)
             yield _storage()
@@ -159,6 +164,12 @@ def _check_code_servers() -> str:
             " `engarde init`."
         )
     return "; ".join(check_code_server(server) for server in servers)
+
+
+def _check_broker() -> str:
+    with open_instance() as instance:
+        slots = slots_of(celery_launcher(instance))
+    return f"it responds; {len(slots)} workers execute {sum(slots.values())} runs at a time"
 
 
 def _check_heartbeats() -> str:

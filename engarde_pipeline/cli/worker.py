@@ -41,31 +41,50 @@ def worker(
     Example: `engarde worker --concurrency 2`
     """
     require_service(WorkerSettings, with_workspace=False)
-    from engarde_pipeline.celery_launcher import CeleryRunLauncher  # fails without the extra
-
     with open_instance() as instance:
-        launcher = instance.run_launcher
-        if not isinstance(launcher, CeleryRunLauncher):
-            raise WorkerUnusable(
-                f"The run launcher in {os.environ['DAGSTER_HOME']}/dagster.yaml is {type(launcher).__name__}, so"
-                " no runs would be handed to this worker. Replace it with the block of"
-                " deploy/run-launcher-celery.yaml, which `engarde init --launcher celery` writes."
-            )
+        launcher = celery_launcher(instance)
         console.print(_slots(instance, launcher, concurrency))
     # The connections to Dagster's database are closed by now: the processes of runs must not share them.
     _import_definitions()
     raise typer.Exit(launcher.run_worker(name, concurrency, queue))
 
 
-def _slots(instance: "DagsterInstance", launcher: "CeleryRunLauncher", concurrency: int) -> str:
+def celery_launcher(instance: "DagsterInstance") -> "CeleryRunLauncher":
+    """Return the run launcher of an instance whose runs are executed by workers.
+
+    Raises:
+        WorkerUnusable: dagster.yaml names another run launcher, or the extra `distributed` is not installed.
+    """
+    from engarde_pipeline.celery_launcher import CeleryRunLauncher
+
+    launcher = instance.run_launcher
+    if isinstance(launcher, CeleryRunLauncher):
+        return launcher
+    raise WorkerUnusable(
+        f"The run launcher in {os.environ['DAGSTER_HOME']}/dagster.yaml is {type(launcher).__name__}, so no runs"
+        " would be handed to a worker. Replace it with the block of deploy/run-launcher-celery.yaml, which"
+        " `engarde init --launcher celery` writes."
+    )
+
+
+def slots_of(launcher: "CeleryRunLauncher") -> dict[str, int]:
+    """Return how many runs each worker that responds can execute at the same time.
+
+    Raises:
+        WorkerUnusable: redis cannot be reached.
+    """
     from kombu.exceptions import OperationalError
 
     try:
-        others = sum(launcher.slots().values())
+        return launcher.slots()
     except OperationalError as error:
         raise WorkerUnusable(
             f"redis cannot be reached: {error}. Check ENGARDE_BROKER_URL and that redis accepts this login."
         ) from None
+
+
+def _slots(instance: "DagsterInstance", launcher: "CeleryRunLauncher", concurrency: int) -> str:
+    others = sum(slots_of(launcher).values())
     total = concurrency + others
     run_queue = instance.get_concurrency_config().run_queue_config
     maximum = run_queue.max_concurrent_runs if run_queue else 0

@@ -40,30 +40,27 @@ def stopping_between_dates(instance: DagsterInstance, run_id: str) -> Iterator[C
         yield lambda: False
         return
     received: list[int] = []
-    woken, left = threading.Event(), threading.Event()
+    left = threading.Event()
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        if len(received) == 1:  # another signal must not enter `set` while the first one is in it
-            woken.set()
+        received.append(number)  # nothing that locks: it interrupts whatever the main thread is doing
 
     def supervise() -> None:
-        woken.wait()
+        while not received and not left.wait(_POLL_SECONDS):
+            pass
         if signal.SIGTERM in received:
             _end_in_time(instance, run_id, left)
 
-    # Started before it is needed: a signal handler should not start a thread. Dagster's process waits for it.
-    threading.Thread(target=supervise, name="interruption").start()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in handlers:
-        signal.signal(number, handle)
     try:
+        threading.Thread(target=supervise, name="interruption").start()  # the process does not end before it
+        for number in handlers:
+            signal.signal(number, handle)
         yield lambda: bool(received)
     finally:
+        left.set()
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        left.set()
-        woken.set()
         if received:
             raise DagsterExecutionInterruptedError(
                 f"The run was asked to end ({signal.Signals(received[0]).name}). Dates that landed are kept; the"

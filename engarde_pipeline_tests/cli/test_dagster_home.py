@@ -140,3 +140,14 @@ def test_the_doctor_refuses_a_pooler_in_transaction_mode(
         # The first use says the same.
         used = engarde("jobs" if variable == "DAGSTER_DATABASE_URL" else "status", width=400)
         assert (used.code, "pool_mode = session" in used.words) == (1, True)
+
+
+def test_the_doctor_reports_a_history_that_cannot_be_reached(
+    engarde: Engarde, configured: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_DATABASE_URL", "postgresql://u:hunter2@127.0.0.1:9/history")
+    checked = engarde("doctor", width=400)
+    assert checked.code == 1
+    assert "✗ Dagster's database: Cannot connect to Postgres at postgresql://u:***@127.0.0.1:9" in checked.words
+    assert "✗ Dagster instance: Dagster's history cannot be used" in checked.words
+    assert "hunter2" not in checked.words

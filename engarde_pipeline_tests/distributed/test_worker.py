@@ -46,8 +46,14 @@ def test_a_worker_executes_a_run_and_answers_a_ping(
     assert "start workers for 3 more" in " ".join(worker.log.split())
     assert _ping("engarde") == 0
     assert _ping("another") != 0
+    assert "1 workers execute 1 runs at a time" in _doctor()
     worker.terminate()
     assert worker.wait() == 0
+
+
+def _doctor() -> str:
+    command = [sys.executable, "-m", "engarde_pipeline.cli", "doctor", "--for", "worker"]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
 def _ping(worker: str) -> int:

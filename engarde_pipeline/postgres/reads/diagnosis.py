@@ -24,6 +24,13 @@ SELECT current_setting('server_encoding'),
           AND lower(split_part(setting, '=', 1)) = ANY({names}))
 """
 
+_MAY_STORE_HISTORY = """
+SELECT CASE
+    WHEN to_regclass('runs') IS NULL THEN coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)
+    ELSE has_table_privilege('runs', 'INSERT')
+END
+"""
+
 # The pipeline's tables are in the schema of its version table; the application's are those that they refer to.
 _SHADOWED = """
 SELECT found.relname, found.relnamespace::regnamespace::text, own.relnamespace::regnamespace::text
@@ -57,11 +64,20 @@ def check_connection(database_url: str) -> str:
 
 
 def check_history(dagster_database_url: str) -> str:
-    """Check that Dagster's history can be stored: the server responds, keeps sessions, and can be written to."""
+    """Check that Dagster's history can be stored: the session is kept, and the role can write or create tables."""
     variable = "DAGSTER_DATABASE_URL"
     with connect(dagster_database_url, variable=variable) as connection:
         _check_writable(connection, variable)
-        return f"database {connection.info.dbname}, role {connection.info.user}, can write"
+        database, role = connection.info.dbname, connection.info.user
+        row = connection.execute(_MAY_STORE_HISTORY).fetchone()
+    if row != (True,):
+        names = [sql.Identifier(name).as_string() for name in (database, role)]
+        raise DatabaseUnfit(
+            f"The role may not create Dagster's tables in database {database}, or may not write to them. Create"
+            f" the database for the role: CREATE DATABASE {names[0]} OWNER {names[1]}; or, before Dagster creates"
+            f" its tables, run as an administrator: ALTER DATABASE {names[0]} OWNER TO {names[1]};"
+        )
+    return f"database {database}, role {role}, can write"
 
 
 def _check_version(connection: psycopg.Connection) -> int:
