@@ -100,6 +100,7 @@ def test_the_kubernetes_launcher_creates_a_job_that_kubernetes_accepts(
     assert (container["image"], pod["serviceAccountName"]) == (IMAGE, "engarde-runs")
     assert [*container["envFrom"]] == [
         {"configMapRef": {"name": "engarde-settings"}},
-        {"secretRef": {"name": "engarde-run-secrets"}},
+        {"secretRef": {"name": "engarde-pipeline"}},
+        {"secretRef": {"name": "engarde-dagster"}},
     ]
     assert configured.database_url not in json.dumps(job)
