@@ -56,10 +56,12 @@ def init(
             f"These files exist with another content and were kept: {', '.join(file.name for file in kept)}. "
             f"Compare each with the new one, {kept[0]}.new, and rename that to use it."
         )
+    has_workers = launcher is Launcher.CELERY
+    broker, worker = (", ENGARDE_BROKER_URL", ", `engarde worker`") if has_workers else ("", "")
     console.print(
-        f"Next: set DAGSTER_HOME={home}, DAGSTER_DATABASE_URL, ENGARDE_CODE_SERVER_HOST and"
-        " ENGARDE_CODE_SERVER_PORT for every process, and start `engarde code-server`, `engarde daemon` and"
-        " `engarde ui`.",
+        f"Next: set DAGSTER_HOME={home}, DAGSTER_DATABASE_URL, ENGARDE_CODE_SERVER_HOST,"
+        f" ENGARDE_CODE_SERVER_PORT{broker} and the variables in docs/processes.md, and start `engarde"
+        f" code-server`, `engarde daemon`, `engarde ui`{worker}.",
         soft_wrap=True,
     )
 
