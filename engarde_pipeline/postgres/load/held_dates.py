@@ -81,32 +81,43 @@ class Repetition:
 
 # Rows without any number are left out: platforms report many of them, all alike. A part of the date (a platform or
 # a tenant) needs as many different rows as the whole date needs rows, because a campaign with equal ad sets is
-# one row many times.
+# one row many times. Usually, few rows are repeated, and the rest of the statement reads next to nothing.
 _REPEATED = """
-WITH different_rows AS MATERIALIZED (
+WITH repeated_rows AS MATERIALIZED (
     SELECT metric_date, key_number, count(*) AS times
     FROM staged s
     WHERE {has_numbers}
     GROUP BY metric_date, key_number, {measures}
-), counted AS (
-    SELECT d.metric_date, k.platform, k.tenant_key, d.times,
-           sum(d.times) AS rows, min(d.key_number) AS key_number,
-           sum(sum(d.times)) OVER part AS of_rows, sum(count(*)) OVER part AS of_different_rows,
+    HAVING count(*) > 1
+), repeated AS (
+    SELECT r.metric_date, k.platform, k.tenant_key, r.times,
+           sum(r.times) AS rows, min(r.key_number) AS key_number,
+           sum(sum(r.times) - count(*)) OVER part AS superfluous_rows,
            GROUPING(k.platform, k.tenant_key) AS part
-    FROM different_rows d
+    FROM repeated_rows r
     JOIN subjects k USING (key_number)
-    GROUP BY GROUPING SETS ((d.metric_date, d.times), (d.metric_date, k.platform, d.times),
-                            (d.metric_date, k.tenant_key, d.times))
-    WINDOW part AS (PARTITION BY d.metric_date, GROUPING(k.platform, k.tenant_key), k.platform, k.tenant_key)
+    GROUP BY GROUPING SETS ((r.metric_date, r.times), (r.metric_date, k.platform, r.times),
+                            (r.metric_date, k.tenant_key, r.times))
+    WINDOW part AS (PARTITION BY r.metric_date, GROUPING(k.platform, k.tenant_key), k.platform, k.tenant_key)
+), all_rows AS (
+    SELECT s.metric_date, k.platform, k.tenant_key, count(*) AS rows, GROUPING(k.platform, k.tenant_key) AS part
+    FROM staged s
+    JOIN subjects k USING (key_number)
+    WHERE ({has_numbers})
+      AND s.metric_date IN (SELECT metric_date FROM repeated WHERE rows >= %(share)s * %(fewest)s)
+    GROUP BY GROUPING SETS ((s.metric_date), (s.metric_date, k.platform), (s.metric_date, k.tenant_key))
 )
-SELECT DISTINCT ON (c.metric_date)
-       c.metric_date, c.part, c.platform, c.tenant_key, c.times, c.rows, c.of_rows, k.campaign_id, k.platform
-FROM counted c
+SELECT DISTINCT ON (r.metric_date)
+       r.metric_date, r.part, r.platform, r.tenant_key, r.times, r.rows, a.rows, k.campaign_id, k.platform
+FROM repeated r
+JOIN all_rows a
+    ON a.metric_date = r.metric_date
+    AND a.part = r.part
+    AND (a.platform, a.tenant_key) IS NOT DISTINCT FROM (r.platform, r.tenant_key)
 JOIN subjects k USING (key_number)
-WHERE c.times > 1
-  AND c.rows >= %(share)s * c.of_rows
-  AND CASE c.part WHEN {whole} THEN c.of_rows ELSE c.of_different_rows END >= %(fewest)s
-ORDER BY c.metric_date, c.part DESC, c.rows DESC
+WHERE r.rows >= %(share)s * a.rows
+  AND CASE r.part WHEN {whole} THEN a.rows ELSE a.rows - r.superfluous_rows END >= %(fewest)s
+ORDER BY r.metric_date, r.part DESC, r.rows DESC
 """
 
 # GROUPING has a bit for each column that is not grouped by: 2 for the platform, 1 for the tenant.
