@@ -84,7 +84,7 @@ def test_it_says_what_a_sync_does_and_writes_nothing(restated: World) -> None:
     assert changes is not None
     counts = {name: count for name, count in vars(first.merged.counts).items() if count}
     assert counts == {"processed": 4, "inserted": 1, "updated": 1, "rejected": 2, "deleted": 1, "source_rows": 4}
-    assert (changes.spend_before, changes.revenue_before) == before == (Decimal("12.5"), 45)
+    assert (changes.spend_before, changes.revenue_before) == before == (Decimal("12.5"), Decimal(45))
     assert (first.merged.spend, first.merged.revenue) == _sums(restated, CAMPAIGN_METRICS, DAY)
     assert changes.largest == [
         CampaignChange("later", "meta", Decimal(0), Decimal("30.25"), Decimal(0), Decimal(1)),
@@ -125,12 +125,12 @@ def test_hours_and_creatives_are_summed_by_campaign(world: World, tenant: UUID, 
     world.load([row(tenant, spend=1.0, metric_hour=hour) for hour in (0, 1, 2)])
     world.load([asset_row("a1", spend=1.5), asset_row("a2", spend=0.5)], ASSET_METRICS)
 
-    for table, spend in ((CAMPAIGN_METRICS, 3), (ASSET_METRICS, 2)):
+    for table, spend in ((CAMPAIGN_METRICS, Decimal(3)), (ASSET_METRICS, Decimal(2))):
         (outcome,) = _dry_then_real(world, DAY, table=table)
         assert isinstance(outcome, SyncedDate)
         assert outcome.merged.changes is not None
         (change,) = outcome.merged.changes.largest
-        assert (change.campaign, change.spend_before, change.spend_after) == ("c1", 0, spend)
+        assert (change.campaign, change.spend_before, change.spend_after) == ("c1", Decimal(0), spend)
 
 
 def test_a_date_that_would_shrink_is_shown_as_held_and_is_not_held(restated: World) -> None:
@@ -165,7 +165,7 @@ def test_a_slice(restated: World, tenant: UUID, campaign: UUID) -> None:
 
     assert isinstance(first, SyncedDate)
     assert first.merged.changes is not None
-    assert (first.merged.changes.spend_before, first.merged.spend) == (10, 8)
+    assert (first.merged.changes.spend_before, first.merged.spend) == (Decimal(10), Decimal(8))
 
 
 def test_keys_that_lead_to_another_campaign_are_not_noted(restated: World, tenant: UUID, campaign: UUID) -> None:
