@@ -5,7 +5,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from engarde_pipeline.api.errors import Problem, invalid
 from engarde_pipeline.core.dates import PROVISIONAL_DAYS, InvalidDates, dates_between, latest_date, today
 from engarde_pipeline.dagster_internals import PRIORITY_TAG
 from engarde_pipeline.runs.job_log import SyncJob, get_job, in_progress, last_completed
-from engarde_pipeline.runs.run_config import RunSpec, SyncOptions, range_run, slice_run
+from engarde_pipeline.runs.run_config import DRY_RUN, RunSpec, SyncOptions, range_run, slice_run
 from engarde_pipeline.runs.tags import JOB_TYPE, TRIGGER, USER
 from engarde_pipeline.runs.webserver import RunNotSubmitted, Webserver
 
@@ -54,7 +54,9 @@ class Submission:
             self.end_date,
             self.campaign_space_ids,
             self.platform,
-            asdict(self.options),
+            self.options.allow_shrink,
+            self.options.allow_growth,
+            *([DRY_RUN] if self.options.dry_run else []),
         )
 
 
