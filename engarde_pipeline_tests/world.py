@@ -136,6 +136,14 @@ class World:
         """Return the reason codes of the open rejected records."""
         return [row["reason_code"] for row in self.rejected()]
 
+    def everything(self) -> dict[str, list[dict[str, Any]]]:
+        """Return all rows of all tables in Postgres with their physical versions: equal means not written."""
+        tables = self.query("SELECT relname FROM pg_stat_user_tables WHERE schemaname = 'public' ORDER BY 1")
+        return {
+            name: self.query(f"SELECT xmin::text, ctid::text, * FROM {name} ORDER BY ctid")
+            for name in (table["relname"] for table in tables)
+        }
+
     # BigQuery
 
     def create_source(
@@ -219,10 +227,13 @@ class World:
         growth_threshold: float | None = 2.0,
         versions: Mapping[date, str] | None = None,
         run_id: UUID | None = None,
+        dry_run: bool = False,
     ) -> list[SyncedDate | FailedDate]:
         """Sync dates on a connection of their own; return what became of each."""
         with connect(self.database_url) as connection:
-            options = LoadOptions(run_id or uuid4(), shrink_threshold, growth_threshold, scope, versions or {})
+            options = LoadOptions(
+                run_id or uuid4(), shrink_threshold, growth_threshold, scope, versions or {}, dry_run
+            )
             return list(sync_dates(table, dates, self.source, connection, options))
 
     def sync_one(self, day: date, **options: Any) -> SyncedDate:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 from engarde_pipeline.api import examples
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.runs.job_log import SyncJob
+from engarde_pipeline.runs.run_config import DRY_RUN
 
 
 def _iso_date(value: object) -> object:
@@ -60,6 +61,10 @@ class SyncRequest(BaseModel):
         default=False,
         description="Also sync dates whose source rows look repeated or have grown, which are refused otherwise.",
     )
+    dry_run: StrictBool = Field(
+        default=False,
+        description="Write nothing: the job's counts say what a sync would insert, update and delete.",
+    )
     all_tenants: StrictBool = Field(
         default=False, description="Sync all tenants. The token needs the scope `sync:all`."
     )
@@ -68,7 +73,9 @@ class SyncRequest(BaseModel):
 class SyncJobBody(BaseModel):
     """A sync job: a Dagster run with its retries. Times are in UTC.
 
-    The counts of a sync of all tenants are null unless the token has the scope `sync:all`.
+    The counts of a sync of all tenants are null unless the token has the scope `sync:all`. The metadata of a dry
+    run has `"dry_run": true` and, if a sync would not land some of the dates, these as `would_not_land`, by table;
+    its counts are those that a sync would have.
     """
 
     id: str
@@ -103,7 +110,7 @@ def job_body(job: SyncJob, may_see_all: bool) -> SyncJobBody:
     if job.tenant_id is None and not may_see_all:
         hidden = [name for name in shown if name.startswith("records_")]
         shown |= dict.fromkeys([*hidden, "error_details", "triggered_by_user_id"])
-        shown["metadata"] = {"all_tenants": True}
+        shown["metadata"] = {"all_tenants": True, **({DRY_RUN: True} if job.is_dry_run else {})}
         if job.error_message:
             shown["error_message"] = (
                 "The sync of all tenants failed. The operators of the pipeline can see the reason."

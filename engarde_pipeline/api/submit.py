@@ -15,7 +15,7 @@ from engarde_pipeline.api.errors import Problem, invalid
 from engarde_pipeline.core.dates import PROVISIONAL_DAYS, InvalidDates, dates_between, latest_date, today
 from engarde_pipeline.dagster_internals import PRIORITY_TAG
 from engarde_pipeline.runs.job_log import SyncJob, get_job, in_progress, last_completed
-from engarde_pipeline.runs.run_config import RunSpec, range_run, slice_run
+from engarde_pipeline.runs.run_config import DRY_RUN, RunSpec, SyncOptions, range_run, slice_run
 from engarde_pipeline.runs.tags import JOB_TYPE, TRIGGER, USER
 from engarde_pipeline.runs.webserver import RunNotSubmitted, Webserver
 
@@ -40,8 +40,7 @@ class Submission:
     end_date: date | None
     campaign_space_ids: tuple[UUID, ...]
     platform: str | None
-    allow_shrink: bool
-    allow_growth: bool
+    options: SyncOptions
     caller_tenant_id: UUID
     user_id: str | None
     idempotency_key: str | None
@@ -55,8 +54,9 @@ class Submission:
             self.end_date,
             self.campaign_space_ids,
             self.platform,
-            self.allow_shrink,
-            self.allow_growth,
+            self.options.allow_shrink,
+            self.options.allow_growth,
+            *([DRY_RUN] if self.options.dry_run else []),
         )
 
 
@@ -78,7 +78,7 @@ class Submitter:
             return earlier
         start, end = _dates(instance, submission)
         unfinished = in_progress(instance, str(submission.tenant_id) if submission.tenant_id else None)
-        _check_no_overlap(unfinished, start, end)
+        _check_no_overlap(unfinished, start, end, submission.options.dry_run)
         ahead = _check_limit(unfinished, submission)
         _check_daemon(instance)
         spec = _run_spec(submission, start, end)
@@ -99,15 +99,14 @@ class Submitter:
 
 def _run_spec(submission: Submission, start: date, end: date) -> RunSpec:
     if submission.tenant_id is None:
-        return range_run(start, end, allow_shrink=submission.allow_shrink, allow_growth=submission.allow_growth)
+        return range_run(start, end, submission.options)
     return slice_run(
         start,
         end,
         tenant=str(submission.tenant_id),
         platforms=[submission.platform] if submission.platform else [],
         campaigns=[str(campaign) for campaign in submission.campaign_space_ids],
-        allow_shrink=submission.allow_shrink,
-        allow_growth=submission.allow_growth,
+        options=submission.options,
     )
 
 
@@ -155,13 +154,15 @@ def _dates(instance: DagsterInstance, submission: Submission) -> tuple[date, dat
     return start, end
 
 
-def _check_no_overlap(unfinished: Sequence[SyncJob], start: date, end: date) -> None:
+def _check_no_overlap(unfinished: Sequence[SyncJob], start: date, end: date, dry_run: bool) -> None:
     for job in unfinished:
+        if job.is_dry_run and not dry_run:
+            continue  # the sync waits for it in Postgres (rule 7)
         # A job without dates is invalid and will fail.
         if job.start_date and job.end_date and job.start_date <= end and start <= job.end_date:
             raise Problem(
                 409,
-                f"A sync of {job.start_date} to {job.end_date} is {job.status}; wait until it has ended.",
+                f"A {job.kind} of {job.start_date} to {job.end_date} is {job.status}; wait until it has ended.",
                 job_id=job.id,
             )
 

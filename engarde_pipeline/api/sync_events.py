@@ -14,8 +14,9 @@ from dagster import DagsterInstance, EventLogRecord
 from engarde_pipeline.api.dagster_client import DagsterClient
 from engarde_pipeline.api.errors import Problem
 from engarde_pipeline.runs.attempts import LANDED
-from engarde_pipeline.runs.history import counts_of_event
+from engarde_pipeline.runs.history import counts_of_event, would_not_land
 from engarde_pipeline.runs.job_log import SyncJob, get_job
+from engarde_pipeline.runs.run_config import DRY_RUN
 
 logger = logging.getLogger(__name__)
 
@@ -172,6 +173,8 @@ def _landed_dates(job: SyncJob, attempt: int, records: Iterable[EventLogRecord])
             "date": event.partition,
             "dates": (job.end_date - job.start_date).days + 1 if job.start_date and job.end_date else None,
             **counts,
+            **({DRY_RUN: True} if job.is_dry_run else {}),
+            **({"would_not_land": reason} if (reason := would_not_land(event)) else {}),
         }
         yield LandedDate((attempt, record.storage_id), data)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
+from math import ceil
 from uuid import UUID
 
 import pyarrow as pa
@@ -34,6 +35,11 @@ from engarde_pipeline.core.metrics import METRIC_DATE, MetricTable
 from engarde_pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+STORAGE_READ_API = "storage_read_api"
+QUERY = "query"
+
+_MEGABYTE = 2**20
 
 Parameters = list[bigquery.ScalarQueryParameter | bigquery.ArrayQueryParameter]
 
@@ -60,6 +66,14 @@ class Selection:
     @property
     def is_everything(self) -> bool:
         return self == Selection()
+
+
+@dataclass(frozen=True)
+class ReadEstimate:
+    """How dates would be read, and the bytes that BigQuery would bill; None if BigQuery does not report them."""
+
+    method: str
+    bytes_billed: int | None
 
 
 @dataclass
@@ -113,7 +127,29 @@ class Source:
                     return extraction
             return self._read_query(table, start, end, selection)
 
-    def _read_storage(self, table: SourceTable, start: date, end: date) -> Extraction | None:
+    def estimate(
+        self, table: SourceTable, start: date, end: date, selection: Selection = Selection()
+    ) -> ReadEstimate:
+        """Return what `read` with these arguments would be billed; free of charge, because nothing is read.
+
+        For a query, BigQuery computes the bytes in a dry run. For the Storage Read API it estimates them from the
+        table's metadata; the session that is opened for this is billed only if its streams are read.
+
+        Raises:
+            SourceError: BigQuery cannot be read.
+        """
+        with source_errors(f"table {table}"):
+            can_be_streamed = table.is_base_table and selection.is_everything
+            if can_be_streamed and (session := self._open_session(table, start, end)):
+                return ReadEstimate(STORAGE_READ_API, session.estimated_total_bytes_scanned)
+            job = self._start_query(*_select(table, start, end, selection), table, dry_run=True)
+            # An emulator reports 0 bytes whatever the query.
+            if not job.total_bytes_processed and self._settings.bigquery_emulator_host:
+                return ReadEstimate(QUERY, None)
+            return ReadEstimate(QUERY, _billed(job.total_bytes_processed or 0))
+
+    def _open_session(self, table: SourceTable, start: date, end: date) -> storage_types.ReadSession | None:
+        """Open a session of the Storage Read API; None if the API is not available."""
         storage = self._storage
         if storage is None:
             return None
@@ -127,7 +163,7 @@ class Source:
             ),
         )
         try:
-            session = storage.create_read_session(
+            return storage.create_read_session(
                 parent=f"projects/{self.client.project}",
                 read_session=request,
                 max_stream_count=1,
@@ -139,7 +175,12 @@ class Source:
                 "%s is read by a query, because the Storage Read API is not available: %s", table, error
             )
             return None
-        extraction = Extraction(iter(()), "storage_read_api", session.estimated_total_bytes_scanned)
+
+    def _read_storage(self, table: SourceTable, start: date, end: date) -> Extraction | None:
+        storage, session = self._storage, self._open_session(table, start, end)
+        if storage is None or session is None:
+            return None
+        extraction = Extraction(iter(()), STORAGE_READ_API, session.estimated_total_bytes_scanned)
         self._count_bytes(extraction.bytes_read)
 
         schema = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
@@ -157,7 +198,7 @@ class Source:
 
     def _read_query(self, table: SourceTable, start: date, end: date, selection: Selection) -> Extraction:
         job = self._start_query(*_select(table, start, end, selection), table)
-        extraction = Extraction(iter(()), "query")
+        extraction = Extraction(iter(()), QUERY)
 
         def batches() -> Iterator[pa.RecordBatch]:
             with source_errors(f"table {table}"):
@@ -178,19 +219,28 @@ class Source:
             self._count_bytes(job.total_bytes_billed or 0)
             return rows
 
-    def _start_query(self, query: str, parameters: Parameters, table: SourceTable) -> bigquery.QueryJob:
+    def _start_query(
+        self, query: str, parameters: Parameters, table: SourceTable, dry_run: bool = False
+    ) -> bigquery.QueryJob:
         return self.client.query(
             query,
             job_config=bigquery.QueryJobConfig(
                 query_parameters=parameters,
                 maximum_bytes_billed=self._settings.engarde_maximum_bytes_billed,
                 labels={"application": "engarde_pipeline", "table": table.metric_table.source},
+                dry_run=dry_run,
+                use_query_cache=not dry_run,  # a cached result would be free, but may be gone at the sync
             ),
             retry=RETRY,
             job_retry=None,  # the default here is ten minutes of retries; see `_result`
             # An emulator responds when the query has ended, BigQuery when it has started.
             timeout=READ_SECONDS if self._settings.bigquery_emulator_host else CALL_SECONDS,
         )
+
+
+def _billed(bytes_processed: int) -> int:
+    """Return the bytes that a query over one table is billed: whole megabytes, at least 10, but 0 for no bytes."""
+    return max(10, ceil(bytes_processed / _MEGABYTE)) * _MEGABYTE if bytes_processed else 0
 
 
 def _result(job: bigquery.QueryJob) -> RowIterator:

@@ -70,7 +70,7 @@ def _table(found: "list[SyncJob]", is_first: bool) -> Table:
             job.id[:8],
             Text(job.status, _STYLES[job.status]),
             str(job.start_date or "") if job.start_date == job.end_date else f"{job.start_date} .. {job.end_date}",
-            job.triggered_by,
+            f"{job.triggered_by}, dry run" if job.is_dry_run else job.triggered_by,
             f"{job.records_processed:,}",
             f"{job.records_failed or ''}",
         )

@@ -140,14 +140,17 @@ def _print_unrecorded(days: list[date]) -> None:
 
 
 def _print_last_run(instance: "DagsterInstance") -> None:
+    from engarde_pipeline.runs.sync_runs import is_dry_run
+
     records = instance.get_run_records(limit=1)
     if not records:
         console.print("There has been no run yet. Start one with `engarde sync` or in the Dagster UI.")
         return
     run = records[0].dagster_run
+    job = f"{run.job_name}, a dry run" if is_dry_run(run) else run.job_name
     console.print(
-        f"The last run, {run.run_id} ({run.job_name}), was created {records[0].create_timestamp:%Y-%m-%d %H:%M}"
-        f" UTC: {run.status.value.lower()}.",
+        f"The last run, {run.run_id} ({job}), was created {records[0].create_timestamp:%Y-%m-%d %H:%M} UTC:"
+        f" {run.status.value.lower()}.",
         highlight=False,
     )
 

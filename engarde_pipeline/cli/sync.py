@@ -35,6 +35,9 @@ def sync(
             help="Sync even if a date looks as if its load had run twice, which is refused otherwise.",
         ),
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing, and show what a sync would change and cost.")
+    ] = False,
 ) -> None:
     """Sync all dates from --start to --end in one Dagster run, then update the campaigns' totals.
 
@@ -42,14 +45,17 @@ def sync(
     marked as synced. A sync can be repeated at any time: it writes only what differs. Ctrl-C cancels the run;
     dates that were committed stay.
 
+    With --dry-run, the same sync runs and is rolled back. The exit code is 1 if some dates would not land.
+
     Example: `engarde sync --start 2026-11-01 --end 2026-11-07`
     """
-    from engarde_pipeline.cli.report import print_sync
+    from engarde_pipeline.cli.dry_run import print_dry_run, print_estimate
+    from engarde_pipeline.cli.report import print_end, print_sync
     from engarde_pipeline.cli.runs import run_job
     from engarde_pipeline.core.dates import InvalidDates, dates_between
     from engarde_pipeline.postgres.reads import diagnosis
     from engarde_pipeline.postgres.schema import migrate
-    from engarde_pipeline.runs.run_config import range_run, slice_run
+    from engarde_pipeline.runs.run_config import SyncOptions, range_run, slice_run
 
     try:
         dates = dates_between(start.date(), end.date())
@@ -60,6 +66,9 @@ def sync(
         migrate.check(settings.database_url.get_secret_value())
         diagnosis.check_session(settings.database_url.get_secret_value())
         instance = stack.enter_context(dagster_instance())
+        options = SyncOptions(allow_shrink, allow_growth, dry_run)
+        if dry_run:
+            print_estimate(settings, dates, tenant, platform or [], campaign or [])
         if tenant or platform or campaign:
             spec = slice_run(
                 dates[0],
@@ -67,12 +76,15 @@ def sync(
                 tenant=tenant,
                 platforms=platform or [],
                 campaigns=campaign or [],
-                allow_shrink=allow_shrink,
-                allow_growth=allow_growth,
+                options=options,
             )
         else:
-            spec = range_run(dates[0], dates[-1], allow_shrink=allow_shrink, allow_growth=allow_growth)
+            spec = range_run(dates[0], dates[-1], options)
         run = run_job(instance, spec, 2 * len(dates))
+        if dry_run:
+            would_land = print_dry_run(run)
+            print_end(run)
+            raise typer.Exit(0 if run.succeeded and would_land else 1)
         print_sync(run, settings, dates)
     if not run.succeeded:
         first = "Fix what is reported above, then run" if run.reasons else "Run"

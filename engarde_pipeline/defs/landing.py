@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import date, timedelta
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import psycopg
 from dagster import (
     AssetExecutionContext,
+    AssetKey,
     AssetMaterialization,
+    AssetObservation,
     Config,
     Failure,
     MetadataValue,
@@ -30,15 +33,17 @@ from engarde_pipeline.dagster_internals import (
     RETRY_NUMBER_TAG,
 )
 from engarde_pipeline.defs.interruption import stopping_between_dates
-from engarde_pipeline.defs.metadata import date_metadata
+from engarde_pipeline.defs.metadata import date_metadata, dry_run_metadata
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.postgres.faults import explanation
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.synced_dates import note_synced
-from engarde_pipeline.runs.history import landed_before
-from engarde_pipeline.runs.tags import MANUAL, NO_RETRIES, REASON, record_counts
+from engarde_pipeline.runs.history import WOULD_NOT_LAND, landed_before
+from engarde_pipeline.runs.run_config import DRY_RUN
+from engarde_pipeline.runs.sync_runs import is_dry_run
+from engarde_pipeline.runs.tags import MANUAL, NO_RETRIES, REASON, record_counts, record_not_landing
 from engarde_pipeline.settings import load_pipeline_settings
-from engarde_pipeline.sync.dates import FailedDate
+from engarde_pipeline.sync.dates import FailedDate, SyncedDate
 from engarde_pipeline.sync.faults import is_transient
 from engarde_pipeline.sync.parallel import sync_in_parallel
 
@@ -56,6 +61,13 @@ class SyncConfig(Config):
         default=False,
         description="Sync dates even if their source rows look repeated, or if BigQuery has far more for them than"
         " at their last sync. Use it only when the numbers in BigQuery are right.",
+    )
+
+    dry_run: bool = Field(
+        default=False,
+        description="Write nothing, and report what a sync would do: an observation of each date has the counts,"
+        " the sums before and after, and the largest changes by campaign. Set for one asset, it applies to the"
+        " whole run.",
     )
 
     @property
@@ -78,31 +90,38 @@ def sync_partitions(
 ) -> Output[None]:
     """Sync the run's partitions of `table`, materializing each date as it lands.
 
+    A dry run writes nothing and logs an observation of each date (rule 16). It succeeds even if dates would not
+    land.
+
     Raises:
         Failure: BigQuery or Postgres cannot be used, or dates did not land; those that landed stay materialized.
         DagsterExecutionInterruptedError: the process was asked to end; the dates that landed are materialized.
     """
     dates = [date.fromisoformat(key) for key in context.partition_keys]
+    dry_run = is_dry_run(context.run)
     landed = Counts()
     failed: list[FailedDate] = []
     started = time.monotonic()
     with stopping_between_dates(context.instance, context.run.run_id) as is_stopping, explained():
-        source = bigquery.open_source()
+        source = bigquery.open_source(count=not dry_run)
         source_table = source.find(table)
         if source_table is None:
-            _mark_without_source(context, postgres, table, dates)
+            _mark_without_source(context, postgres, table, dates, dry_run)
             return Output(None, metadata=NO_MATERIALIZATIONS_AT_THE_END)
         # Read the versions before the data: a partition that changes during the read gets a new version and is
         # synced again.
         versions = read_versions(source, source_table, dates).among(dates)
-        dates = _not_landed_before(context, dates)
+        dates = dates if dry_run else _not_landed_before(context, dates)
         if not dates:
             return Output(None, metadata={**landed.published, **NO_MATERIALIZATIONS_AT_THE_END})
         run_id = UUID(context.run.run_id)
         reason = context.run.tags.get(REASON, MANUAL)
-        writers = load_pipeline_settings().engarde_writers
+        # A dry run holds the locks on the source keys that it notes until its end, which would stop other writers.
+        writers = 1 if dry_run else load_pipeline_settings().engarde_writers
         connect = partial(postgres.connect, context.run.run_id)
-        options = LoadOptions(run_id, config.shrink_threshold, config.growth_threshold, versions=versions)
+        options = LoadOptions(
+            run_id, config.shrink_threshold, config.growth_threshold, versions=versions, dry_run=dry_run
+        )
         outcomes = sync_in_parallel(table, dates, source, connect, options, writers, is_stopping)
         with ExitStack() as stack:
             stack.callback(lambda: record_counts(context.instance, context.run.run_id, table, landed))
@@ -111,8 +130,13 @@ def sync_partitions(
                 if isinstance(outcome, FailedDate):
                     context.log.error(f"{outcome.day} did not land ({number} of {len(dates)}): {outcome.error}")
                     failed.append(outcome)
+                else:
+                    landed += outcome.merged.counts
+                if dry_run:
+                    context.log_event(dry_run_observation(table, outcome))
                     continue
-                landed += outcome.merged.counts
+                if isinstance(outcome, FailedDate):
+                    continue
                 context.log_event(
                     AssetMaterialization(
                         asset_key=context.asset_key,
@@ -126,6 +150,9 @@ def sync_partitions(
                         tags=_version_tags(versions.get(outcome.day)),
                     )
                 )
+    if dry_run:
+        record_not_landing(context.instance, context.run.run_id, table, [outcome.day for outcome in failed])
+        failed = transient(failed)
     if failed:
         raise failure(failed, len(dates))
     return Output(None, metadata={**landed.published, **NO_MATERIALIZATIONS_AT_THE_END})
@@ -161,11 +188,13 @@ def _disable_retries() -> None:
 
 
 def _mark_without_source(
-    context: AssetExecutionContext, postgres: Postgres, table: MetricTable, dates: list[date]
+    context: AssetExecutionContext, postgres: Postgres, table: MetricTable, dates: list[date], dry_run: bool
 ) -> None:
     # Without a materialization, a backfill would count the dates as failed and hold back downstream assets.
     note = f"BigQuery has no table {table.source}. There was nothing to sync, and nothing was changed."
     context.log.warning(f"{note} The other tables are not affected.")
+    if dry_run:
+        return
     with postgres.connect(context.run.run_id) as connection:
         for day in dates:
             note_synced(connection, table, day, MISSING_TABLE, UUID(context.run.run_id))
@@ -196,6 +225,32 @@ def _not_landed_before(context: AssetExecutionContext, dates: list[date]) -> lis
         f"{len(dates) - len(left)} of {len(dates)} dates landed in an earlier attempt and are skipped."
     )
     return left
+
+
+def dry_run_observation(
+    table: MetricTable, outcome: SyncedDate | FailedDate, slice_of_date: str | None = None
+) -> AssetObservation:
+    """Return the observation of a date in a dry run: its counts, or the reason why it would not land."""
+    if isinstance(outcome, FailedDate):
+        reason = _message(outcome.error)
+        description = f"Dry run, nothing was written. The date would not land: {reason}"
+        metadata: dict[str, Any] = {WOULD_NOT_LAND: reason}
+    else:
+        description = f"Dry run, nothing was written. It would be: {outcome.merged.counts.sentence}."
+        metadata = dry_run_metadata(table, outcome, is_provisional(outcome.day))
+    if slice_of_date:
+        metadata["slice"] = slice_of_date
+    return AssetObservation(
+        asset_key=AssetKey(table.target),
+        partition=outcome.day.isoformat(),
+        description=description,
+        metadata={DRY_RUN: True, **metadata},
+    )
+
+
+def transient(failed: list[FailedDate]) -> list[FailedDate]:
+    """Return the dates that failed because of a transient error, after which a dry run cannot say what happens."""
+    return [outcome for outcome in failed if is_transient(outcome.error)]
 
 
 def failure(failed: list[FailedDate], asked: int) -> Failure:

@@ -1,5 +1,6 @@
 """Dagster metadata: table schemas, column lineage and the metadata of a synced date."""
 
+from dataclasses import fields
 from typing import Any
 
 from dagster import (
@@ -13,8 +14,9 @@ from dagster import (
 )
 
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, CTR, METRIC_DATE, ROAS, Measure, MetricTable
+from engarde_pipeline.postgres.load.changes import CampaignChange
 from engarde_pipeline.postgres.load.rejected import RejectedRow
-from engarde_pipeline.runs.history import BYTES_READ
+from engarde_pipeline.runs.history import BYTES_READ, LARGEST_CHANGES
 from engarde_pipeline.sync.dates import SyncedDate
 
 _TYPES = {"count": "bigint", "amount": "numeric(38, 6)"}
@@ -121,6 +123,29 @@ def date_metadata(table: MetricTable, synced: SyncedDate, is_provisional: bool) 
         # Dagster reads an asset's column lineage from its latest materialization, so every date carries it.
         "dagster/column_lineage": target_lineage(table),
     }
+
+
+def dry_run_metadata(table: MetricTable, synced: SyncedDate, is_provisional: bool) -> dict[str, Any]:
+    """Return the metadata of a date's observation in a dry run: its values after a sync, and what would change."""
+    merged = synced.merged
+    assert merged.changes is not None  # noqa: S101  a dry run has them
+    after = date_metadata(table, synced, is_provisional)
+    del after["dagster/partition_row_count"], after["dagster/column_lineage"]  # nothing of this is in the table
+    return {
+        **after,
+        "spend_before": float(merged.changes.spend_before),
+        "revenue_before": float(merged.changes.revenue_before),
+        LARGEST_CHANGES: changes_table(merged.changes.largest),
+    }
+
+
+def changes_table(changes: list[CampaignChange]) -> MetadataValue[Any]:
+    """Return the largest changes by campaign as a table."""
+    names = [field.name for field in fields(CampaignChange)]
+    return MetadataValue.table(
+        records=[TableRecord({name: str(getattr(change, name)) for name in names}) for change in changes],
+        schema=TableSchema([TableColumn(name) for name in names]),
+    )
 
 
 def rejects_table(rejected: list[RejectedRow]) -> MetadataValue[Any]:

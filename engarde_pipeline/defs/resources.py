@@ -51,8 +51,8 @@ class BigQuery(BigQueryResource):
         with closing(create_client(load_settings())) as client:
             yield client
 
-    def open_source(self) -> Source:
-        """Return the dataset to read from; the bytes that it reads are added to the daily total."""
+    def open_source(self, count: bool = True) -> Source:
+        """Return the dataset to read from; the bytes that it reads are added to the daily total if `count`."""
         settings = load_settings()
         database_url = settings.database_url.get_secret_value()
 
@@ -62,7 +62,7 @@ class BigQuery(BigQueryResource):
                 with connect(database_url) as connection:
                     add_bytes(connection, read)
 
-        return Source(settings, count_bytes)
+        return Source(settings, count_bytes if count else None)
 
 
 class Postgres(ConfigurableResource[None]):

@@ -16,13 +16,14 @@ from engarde_pipeline.core.dates import InvalidDates, dates_between
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.defs.interruption import stopping_between_dates
-from engarde_pipeline.defs.landing import SyncConfig, explained, failure
+from engarde_pipeline.defs.landing import SyncConfig, dry_run_observation, explained, failure, transient
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.scope import resolve_scope
 from engarde_pipeline.postgres.totals.campaign_totals import update_totals
-from engarde_pipeline.runs.tags import ALL_TENANTS, TENANT, record_counts
-from engarde_pipeline.sync.dates import FailedDate
+from engarde_pipeline.runs.sync_runs import is_dry_run
+from engarde_pipeline.runs.tags import ALL_TENANTS, TENANT, record_counts, record_not_landing
+from engarde_pipeline.sync.dates import FailedDate, SyncedDate
 from engarde_pipeline.sync.slices import sync_slice
 
 
@@ -49,8 +50,9 @@ class EmptySlice(EngardeError):
 def sync_the_slice(
     context: OpExecutionContext, config: SliceConfig, bigquery: BigQuery, postgres: Postgres
 ) -> None:
-    """Replace the slice's rows date by date, then update the totals."""
-    failed: list[FailedDate] = []
+    """Replace the slice's rows date by date, then update the totals; a dry run only reports what would change."""
+    dry_run = is_dry_run(context.run)
+    failed: dict[MetricTable, list[FailedDate]] = {table: [] for table in METRIC_TABLES}
     landed = {table: Counts() for table in METRIC_TABLES}
     context.instance.add_run_tags(context.run.run_id, {TENANT: (config.tenant or ALL_TENANTS).lower()})
     with (
@@ -65,27 +67,38 @@ def sync_the_slice(
             )
         dates = dates_between(_date(config.start), _date(config.end))
         scope = resolve_scope(connection, config.tenant, config.platforms, config.campaigns)
-        options = LoadOptions(UUID(context.run.run_id), config.shrink_threshold, config.growth_threshold, scope)
-        outcomes = sync_slice(dates, bigquery.open_source(), connection, options)
+        options = LoadOptions(
+            UUID(context.run.run_id), config.shrink_threshold, config.growth_threshold, scope, dry_run=dry_run
+        )
+        outcomes = sync_slice(dates, bigquery.open_source(count=not dry_run), connection, options)
         for table, outcome in outcomes:
             if isinstance(outcome, FailedDate):
                 context.log.error(f"{table.target} {outcome.day} did not land: {outcome.error}")
-                failed.append(outcome)
-                continue
-            landed[table] += outcome.merged.counts
-            context.log_event(
-                AssetObservation(
-                    asset_key=AssetKey(table.target),
-                    partition=outcome.day.isoformat(),
-                    description=f"A slice of the date: {outcome.merged.counts.sentence}",
-                    metadata={**outcome.merged.counts.published, "slice": _slice(config)},
+                failed[table].append(outcome)
+            else:
+                landed[table] += outcome.merged.counts
+            if dry_run:
+                context.log_event(dry_run_observation(table, outcome, _slice(config)))
+            elif isinstance(outcome, SyncedDate):
+                context.log_event(
+                    AssetObservation(
+                        asset_key=AssetKey(table.target),
+                        partition=outcome.day.isoformat(),
+                        description=f"A slice of the date: {outcome.merged.counts.sentence}",
+                        metadata={**outcome.merged.counts.published, "slice": _slice(config)},
+                    )
                 )
-            )
             if is_stopping():
                 return
-        update_totals(connection)
-    if failed:
-        raise failure(failed, len(dates))
+        if not dry_run:
+            update_totals(connection)
+    all_failed = [outcome for of_table in failed.values() for outcome in of_table]
+    if dry_run:
+        for table, of_table in failed.items():
+            record_not_landing(context.instance, context.run.run_id, table, [outcome.day for outcome in of_table])
+        all_failed = transient(all_failed)
+    if all_failed:
+        raise failure(all_failed, len(dates))
 
 
 @job(

@@ -19,7 +19,7 @@ from engarde_pipeline.runs.sync_runs import SYNCED_ASSETS, UNFINISHED, synced_as
 from engarde_pipeline.runs.tags import recorded_counts
 
 LANDED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
-"""The event types of a date that landed: of a whole date, or of a slice."""
+"""The event types of a date that landed, as a whole or a slice of it, or that a dry run has done."""
 
 _RUNNING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 

@@ -21,6 +21,12 @@ from engarde_pipeline.dagster_internals import DATA_VERSION_TAG, ROOT_RUN_ID_TAG
 BYTES_READ = "bigquery_bytes_read"
 """The metadata entry with the bytes that were read for a date."""
 
+WOULD_NOT_LAND = "would_not_land"
+"""The metadata entry of a dry run's observation with the reason why a sync would not land the date."""
+
+LARGEST_CHANGES = "largest_changes"
+"""The metadata entry of a dry run's observation with the largest changes by campaign."""
+
 _PAGE = 500
 
 
@@ -70,6 +76,12 @@ def metadata_of(record: EventLogRecord) -> dict[str, object]:
 def counts_of_event(event: AssetMaterialization | AssetObservation) -> Counts:
     """Return the counts of a date that landed."""
     return Counts.from_published({name: value.value for name, value in event.metadata.items()})
+
+
+def would_not_land(event: AssetMaterialization | AssetObservation) -> str | None:
+    """Return why a sync would not land the date of a dry run's observation, or None."""
+    reason = event.metadata.get(WOULD_NOT_LAND)
+    return str(reason.value) if reason else None
 
 
 def counts_of(record: EventLogRecord) -> Counts:

@@ -39,18 +39,27 @@ from engarde_pipeline.runs.attempts import (
     utc,
     will_be_retried,
 )
-from engarde_pipeline.runs.run_config import SLICE_JOB
+from engarde_pipeline.runs.run_config import DRY_RUN, SLICE_JOB
 from engarde_pipeline.runs.sync_runs import (
     RANGE_JOBS,
     UNFINISHED,
     dates_of,
+    is_dry_run,
     is_of_all_campaigns,
     is_sync,
     slice_config,
     synced_assets,
     tenant_of,
 )
-from engarde_pipeline.runs.tags import ALL_TENANTS, JOB_TYPE, NO_DATES, TENANT, TRIGGER, USER
+from engarde_pipeline.runs.tags import (
+    ALL_TENANTS,
+    JOB_TYPE,
+    NO_DATES,
+    TENANT,
+    TRIGGER,
+    USER,
+    recorded_not_landing,
+)
 
 _SUCCEEDED_OR_FAILED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE)
 _TRIGGERS = {SCHEDULE_NAME_TAG: "schedule", SENSOR_NAME_TAG: "sensor", BACKFILL_ID_TAG: "backfill"}
@@ -63,7 +72,8 @@ class SyncJob:
     """A sync job: the first run and its retries. Times are in UTC; dates are the requested partitions.
 
     `tenant_id` is None for a sync of all tenants. The counts are those of the latest attempt of each asset; while
-    a job is running, those of the dates that have landed. `records_failed` counts the rejected records.
+    a job is running, those of the dates that have landed. `records_failed` counts the rejected records. A dry run
+    has `dry_run` in its metadata, and its counts are those that a sync would have.
     """
 
     id: str
@@ -89,6 +99,16 @@ class SyncJob:
     metadata: dict[str, Any]
     created_at: datetime
     tenant_id: str | None
+
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether the job only reports what a sync would do (rule 16)."""
+        return DRY_RUN in self.metadata
+
+    @property
+    def kind(self) -> str:
+        """What the job is, in messages."""
+        return "dry run" if self.is_dry_run else "sync"
 
     @property
     def has_ended(self) -> bool:
@@ -126,13 +146,17 @@ def get_job(instance: DagsterInstance, run_id: str) -> SyncJob | None:
 def last_completed(
     instance: DagsterInstance, tenant_id: str | None = None, of_all_campaigns: bool = False
 ) -> SyncJob | None:
-    """Return the most recently started job that succeeded.
+    """Return the most recently started job that succeeded, except dry runs.
 
     With `of_all_campaigns`, only a job that synced all campaigns of the tenant. Only recent runs are searched; the
     result is None if none of them matches.
     """
     runs = islice(_newest_first(instance, 1, tenant_id, None, [DagsterRunStatus.SUCCESS]), _MAXIMUM_SEARCHED)
-    matching = (record for record in runs if not of_all_campaigns or is_of_all_campaigns(record.dagster_run))
+    matching = (
+        record
+        for record in runs
+        if not is_dry_run(record.dagster_run) and (not of_all_campaigns or is_of_all_campaigns(record.dagster_run))
+    )
     return next(iter(_jobs(instance, list(islice(matching, 1)))), None)
 
 
@@ -152,9 +176,13 @@ def in_progress(instance: DagsterInstance, tenant_id: str | None = None) -> list
 def last_ended(instance: DagsterInstance, count: int) -> list[DagsterRun]:
     """Return the last attempts of the newest `count` jobs that succeeded or failed for good, newest first.
 
-    Jobs that were cancelled or have not ended are skipped.
+    Dry runs, and jobs that were cancelled or have not ended, are skipped.
     """
-    first_runs = (record for record in _newest_first(instance, count, None, None) if not is_retry(record))
+    first_runs = (
+        record
+        for record in _newest_first(instance, count, None, None)
+        if not is_retry(record) and not is_dry_run(record.dagster_run)
+    )
     searched = islice(first_runs, _MAXIMUM_SEARCHED)
     found: list[DagsterRun] = []
     while len(found) < count and (page := list(islice(searched, count))):
@@ -290,6 +318,8 @@ def _metadata(attempts: Iterable[RunRecord]) -> dict[str, Any]:
         "backfill": tags.get(BACKFILL_ID_TAG),
         "platforms": config.get("platforms"),
         "campaign_space_ids": config.get("campaigns"),
+        DRY_RUN: is_dry_run(runs[0]),
+        "would_not_land": recorded_not_landing(runs[-1].tags),
     }
     return {name: value for name, value in known.items() if value}
 

@@ -6,7 +6,7 @@ from hashlib import sha256
 from dagster import AssetKey, DagsterInstance, DagsterRun, RunRequest, RunsFilter
 
 from engarde_pipeline.runs.run_config import SLICE_JOB, range_tags
-from engarde_pipeline.runs.sync_runs import UNFINISHED, dates_of, is_sync, synced_assets
+from engarde_pipeline.runs.sync_runs import UNFINISHED, dates_of, is_dry_run, is_sync, synced_assets
 from engarde_pipeline.runs.tags import REASON
 from engarde_pipeline.sync.plan import PlannedDate, PlannedRange, merged_ranges
 
@@ -46,8 +46,10 @@ def described(due: Iterable[PlannedDate]) -> str:
 
 
 def _syncs(run: DagsterRun, planned: PlannedDate) -> bool:
-    # A slice does not sync the whole date.
-    if not is_sync(run) or run.job_name == SLICE_JOB or AssetKey(planned.table.target) not in synced_assets(run):
+    # A slice does not sync the whole date, and a dry run syncs none.
+    if not is_sync(run) or run.job_name == SLICE_JOB or is_dry_run(run):
+        return False
+    if AssetKey(planned.table.target) not in synced_assets(run):
         return False
     start, end = dates_of(run)
     return start is not None and end is not None and start <= planned.day <= end

@@ -1,7 +1,7 @@
 """The configuration and tags of runs that sync a range of dates, or a slice of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
@@ -13,6 +13,9 @@ RANGE_JOB = "performance_sync"
 SLICE_JOB = "slice_sync"
 SLICE_OP = "sync_the_slice"
 
+DRY_RUN = "dry_run"
+"""The name of the option of a dry run, and of its mark in the job log."""
+
 
 @dataclass(frozen=True)
 class RunSpec:
@@ -23,11 +26,20 @@ class RunSpec:
     tags: dict[str, str]
 
 
-def range_run(start: date, end: date, *, allow_shrink: bool = False, allow_growth: bool = False) -> RunSpec:
+@dataclass(frozen=True)
+class SyncOptions:
+    """The options of a sync besides what it syncs: the fields of `SyncConfig`."""
+
+    allow_shrink: bool = False
+    allow_growth: bool = False
+    dry_run: bool = False
+
+
+def range_run(start: date, end: date, options: SyncOptions = SyncOptions()) -> RunSpec:
     """Return a run that syncs all tenants from `start` to `end`, inclusive."""
-    options = {"config": {"allow_shrink": allow_shrink, "allow_growth": allow_growth}}
+    config = {"config": asdict(options)}
     tables = METRIC_TABLES
-    return RunSpec(RANGE_JOB, {"ops": {table.target: options for table in tables}}, range_tags(start, end))
+    return RunSpec(RANGE_JOB, {"ops": {table.target: config for table in tables}}, range_tags(start, end))
 
 
 def slice_run(
@@ -37,8 +49,7 @@ def slice_run(
     tenant: str | None,
     platforms: Sequence[str],
     campaigns: Sequence[str],
-    allow_shrink: bool = False,
-    allow_growth: bool = False,
+    options: SyncOptions = SyncOptions(),
 ) -> RunSpec:
     """Return a run that syncs one tenant, some platforms or some campaigns from `start` to `end`, inclusive."""
     config = {
@@ -47,8 +58,7 @@ def slice_run(
         "tenant": tenant,
         "platforms": list(platforms),
         "campaigns": list(campaigns),
-        "allow_shrink": allow_shrink,
-        "allow_growth": allow_growth,
+        **asdict(options),
     }
     return RunSpec(SLICE_JOB, {"ops": {SLICE_OP: {"config": config}}}, {TENANT: tenant.lower()} if tenant else {})
 

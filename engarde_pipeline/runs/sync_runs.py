@@ -13,7 +13,7 @@ from engarde_pipeline.dagster_internals import (
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
 )
-from engarde_pipeline.runs.run_config import RANGE_JOB, SLICE_JOB, SLICE_OP
+from engarde_pipeline.runs.run_config import DRY_RUN, RANGE_JOB, SLICE_JOB, SLICE_OP
 from engarde_pipeline.runs.tags import ALL_TENANTS
 
 RANGE_JOBS = (RANGE_JOB, ASSET_JOB)
@@ -33,8 +33,18 @@ SYNCED_ASSETS = frozenset(AssetKey(table.target) for table in METRIC_TABLES)
 
 
 def is_sync(run: DagsterRun) -> bool:
-    """Return whether a run syncs dates; a run of only totals or checks does not."""
+    """Return whether a run syncs dates or is a dry run of that; a run of only totals or checks is neither."""
     return run.job_name in (*RANGE_JOBS, SLICE_JOB) and bool(synced_assets(run))
+
+
+def is_dry_run(run: DagsterRun) -> bool:
+    """Return whether a run only reports what a sync would do (rule 16).
+
+    One asset with this option is enough: then the run writes to no table.
+    """
+    ops: Any = run.run_config.get("ops") or {}
+    steps = [ops.get(name) or {} for name in (*(table.target for table in METRIC_TABLES), SLICE_OP)]
+    return any((step.get("config") or {}).get(DRY_RUN) for step in steps)
 
 
 def synced_assets(run: DagsterRun) -> Collection[AssetKey]:

@@ -5,7 +5,8 @@ each job synced.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import date
 
 from dagster import DagsterInstance
 
@@ -40,6 +41,7 @@ MANUAL = "started manually"
 """The reason of a run that the plan did not start."""
 
 _COUNTS = "engarde/counts."
+_NOT_LANDING = "engarde/would_not_land."
 
 
 def record_counts(instance: DagsterInstance, run_id: str, table: MetricTable, counts: Counts) -> None:
@@ -53,3 +55,17 @@ def recorded_counts(run_id: str, tags: Mapping[str, str]) -> dict[str, Counts]:
     """Return the counts by asset that this run recorded, and not an earlier attempt."""
     values = {key.removeprefix(_COUNTS): json.loads(text) for key, text in tags.items() if key.startswith(_COUNTS)}
     return {asset: Counts.from_published(found) for asset, found in values.items() if found["run_id"] == run_id}
+
+
+def record_not_landing(instance: DagsterInstance, run_id: str, table: MetricTable, dates: Iterable[date]) -> None:
+    """Tag a dry run with the dates of a table that a sync would not land."""
+    instance.add_run_tags(run_id, {_NOT_LANDING + table.target: " ".join(map(str, sorted(dates)))})
+
+
+def recorded_not_landing(tags: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the dates by asset that a dry run recorded as not landing."""
+    return {
+        key.removeprefix(_NOT_LANDING): dates.split()
+        for key, dates in sorted(tags.items())
+        if key.startswith(_NOT_LANDING) and dates
+    }

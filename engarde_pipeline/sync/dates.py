@@ -16,6 +16,7 @@ from engarde_pipeline.core.metrics import MetricTable
 from engarde_pipeline.postgres.load.held_dates import DateHeld
 from engarde_pipeline.postgres.load.merge import MergedDate
 from engarde_pipeline.postgres.load.options import LoadOptions
+from engarde_pipeline.postgres.load.scope import Scope
 from engarde_pipeline.postgres.load.session import LoadSession
 from engarde_pipeline.sync.retries import after_conflict
 
@@ -54,6 +55,8 @@ def sync_dates(
 ) -> Generator[SyncedDate | FailedDate]:
     """Sync `dates` and yield each when it is committed or has failed; a failed date does not stop the others.
 
+    A dry run yields the same and rolls each date back (rule 16).
+
     Raises:
         SourceError: BigQuery cannot be read (rule 4). Dates not yet yielded are unchanged.
         DatesLocked: another sync is writing the dates.
@@ -62,10 +65,10 @@ def sync_dates(
     """
     scope = options.scope
     source_table = source.inspect(table)
-    selection = Selection(scope.tenant_id, scope.platforms or (), scope.external_campaign_ids)
-    for span in _spans(sorted(set(dates))):
+    selection = selection_of(scope)
+    for span in reads(dates):
         load = LoadSession(connection, table, options)
-        with load.locked(span):
+        with load.locked(span), load.rolled_back_if_dry():
             started = time.perf_counter()
             extraction = source.read(source_table, span[0], span[-1], selection)
             # In one transaction even a connection pooler keeps the same server connection.
@@ -106,10 +109,15 @@ def sync_dates(
                 )
 
 
-def _spans(dates: Sequence[date]) -> Iterator[list[date]]:
-    """Split sorted dates into consecutive dates, at most `DATES_PER_READ` each."""
+def selection_of(scope: Scope) -> Selection:
+    """Return the part of the source to read for a scope."""
+    return Selection(scope.tenant_id, scope.platforms or (), scope.external_campaign_ids)
+
+
+def reads(dates: Sequence[date]) -> Iterator[list[date]]:
+    """Split dates into those that are read together: consecutive dates, at most `DATES_PER_READ` each."""
     span: list[date] = []
-    for day in dates:
+    for day in sorted(set(dates)):
         if span and (day - span[-1] > timedelta(days=1) or len(span) == DATES_PER_READ):
             yield span
             span = []

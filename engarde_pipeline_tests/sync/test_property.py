@@ -1,7 +1,7 @@
-"""Rules 1, 2, 3 and 5 against an oracle: whatever BigQuery and the application hold, and however it changes."""
+"""Rules 1, 2, 3, 5 and 16 against an oracle: whatever BigQuery and the application hold, and however it changes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal, localcontext
 from math import inf, nan
@@ -239,13 +239,23 @@ def tell(world: World, table: MetricTable, chapter: Chapter) -> None:
 
 
 def sync(
-    world: World, table: MetricTable, chapter: Chapter, before: State, shrink_threshold: float | None = None
+    world: World,
+    table: MetricTable,
+    chapter: Chapter,
+    before: State,
+    shrink_threshold: float | None = None,
+    dry_first: bool = False,
 ) -> State:
-    """Sync the chapter's dates, compare what was counted and is held with the oracle, and return the latter."""
+    """Sync the chapter's dates, compare what was counted and is held with the oracle, and return the latter.
+
+    With `dry_first`, a dry run says before that what the sync then does, and writes nothing.
+    """
     run = uuid4()
     after = dict(before)
+    dry = dry_run(world, table, chapter, before, shrink_threshold) if dry_first else None
     outcomes = world.sync(*chapter.dates, table=table, shrink_threshold=shrink_threshold, run_id=run)
     assert tuple(outcome.day for outcome in outcomes) == chapter.dates
+    assert dry is None or dry == [said(outcome) for outcome in outcomes]
     for outcome in outcomes:
         day = outcome.day
         state, counts = oracle.sync_date(table, chapter.source, chapter.application, before[day], day, run)
@@ -270,6 +280,34 @@ def sync(
         for name, ratio in oracle.ratios(table, measures).items():
             assert agree(row[name], ratio), (name, measures)
     return after
+
+
+def dry_run(
+    world: World, table: MetricTable, chapter: Chapter, before: State, shrink_threshold: float | None
+) -> list[object]:
+    """Run dry, check that nothing is written and that the changes add up; return what it said."""
+    untouched = world.everything()
+    outcomes = world.sync(*chapter.dates, table=table, shrink_threshold=shrink_threshold, dry_run=True)
+    assert world.everything() == untouched
+    for outcome in outcomes:
+        if isinstance(outcome, FailedDate):
+            continue
+        merged, changes, state = outcome.merged, outcome.merged.changes, before[outcome.day]
+        assert changes is not None
+        assert (changes.spend_before, changes.revenue_before) == (state.total("spend"), state.total("revenue"))
+        with localcontext(prec=100):  # there are fewer campaigns than are shown
+            spend = sum(change.spend_after - change.spend_before for change in changes.largest)
+            revenue = sum(change.revenue_after - change.revenue_before for change in changes.largest)
+            assert spend == merged.spend - changes.spend_before
+            assert revenue == merged.revenue - changes.revenue_before
+    return [said(outcome) for outcome in outcomes]
+
+
+def said(outcome: SyncedDate | FailedDate) -> object:
+    """What a dry run and a sync both say about a date."""
+    if isinstance(outcome, FailedDate):
+        return outcome.day, type(outcome.error), str(outcome.error)
+    return outcome.day, replace(outcome.merged, changes=None), outcome.method, outcome.bytes_read
 
 
 def agree(stored: Decimal | None, exact: Decimal | None) -> bool:
@@ -315,11 +353,14 @@ def settled(world: World, table: MetricTable) -> tuple[object, ...]:
 
 
 def check(world: World, table: MetricTable, story: Story) -> None:
-    """Load and restate as the story says; both times the oracle is right, and syncing again changes nothing."""
+    """Load and restate as the story says; both times the oracle is right, and syncing again changes nothing.
+
+    The dry run before each sync says the same.
+    """
     state = begin(world, table, story)
     for chapter in (story.first, story.restated):
         tell(world, table, chapter)
-        state = sync(world, table, chapter, state)
+        state = sync(world, table, chapter, state, dry_first=True)
         before = settled(world, table)
         state = sync(world, table, chapter, state)
         assert settled(world, table) == before
@@ -359,4 +400,4 @@ def test_a_date_is_refused_when_the_oracle_says_so_and_then_left_as_it_was(
     state = sync(world, CAMPAIGN_METRICS, story.first, state)
 
     tell(world, CAMPAIGN_METRICS, story.restated)
-    sync(world, CAMPAIGN_METRICS, story.restated, state, threshold)
+    sync(world, CAMPAIGN_METRICS, story.restated, state, threshold, dry_first=True)

@@ -24,6 +24,7 @@ from engarde_pipeline.api.submit import Submission
 from engarde_pipeline.api.sync_events import LandedDate
 from engarde_pipeline.api.tokens import SYNC_ALL, Caller, CurrentCaller
 from engarde_pipeline.runs.job_log import SyncJob, count_jobs, get_job, in_progress, last_completed, list_jobs
+from engarde_pipeline.runs.run_config import SyncOptions
 
 router = APIRouter(tags=["sync"], responses=responses(401, 403, 422, 429, 503), route_class=AuthenticatedRoute)
 
@@ -43,7 +44,7 @@ async def start_sync(
         ),
     ] = None,
 ) -> SyncStarted:
-    """Queue a sync of the tenant's data for some dates. Returns immediately; Dagster runs the sync."""
+    """Queue a sync of the tenant's data for some dates, or its dry run. Returns immediately; Dagster runs it."""
     request = body or SyncRequest()
     await _check(request, caller, database)
     submission = Submission(
@@ -52,18 +53,20 @@ async def start_sync(
         end_date=request.end_date,
         campaign_space_ids=tuple(sorted(set(request.campaign_space_ids))),
         platform=request.platform,
-        allow_shrink=request.allow_shrink,
-        allow_growth=request.allow_growth,
+        options=SyncOptions(request.allow_shrink, request.allow_growth, request.dry_run),
         caller_tenant_id=caller.tenant_id,
         user_id=caller.user_id,
         idempotency_key=idempotency_key,
     )
     job = await queue.submit(submission)
     return SyncStarted(
-        message=f"The sync of {job.start_date} to {job.end_date} is {job.status}.",
+        message=f"The {job.kind} of {job.start_date} to {job.end_date} is {job.status}.",
         sync_job=job_body(job, caller.may_sync_all),
     )
 
+
+_COUNTED = ("records_", "would_not_land")
+"""The beginnings of the fields of an event that include other tenants in a sync of all tenants."""
 
 _requires_tenant = [Depends(check_tenant)]
 
@@ -85,7 +88,7 @@ async def sync_status(
         last = last_completed(instance, tenant_id)
         return SyncStatus(
             last_sync=job_body(last, caller.may_sync_all) if last else None,
-            is_syncing=bool(in_progress(instance, tenant_id)),
+            is_syncing=any(not job.is_dry_run for job in in_progress(instance, tenant_id)),
             recent_jobs=[job_body(job, caller.may_sync_all) for job in jobs[:limit]],
             total_jobs=count_jobs(instance, tenant_id),
             next_cursor=jobs[limit - 1].id if len(jobs) > limit else None,
@@ -135,7 +138,7 @@ async def events(
     async with broker.subscribe(job.id) as stream:
         async for event in stream.after(last_event_id):
             if isinstance(event, LandedDate):
-                data = {k: v for k, v in event.data.items() if may_see_counts or not k.startswith("records_")}
+                data = {k: v for k, v in event.data.items() if may_see_counts or not k.startswith(_COUNTED)}
                 yield ServerSentEvent(event="progress", id=event.id, data=data)
             else:
                 ended = job_body(event, caller.may_sync_all).model_dump(mode="json")

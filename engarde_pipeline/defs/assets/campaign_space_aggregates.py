@@ -2,6 +2,7 @@
 
 from dagster import AssetExecutionContext, MaterializeResult, asset
 
+from engarde_pipeline.dagster_internals import NO_MATERIALIZATIONS_AT_THE_END
 from engarde_pipeline.defs.assets.campaign_asset_metrics import campaign_asset_metrics
 from engarde_pipeline.defs.assets.campaign_metrics import campaign_metrics
 from engarde_pipeline.defs.assets.sources import GROUP, OWNERS
@@ -10,6 +11,7 @@ from engarde_pipeline.defs.landing import explained
 from engarde_pipeline.defs.metadata import totals_lineage, totals_schema
 from engarde_pipeline.defs.resources import Postgres
 from engarde_pipeline.postgres.totals.campaign_totals import update_totals
+from engarde_pipeline.runs.sync_runs import is_dry_run
 from engarde_pipeline.runs.tags import NO_DATES
 
 
@@ -26,8 +28,12 @@ from engarde_pipeline.runs.tags import NO_DATES
 )
 def campaign_space_aggregates(context: AssetExecutionContext, postgres: Postgres) -> MaterializeResult[None]:
     """The totals in `campaign_spaces`: sums over all dates of `campaign_metrics`, and the CTR and ROAS of those
-    sums (not averages of daily ratios). Rows whose totals have not changed are not updated.
+    sums (not averages of daily ratios). Rows whose totals have not changed are not updated. A dry run updates
+    none.
     """
+    if is_dry_run(context.run):
+        context.log.info("Nothing was written, because this is a dry run.")
+        return MaterializeResult(metadata=NO_MATERIALIZATIONS_AT_THE_END)
     selected = context.run.asset_selection
     if selected and selected.isdisjoint({campaign_metrics.key, campaign_asset_metrics.key}):
         context.instance.add_run_tags(context.run.run_id, NO_DATES)

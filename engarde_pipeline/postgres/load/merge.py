@@ -17,6 +17,7 @@ from psycopg import sql
 from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, METRIC_HOUR, MetricTable
+from engarde_pipeline.postgres.load.changes import Changes, changes_expression, changes_of
 from engarde_pipeline.postgres.load.held_dates import DateWouldShrink
 from engarde_pipeline.postgres.load.locks import LOCK_IS_HELD, lock_parameters
 from engarde_pipeline.postgres.load.options import LoadOptions
@@ -41,7 +42,8 @@ class SessionLost(EngardeError):
 class MergedDate:
     """The result of merging one date: its counts, its number of rows in Postgres and two of their sums.
 
-    `rejected` has up to `REJECTED_SHOWN` of its rejected records.
+    `rejected` has up to `REJECTED_SHOWN` of its rejected records. Only a dry run has `changes`, because they cost
+    time.
     """
 
     counts: Counts
@@ -49,6 +51,7 @@ class MergedDate:
     spend: Decimal
     revenue: Decimal
     rejected: list[RejectedRow]
+    changes: Changes | None = None
 
 
 # A full join of the date's good records with its rows finds the differences, which the other parts apply. IS
@@ -93,7 +96,8 @@ WITH difference AS MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM updated), (SELECT count(*) FROM inserted),
        set_config('engarde.is_sync', 'on', true),
-       coalesce(to_regclass('pg_temp.records')::oid = %(records_id)s, false) AND {is_held}
+       coalesce(to_regclass('pg_temp.records')::oid = %(records_id)s, false) AND {is_held},
+       {changes}
 """
 
 # Kept rows that match no good record. Postgres adds the sums, because Decimal rounds to 28 digits.
@@ -139,13 +143,13 @@ def merge_date(
     kept, spend, revenue = 0, records.spend, records.revenue
     with connection.transaction():
         try:
-            deleted, updated, inserted, _, is_proven = _row(
-                connection, _compose(_MERGE, table, scope), values | proof
+            deleted, updated, inserted, _, is_proven, changes = _row(
+                connection, _compose(_MERGE, table, scope, options.dry_run), values | proof
             )
         except psycopg.errors.UndefinedTable as error:
             if '"records"' not in str(error):
                 raise
-            is_proven = False
+            is_proven, changes = False, None
         if not is_proven:
             raise SessionLost(
                 f"{table.target} {day}: the server connection has no lock or no staged rows of the date,"
@@ -180,7 +184,8 @@ def merge_date(
         if version is not None:
             note_synced(connection, table, day, version, run_id, records.source)
         rejected = open_rejections(connection, table, day, REJECTED_SHOWN) if records.rejected else []
-    return MergedDate(counts, counts.loaded + kept, spend, revenue, rejected)
+    rows = counts.loaded + kept
+    return MergedDate(counts, rows, spend, revenue, rejected, changes_of(changes) if changes else None)
 
 
 def _row(connection: psycopg.Connection, statement: sql.Composed, values: dict[str, object]) -> tuple[Any, ...]:
@@ -208,7 +213,7 @@ def _refuse_to_shrink(table: MetricTable, day: date, counts: Counts, kept: int, 
         )
 
 
-def _compose(text: LiteralString, table: MetricTable, scope: Scope) -> sql.Composed:
+def _compose(text: LiteralString, table: MetricTable, scope: Scope, with_changes: bool = False) -> sql.Composed:
     has_hours = METRIC_HOUR in table.keys
     measures = table.measure_names
     return sql.SQL(text).format(
@@ -217,6 +222,7 @@ def _compose(text: LiteralString, table: MetricTable, scope: Scope) -> sql.Compo
         new_id=sql.SQL(_NEW_ID),
         is_held=sql.SQL(LOCK_IS_HELD),
         in_scope=scope.of_target(table),
+        changes=changes_expression(table, scope.of_target(table)) if with_changes else sql.SQL("NULL"),
         has_no_good_record=has_no_good_record(table),
         matches_r=matches(table, "r"),
         matches_k=matches(table, "k"),

@@ -1,4 +1,4 @@
-"""The options of a load: its run, its scope, and how far a date may shrink or grow."""
+"""The options of a load: its run, its scope, how far a date may shrink or grow, and whether it is a dry run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,8 @@ class LoadOptions:
     `run_id` is stored in every row that changes. `shrink_threshold` is the smallest share of a date's rows that
     may remain (rule 5). `growth_threshold` is how many times larger a complete date may become; with it, repeated
     source rows are refused, too (rule 12). None turns these checks off. `versions` are the versions of the
-    BigQuery partitions, read before the dates are read; they become the held versions, for whole dates only.
+    BigQuery partitions, read before the dates are read; they become the held versions, for whole dates only. A
+    `dry_run` is rolled back, and its merges return the changes, too (rule 16).
     """
 
     run_id: UUID
@@ -23,6 +24,7 @@ class LoadOptions:
     growth_threshold: float | None
     scope: Scope = EVERYTHING
     versions: Mapping[date, str] = field(default_factory=dict)
+    dry_run: bool = False
 
     @property
     def replaces_whole_dates(self) -> bool:

@@ -8,10 +8,12 @@ It owns the temporary tables of the connection, through which the steps pass the
 * `similar_keys`, created by `similar_keys` if a record is bad: reasons that name the similar key.
 
 `merge` reads them date by date.
+
+A dry run executes the same statements in one transaction, which is rolled back (rule 16).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import date
 
 import psycopg
@@ -41,7 +43,8 @@ from engarde_pipeline.postgres.load.staging import stage
 class LoadSession:
     """Loads the dates of one read, from the batches of the source to the target.
 
-    Call `locked`, within it `stage` and `prepare` in one transaction, then `merge` for each date.
+    Call `locked` and `rolled_back_if_dry`, within these `stage` and `prepare` in one transaction, then `merge` for
+    each date.
     """
 
     def __init__(self, connection: psycopg.Connection, table: MetricTable, options: LoadOptions) -> None:
@@ -69,6 +72,10 @@ class LoadSession:
                 self._last_syncs = last_syncs(self._connection, self._table, dates)
             yield
 
+    def rolled_back_if_dry(self) -> AbstractContextManager[object]:
+        """Roll back everything within the block if this is a dry run; the temporary tables live as long."""
+        return self._connection.transaction(force_rollback=True) if self._options.dry_run else nullcontext()
+
     def stage(self, columns: Sequence[str], batches: Iterable[pa.RecordBatch]) -> int:
         """Stage the source rows, in the caller's transaction; return their number. See `staging.stage`."""
         return stage(self._connection, self._table, columns, batches)
@@ -81,7 +88,7 @@ class LoadSession:
             self._repeated = repeated_dates(self._connection, self._table)
 
     def merge(self, day: date) -> MergedDate:
-        """Replace the rows of `day` by its records; see `merge.merge_date`.
+        """Replace the rows of `day` by its records; see `merge.merge_date`. A dry run rolls it back.
 
         Raises:
             DateHeld: the load of the date looks wrong; nothing was changed. As `merge.merge_date` besides.
@@ -92,10 +99,13 @@ class LoadSession:
             source = self._prepared.of(day).source
             check_not_grown(self._table, day, source, self._last_syncs.get(day), threshold)
         removals = [*self._removals.get(day, ()), *self._prepared.noted_by]
-        with self._connection.transaction() if day in self._held else nullcontext():
-            if day in self._held:
+        dry_run = self._options.dry_run
+        is_held = day in self._held
+        # The savepoint of a dry run releases the locks on rows as soon as the commit of a sync would.
+        with self._connection.transaction(force_rollback=dry_run) if dry_run or is_held else nullcontext():
+            if is_held:
                 release(self._connection, self._table, day)
-            return merge_date(
+            merged = merge_date(
                 self._connection,
                 self._table,
                 day,
@@ -103,8 +113,11 @@ class LoadSession:
                 self._options,
                 removals if self._options.replaces_whole_dates else (),
             )
+            if dry_run:  # constraints of the application that are checked at a commit
+                self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            return merged
 
     def hold(self, day: date, error: DateHeld) -> None:
-        """Record that `day` is held; a slice of a date holds only itself, which its run says."""
-        if self._options.replaces_whole_dates:
+        """Record that `day` is held; a slice of a date and a dry run hold nothing, which their runs say."""
+        if self._options.replaces_whole_dates and not self._options.dry_run:
             hold(self._connection, self._table, day, error, self._options.run_id)
