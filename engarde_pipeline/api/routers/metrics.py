@@ -13,6 +13,16 @@ from engarde_pipeline.api.database import Database, Row
 from engarde_pipeline.api.dependencies import DatabaseDep, ResponseCacheDep
 from engarde_pipeline.api.errors import responses
 from engarde_pipeline.api.json_response import json_response
+from engarde_pipeline.api.metric_schemas import (
+    AssetGroupMetrics,
+    AssetMetrics,
+    AssetOrder,
+    AssetSummary,
+    CampaignMetrics,
+    CampaignOrder,
+    Metrics,
+    Summary,
+)
 from engarde_pipeline.api.parameters import (
     AssetIds,
     CampaignIds,
@@ -25,17 +35,7 @@ from engarde_pipeline.api.parameters import (
 )
 from engarde_pipeline.api.references import References, check_and_execute
 from engarde_pipeline.api.response_cache import ResponseCache
-from engarde_pipeline.api.schemas import (
-    AssetGroupMetrics,
-    AssetMetrics,
-    AssetOrder,
-    AssetSummary,
-    CampaignMetrics,
-    CampaignOrder,
-    Count,
-    Metrics,
-    Summary,
-)
+from engarde_pipeline.api.schemas import Count
 from engarde_pipeline.api.tokens import CurrentCaller
 from engarde_pipeline.core.metrics import ASSET_METRICS
 from engarde_pipeline.postgres.reads.metrics_queries import (

@@ -10,9 +10,10 @@ from engarde_pipeline.api.authenticated_route import AuthenticatedRoute
 from engarde_pipeline.api.dependencies import DatabaseDep
 from engarde_pipeline.api.errors import responses
 from engarde_pipeline.api.json_response import json_response
+from engarde_pipeline.api.metric_schemas import RejectedRecords
 from engarde_pipeline.api.parameters import EndDate, StartOf30Days, date_range, invalid_cursor
 from engarde_pipeline.api.references import References, check_and_execute
-from engarde_pipeline.api.schemas import Count, RejectedRecords
+from engarde_pipeline.api.schemas import Count
 from engarde_pipeline.api.tokens import CurrentCaller
 from engarde_pipeline.core.metrics import RejectReason
 from engarde_pipeline.postgres.reads.rejected_queries import rejected_records as statement_for
