@@ -6,6 +6,8 @@ from typing import Any
 from engarde_pipeline.core.metrics import ASSET_METRICS
 from engarde_pipeline_tests.world import World
 
+NUMBERS: dict[str, Any] = {"impressions": 1000, "clicks": 10, "spend": 10.5, "conversions": 1, "revenue": 42.0}
+
 
 class Shop:
     """One tenant with two campaigns, of which the first has one asset."""
@@ -19,10 +21,15 @@ class Shop:
 
     def load(self, *days: date, **measures: Any) -> None:
         """Load one row of 10.50 per campaign, and one per asset, for each date."""
-        numbers = {"impressions": 1000, "clicks": 10, "spend": 10.5, "conversions": 1, "revenue": 42.0, **measures}
+        numbers = {**NUMBERS, **measures}
         rows = [{"platform": "meta", "metric_date": day, **numbers} for day in days]
         campaigns = [
             {**row, "tenant_id": str(self.tenant), "campaign_id": c} for row in rows for c in ("c1", "c2")
         ]
         self.world.load(campaigns)
         self.world.load([{**row, "campaign_id": "c1", "asset_id": "a1"} for row in rows], ASSET_METRICS)
+
+    def load_unmapped(self, day: date, campaign: str = "c3", tenant: str | None = None) -> None:
+        """Load one row of a campaign that the application does not have."""
+        keys = {"tenant_id": tenant or str(self.tenant), "campaign_id": campaign, "platform": "meta"}
+        self.world.load([{**keys, "metric_date": day, **NUMBERS}])

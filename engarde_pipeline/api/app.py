@@ -14,7 +14,7 @@ from engarde_pipeline.api.docs_page import add_docs_page
 from engarde_pipeline.api.errors import MEDIA_TYPE, add_exception_handlers
 from engarde_pipeline.api.rate_limit import RateLimit
 from engarde_pipeline.api.response_cache import ResponseCache
-from engarde_pipeline.api.routers import health, metrics, sync
+from engarde_pipeline.api.routers import health, metrics, rejected_records, sync
 from engarde_pipeline.api.submission_queue import SubmissionQueue
 from engarde_pipeline.api.submit import Submitter
 from engarde_pipeline.api.sync_events import EventBroker
@@ -23,8 +23,9 @@ from engarde_pipeline.settings import ApiSettings
 
 PREFIX = "/api/campaign-performance"
 
-_DESCRIPTION = """Start a sync, follow its progress, and read metrics. A response has data of one tenant only, the
-one in the claim `tenant_id` of the bearer token. Errors are returned as `application/problem+json` (RFC 9457)."""
+_DESCRIPTION = """Start a sync, follow its progress, and read metrics and rejected records. A response has
+data of one tenant only, the one in the claim `tenant_id` of the bearer token. Errors are returned as
+`application/problem+json` (RFC 9457)."""
 
 
 class _Application(FastAPI):
@@ -82,6 +83,7 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
     add_exception_handlers(app)
     app.include_router(sync.router, prefix=PREFIX)
     app.include_router(metrics.router, prefix=PREFIX)
+    app.include_router(rejected_records.router, prefix=PREFIX)
     app.include_router(health.router)
     add_docs_page(app)
     return app

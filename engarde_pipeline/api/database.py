@@ -47,7 +47,8 @@ _SET_ROLE = f"SELECT set_config('role', '{API_ROLE}', true)"
 _IS_RESTRICTED = """
 WITH tables AS (
     SELECT oid, relowner, relrowsecurity FROM pg_class
-    WHERE oid IN ('campaign_metrics'::regclass, 'campaign_asset_metrics'::regclass, 'platform_days'::regclass)
+    WHERE oid IN ('campaign_metrics'::regclass, 'campaign_asset_metrics'::regclass, 'platform_days'::regclass,
+                  'rejected_metric_rows'::regclass)
 ), open_tables AS (
     SELECT oid FROM tables
     WHERE NOT relrowsecurity

@@ -5,6 +5,9 @@ from typing import Any
 from engarde_pipeline.core import metrics
 
 CAMPAIGN_SPACE = "0f6a2c1e-5b1d-4c58-9d0e-3a7b6f2e8c41"
+CAMPAIGN_ASSET = "5d0c9a7e-2f7b-4f0e-8a4d-6b1c3e9f7a20"
+TENANT = "c2a4e6f8-1b3d-4f5a-8c7e-9d0b2a4c6e81"
+REJECTED_RECORD = "a81f0d53-7c2e-4b96-9e1a-0c5d7f3b2e64"
 JOB = "7b0e4f52-91c3-4f6a-8a53-2f1d9c0b6e77"
 
 _DATES = {"start_date": "2026-03-01", "end_date": "2026-03-02"}
@@ -99,6 +102,71 @@ CAMPAIGN_METRICS: dict[str, Any] = {
         "conversion_rate": 10.0,
         "days_tracked": 2,
     },
+}
+
+_ASSET_RATIOS = {**_RATIOS, "engagement_rate": 5.0}
+_ASSET_SUMS = {
+    **dict.fromkeys(metrics.ASSET_METRICS.measure_names, 0),
+    "impressions": 2000,
+    "clicks": 20,
+    "spend": 21.0,
+    "conversions": 2.0,
+    "revenue": 84.0,
+    "engagements": 100,
+}
+_ASSET_ON_ONE_DATE = {**_ONE_DATE, "engagements": 50, "engagement_rate": 5.0}
+
+ASSET_GROUP_METRICS: dict[str, Any] = {
+    "success": True,
+    **_DATES,
+    "group_by": "asset",
+    "metrics": [{"campaign_asset_id": CAMPAIGN_ASSET, "name": "a1", **_ASSET_SUMS, **_ASSET_RATIOS}],
+    "total_records": 1,
+    "next_cursor": None,
+}
+
+ASSET_METRICS: dict[str, Any] = {
+    "success": True,
+    "campaign_asset_id": CAMPAIGN_ASSET,
+    **_DATES,
+    "metrics": [{"date": "2026-03-01", **_ASSET_ON_ONE_DATE}, {"date": "2026-03-02", **_ASSET_ON_ONE_DATE}],
+    "summary": {
+        **{f"total_{name}": total for name, total in _ASSET_SUMS.items()},
+        "avg_ctr": 1.0,
+        "avg_roas": 4.0,
+        "avg_cpc": 1.05,
+        "conversion_rate": 10.0,
+        "engagement_rate": 5.0,
+        "days_tracked": 2,
+    },
+}
+
+REJECTED_RECORDS: dict[str, Any] = {
+    "success": True,
+    **_DATES,
+    "rejected_records": [
+        {
+            "id": REJECTED_RECORD,
+            "table": "campaign_metrics",
+            "date": "2026-03-02",
+            "keys": {"tenant_id": TENANT, "campaign_id": "c3", "platform": "meta", "metric_hour": None},
+            "measures": {
+                **_MEASURES,
+                "impressions": 1000,
+                "clicks": 10,
+                "spend": 10.5,
+                "conversions": 1.0,
+                "revenue": 42.0,
+            },
+            "source_rows": 1,
+            "reason": "campaign_not_mapped",
+            "what_to_do": metrics.RejectReason.CAMPAIGN_NOT_MAPPED.sentence,
+            "first_seen_at": "2026-03-03T06:00:00.000000Z",
+            "last_seen_at": "2026-03-03T06:00:00.000000Z",
+        }
+    ],
+    "total_records": 1,
+    "next_cursor": None,
 }
 
 

@@ -1,21 +1,28 @@
-"""Checks that the tenant, campaigns and platform of a request exist; the same for reads and syncs."""
+"""Checks that the tenant, campaigns, assets and platform of a request exist; the same for reads and syncs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from engarde_pipeline.api.database import Database, Row
 from engarde_pipeline.api.dependencies import DatabaseDep
 from engarde_pipeline.api.errors import Problem, invalid
 from engarde_pipeline.api.tokens import CurrentCaller
-from engarde_pipeline.postgres.reads.metrics_queries import Statement, campaigns, platform_of, the_tenant
+from engarde_pipeline.postgres.reads.metrics_queries import Statement, assets, campaigns, platform_of, the_tenant
+
+
+@dataclass(frozen=True)
+class References:
+    """What a request refers to."""
+
+    tenant_id: UUID
+    campaign_space_ids: Sequence[UUID] = ()
+    campaign_asset_ids: Sequence[UUID] = ()
+    platform: str | None = None
 
 
 async def check_and_execute(
-    database: Database,
-    tenant_id: UUID,
-    campaign_space_ids: Sequence[UUID],
-    platform: str | None,
-    *statements: Statement,
+    database: Database, references: References, *statements: Statement
 ) -> tuple[list[Row], list[list[Row]]]:
     """Check what a request refers to, and execute its statements in the same round trip.
 
@@ -23,24 +30,21 @@ async def check_and_execute(
         The campaign spaces with their platforms, and the rows of each statement.
 
     Raises:
-        Problem: 403, the tenant does not exist; 404, it has no such campaign space; 422, it has nothing on this
-            platform; 503, Postgres does not respond in time.
+        Problem: 403, the tenant does not exist; 404, it has no such campaign space or asset; 422, it has
+            nothing on this platform; 503, Postgres does not respond in time.
     """
-    tenant, found, on_platform, *rows = await database.execute(
-        tenant_id,
-        the_tenant(),
-        campaigns(campaign_space_ids),
-        platform_of(tenant_id, platform or ""),
-        *statements,
-    )
+    checks = [the_tenant(), campaigns(references.campaign_space_ids), assets(references.campaign_asset_ids)]
+    if references.platform:
+        checks.append(platform_of(references.tenant_id, references.platform))
+    rows = await database.execute(references.tenant_id, *checks, *statements)
+    tenant, found, found_assets, *_ = rows
     if not tenant:
         raise Problem(403, "The tenant in the token does not exist.")
-    known = {row["id"] for row in found}
-    if unknown := [str(campaign) for campaign in campaign_space_ids if campaign not in known]:
-        raise Problem(404, f"These campaign spaces do not exist: {', '.join(unknown)}.")
-    if platform and not on_platform:
-        raise invalid("platform", f"the tenant has no campaign spaces or metrics on {platform!r}")
-    return found, rows
+    _check_found("campaign spaces", references.campaign_space_ids, found)
+    _check_found("assets", references.campaign_asset_ids, found_assets)
+    if references.platform and not rows[3]:
+        raise invalid("platform", f"the tenant has no campaign spaces or metrics on {references.platform!r}")
+    return found, rows[len(checks) :]
 
 
 async def check_tenant(caller: CurrentCaller, database: DatabaseDep) -> None:
@@ -49,4 +53,10 @@ async def check_tenant(caller: CurrentCaller, database: DatabaseDep) -> None:
     Raises:
         Problem: 403, it does not; 503, Postgres does not respond in time.
     """
-    await check_and_execute(database, caller.tenant_id, [], None)
+    await check_and_execute(database, References(caller.tenant_id))
+
+
+def _check_found(kind: str, ids: Iterable[UUID], found: Iterable[Row]) -> None:
+    known = {row["id"] for row in found}
+    if unknown := [str(each) for each in ids if each not in known]:
+        raise Problem(404, f"These {kind} do not exist: {', '.join(unknown)}.")

@@ -1,14 +1,13 @@
-"""The schemas of requests and responses. Fields for measures and ratios are generated from `core.metrics`."""
+"""The schemas of requests and responses; those of metrics are in `metric_schemas`."""
 
 import re
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from engarde_pipeline.api import examples
-from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.runs.job_log import SyncJob
 from engarde_pipeline.runs.run_config import DRY_RUN
 
@@ -118,115 +117,43 @@ def job_body(job: SyncJob, may_see_all: bool) -> SyncJobBody:
     return SyncJobBody(**shown)
 
 
-def _with_example(example: dict[str, Any]) -> ConfigDict:
+def with_example(example: dict[str, Any]) -> ConfigDict:
+    """Return the configuration of a model with an example."""
     return ConfigDict(json_schema_extra={"examples": [example]})
 
 
-class _Success(BaseModel):
+class Success(BaseModel):
+    """The body of a successful response."""
+
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     success: Literal[True] = True
 
 
-class SyncStarted(_Success):
+class SyncStarted(Success):
     """The sync that was queued."""
 
-    model_config = _with_example(examples.SYNC_STARTED)
+    model_config = with_example(examples.SYNC_STARTED)
 
     message: str
     sync_job: SyncJobBody
 
 
-class SyncJobAnswer(_Success):
+class SyncJobAnswer(Success):
     """A sync job."""
 
-    model_config = _with_example(examples.SYNC_JOB)
+    model_config = with_example(examples.SYNC_JOB)
 
     sync_job: SyncJobBody
 
 
-class SyncStatus(_Success):
+class SyncStatus(Success):
     """The status of the tenant's syncs, including syncs of all tenants; newest first."""
 
-    model_config = _with_example(examples.SYNC_STATUS)
+    model_config = with_example(examples.SYNC_STATUS)
 
     last_sync: SyncJobBody | None
     is_syncing: bool
     recent_jobs: list[SyncJobBody]
     total_jobs: int
     next_cursor: str | None = None
-
-
-_measures: dict[str, Any] = {
-    measure.name: (int if measure.kind == "count" else float, Field(description=measure.description))
-    for measure in CAMPAIGN_METRICS.measures
-}
-_ratios: dict[str, Any] = {
-    ratio.name: (
-        float | None,
-        Field(description=f"{ratio.description} In {ratio.unit}; null where {ratio.denominator} is 0."),
-    )
-    for ratio in CAMPAIGN_METRICS.ratios
-}
-MetricValues = create_model("MetricValues", **_measures, **_ratios)
-
-
-_Date = date  # because a field of MetricGroup is named date
-
-
-class MetricGroup(MetricValues):
-    """The sums of a group and the ratios of these sums. Of the three keys, it has the one in `group_by`."""
-
-    date: _Date | None = None
-    campaign_space_id: UUID | None = None
-    platform: str | None = None
-
-
-class Metrics(_Success):
-    """Metrics by group, ordered by the group's key."""
-
-    model_config = _with_example(examples.METRICS)
-
-    start_date: date
-    end_date: date
-    group_by: Literal["date", "campaign", "platform"]
-    metrics: list[MetricGroup]
-    total_records: int = Field(description="The number of groups on all pages.")
-    next_cursor: str | None = Field(
-        default=None, description="The cursor of the next page; null on the last page."
-    )
-
-
-class MetricPoint(MetricValues):
-    """The metrics of a campaign space on one date."""
-
-    date: date
-
-
-_totals: dict[str, Any] = {
-    f"total_{measure.name}": (int if measure.kind == "count" else float, ...)
-    for measure in CAMPAIGN_METRICS.measures
-}
-Totals = create_model("Totals", **_totals)
-
-
-class Summary(Totals):
-    """The sums over all dates, and the ratios of these sums."""
-
-    avg_ctr: float | None
-    avg_roas: float | None
-    avg_cpc: float | None
-    conversion_rate: float | None
-    days_tracked: int = Field(description="The number of dates that have metrics.")
-
-
-class CampaignMetrics(_Success):
-    """The metrics of a campaign space by date, and their summary."""
-
-    model_config = _with_example(examples.CAMPAIGN_METRICS)
-
-    campaign_space_id: UUID
-    start_date: date
-    end_date: date
-    metrics: list[MetricPoint]
-    summary: Summary

@@ -87,7 +87,8 @@ METRIC_DATE = "metric_date"
 class MetricTable:
     """A source table in BigQuery and the Postgres table that it is synced to.
 
-    `target_id` is the Postgres column with the id of the campaign space or asset.
+    `target_id` is the Postgres column with the id of the campaign space or asset. `ratios` are the ratios that
+    have a column.
     """
 
     source: str
@@ -125,6 +126,12 @@ ASSET_METRICS = MetricTable(
 )
 
 METRIC_TABLES = (CAMPAIGN_METRICS, ASSET_METRICS)
+
+
+def ratios_of_sums(table: MetricTable) -> tuple[Ratio, ...]:
+    """Return the ratios that the measures of `table` define, including those for which it has no column."""
+    known = dict.fromkeys(ratio for each in METRIC_TABLES for ratio in each.ratios)
+    return tuple(ratio for ratio in known if {ratio.numerator, ratio.denominator} <= set(table.measure_names))
 
 
 class RejectReason(StrEnum):

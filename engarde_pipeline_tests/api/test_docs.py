@@ -12,6 +12,7 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
 import engarde_pipeline
 from engarde_pipeline.api.app import PREFIX
+from engarde_pipeline.core.metrics import ASSET_METRICS
 from engarde_pipeline_tests.api.service import Service
 from engarde_pipeline_tests.dagster_runs import execute
 from engarde_pipeline_tests.shop import Shop
@@ -31,13 +32,15 @@ def _holds(said: Any, answered: Any) -> bool:
 
 
 def test_every_example_is_answered_as_the_page_says(api: Service, shop: Shop) -> None:
-    shop.load(*DAYS)
+    shop.load(*DAYS, engagements=50)
+    shop.load_unmapped(DAYS[1])
     shop.world.sync(*DAYS)
+    shop.world.sync(*DAYS, table=ASSET_METRICS)
     job_id = ""
     examples = EXAMPLE.findall(PAGE)
     assert len(examples) == PAGE.count("```http")
     for method, path, body, status, said in examples:
-        url = PREFIX + path.format(job_id=job_id, campaign_space_id=shop.first)
+        url = PREFIX + path.format(job_id=job_id, campaign_space_id=shop.first, campaign_asset_id=shop.asset)
         answer = api.client.request(
             method, url, json=json.loads(body) if body else None, headers=api.headers(shop.tenant)
         )

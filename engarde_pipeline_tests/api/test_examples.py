@@ -10,6 +10,7 @@ import pytest
 from dagster import DagsterInstance
 
 from engarde_pipeline.api.app import PREFIX
+from engarde_pipeline.core.metrics import ASSET_METRICS
 from engarde_pipeline_tests.api.service import Service, serving, settings
 from engarde_pipeline_tests.shop import Shop
 from engarde_pipeline_tests.world import World
@@ -18,6 +19,8 @@ DAYS = date(2026, 3, 1), date(2026, 3, 2)
 BOTH = {"start_date": str(DAYS[0]), "end_date": str(DAYS[1])}
 
 JOB, CAMPAIGN = "/sync-jobs/{job_id}", "/metrics/{campaign_space_id}"
+ASSET = "/assets/{campaign_asset_id}/metrics"
+TIMES = ("first_seen_at", "last_seen_at")
 
 
 @pytest.fixture
@@ -28,8 +31,9 @@ def document(api: Service) -> dict[str, Any]:
 
 @pytest.fixture
 def synced(shop: Shop) -> Shop:
-    shop.load(*DAYS)
+    shop.load(*DAYS, engagements=50)
     shop.world.sync(*DAYS)
+    shop.world.sync(*DAYS, table=ASSET_METRICS)
     return shop
 
 
@@ -46,7 +50,11 @@ def shown(document: dict[str, Any], method: str, path: str, status: int) -> obje
 def without_ids(value: Any) -> Any:
     if isinstance(value, dict):
         # FastAPI leaves out of its document what is null.
-        return {name: without_ids(member) for name, member in value.items() if member is not None}
+        return {
+            name: "a time" if name in TIMES else without_ids(member)
+            for name, member in value.items()
+            if member is not None
+        }
     if isinstance(value, list):
         return [without_ids(member) for member in value]
     return "an id" if isinstance(value, str) and re.fullmatch(r"[0-9a-f-]{36}", value) else value
@@ -77,6 +85,23 @@ def test_those_of_metrics(api: Service, synced: Shop, document: dict[str, Any]) 
 
     assert answered(by_platform, 200) == shown(document, "get", "/metrics", 200)
     assert answered(of_campaign, 200) == shown(document, "get", CAMPAIGN, 200)
+
+
+def test_those_of_creatives(api: Service, synced: Shop, document: dict[str, Any]) -> None:
+    by_asset = api.get("/assets/metrics", synced.tenant, group_by="asset", **BOTH)
+    of_asset = api.get(f"/assets/{synced.asset}/metrics", synced.tenant, **BOTH)
+
+    assert answered(by_asset, 200) == shown(document, "get", "/assets/metrics", 200)
+    assert answered(of_asset, 200) == shown(document, "get", ASSET, 200)
+
+
+def test_that_of_rejected_records(api: Service, synced: Shop, document: dict[str, Any]) -> None:
+    synced.load_unmapped(DAYS[1])
+    synced.world.sync(DAYS[1])
+
+    answer = answered(api.get("/rejected-records", synced.tenant, **BOTH), 200)
+
+    assert answer == shown(document, "get", "/rejected-records", 200)
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/sync-status"])

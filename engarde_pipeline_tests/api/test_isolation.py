@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from dagster import DagsterInstance
+from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
@@ -47,6 +48,7 @@ class Crowd:
     def __init__(self, world: World) -> None:
         self.tenants = [world.tenant(f"T{n}") for n in range(TENANTS)]
         self.campaigns: dict[UUID, list[UUID]] = {}
+        self.assets: dict[UUID, list[UUID]] = {}
         for tenant, prime in zip(self.tenants, PRIMES, strict=True):
             self.campaigns[tenant] = [world.campaign(tenant, f"c{n}", f"p{n}") for n in range(CAMPAIGNS)]
             for campaign in self.campaigns[tenant]:
@@ -57,9 +59,47 @@ class Crowd:
                     " FROM campaign_spaces, generate_series(0, %s) n WHERE id = %s",
                     [DAY, *[prime] * 5, DATES - 1, campaign],
                 )
+            self.assets[tenant] = [world.asset(campaign, "a") for campaign in self.campaigns[tenant]]
+            world.connection.execute(
+                "INSERT INTO campaign_asset_metrics (tenant_id, campaign_asset_id, platform, metric_date,"
+                " impressions, engagements, bigquery_sync_id, synced_from_bigquery_at)"
+                " SELECT m.tenant_id, a.id, m.platform, metric_date, impressions, impressions,"
+                " bigquery_sync_id, now()"
+                " FROM campaign_metrics m JOIN campaign_assets a USING (campaign_space_id) WHERE m.tenant_id = %s",
+                [tenant],
+            )
+            _reject(world, str(tenant), "campaign_not_mapped", prime)
+
+    def reject_of_nobody(self, world: World) -> None:
+        """Add rejected records that belong to no tenant."""
+        for keys, reason in _OF_NOBODY:
+            _reject(world, keys and keys.format(tenant=self.tenants[0]), reason, 1)
 
     def prime(self, tenant: UUID) -> int:
         return PRIMES[self.tenants.index(tenant)]
+
+
+# A tenant's id in the keys of a record, and why it belongs to no tenant.
+_OF_NOBODY = (
+    (None, "ambiguous_tenant"),
+    ("{tenant} ", "malformed_tenant"),
+    ("acme", "malformed_tenant"),
+    ("", "null_key"),
+    ("a" * 10_000, "malformed_tenant"),
+    ("{tenant}", "unknown_tenant"),
+    (str(UUID(int=0)), "unknown_tenant"),
+)
+
+
+def _reject(world: World, tenant: str | None, reason: str, impressions: int) -> None:
+    keys = {"tenant_id": tenant, "campaign_id": "c9", "platform": "meta"}
+    world.connection.execute(
+        "INSERT INTO rejected_metric_rows"
+        " (table_name, metric_date, keys, key_digest, measures, reason_code, reason, run_id)"
+        " VALUES ('campaign_metrics', %s, %s, sha256(gen_random_uuid()::text::bytea), %s, %s, 'because',"
+        " gen_random_uuid())",
+        [DAY, Jsonb(keys), Jsonb({"impressions": impressions, "source_rows": 1}), reason],
+    )
 
 
 @pytest.fixture
@@ -75,22 +115,49 @@ def _numbers(connection: psycopg.Connection, table: str = "campaign_metrics") ->
     return {row[0] for row in connection.execute(f"SELECT impressions FROM {table}".encode()).fetchall()}
 
 
+def _rejected(connection: psycopg.Connection) -> set[int]:
+    rows = connection.execute("SELECT measures -> 'impressions' FROM rejected_metric_rows").fetchall()
+    return {row[0] for row in rows}
+
+
 def test_a_query_that_forgets_its_where_sees_one_tenant(configured: World, crowd: Crowd) -> None:
     tenant = crowd.tenants[2]
     with _as_api(configured) as connection, connection.transaction():
         connection.execute("SELECT set_config('engarde.tenant_id', %s, true)", [str(tenant)])
         assert _numbers(connection) == {crowd.prime(tenant)}
         assert _numbers(connection, "platform_days") == {crowd.prime(tenant)}
+        assert _numbers(connection, "campaign_asset_metrics") == {crowd.prime(tenant)}
+        assert _rejected(connection) == {crowd.prime(tenant)}
+        assets = connection.execute("SELECT id FROM engarde_api.campaign_assets").fetchall()
         names = connection.execute("SELECT name FROM engarde_api.tenants").fetchall()
         spaces = connection.execute("SELECT DISTINCT tenant_id FROM engarde_api.campaign_spaces").fetchall()
     assert (names, spaces) == ([("T2",)], [(tenant,)])
+    assert {asset for (asset,) in assets} == set(crowd.assets[tenant])
 
 
 def test_without_a_tenant_nothing_is_seen(configured: World, crowd: Crowd) -> None:
     with _as_api(configured) as connection:
         assert _numbers(connection) == set()
         assert _numbers(connection, "platform_days") == set()
+        assert _numbers(connection, "campaign_asset_metrics") == set()
+        assert _rejected(connection) == set()
+        assert connection.execute("SELECT * FROM engarde_api.campaign_assets").fetchall() == []
         assert connection.execute("SELECT * FROM engarde_api.tenants").fetchall() == []
+
+
+def test_a_rejected_record_of_no_known_tenant_is_shown_to_none(
+    api: Service, configured: World, crowd: Crowd
+) -> None:
+    crowd.reject_of_nobody(configured)
+    assert len(configured.rejected()) == TENANTS + len(_OF_NOBODY)
+
+    for tenant in crowd.tenants:
+        answer = api.get("/rejected-records", tenant, start_date=str(DAY), end_date=str(DAY)).json()
+        (record,) = answer["rejected_records"]
+        assert (answer["total_records"], record["measures"]) == (1, {"impressions": crowd.prime(tenant)})
+        with _as_api(configured) as connection, connection.transaction():
+            connection.execute("SELECT set_config('engarde.tenant_id', %s, true)", [str(tenant)])
+            assert _rejected(connection) == {crowd.prime(tenant)}
 
 
 def test_a_transactions_tenant_ends_with_it(configured: World, crowd: Crowd) -> None:
@@ -106,12 +173,13 @@ def test_a_transactions_tenant_ends_with_it(configured: World, crowd: Crowd) -> 
     [
         "SELECT * FROM public.tenants",
         "SELECT * FROM public.campaign_spaces",
-        "SELECT * FROM campaign_assets",
-        "SELECT * FROM rejected_metric_rows",
+        "SELECT * FROM public.campaign_assets",
+        "SELECT * FROM held_dates",
         "SELECT * FROM campaign_space_months",
         "INSERT INTO campaign_metrics (tenant_id) SELECT tenant_id FROM campaign_metrics",
         "UPDATE campaign_metrics SET clicks = 0",
         "UPDATE platform_days SET clicks = 0",
+        "UPDATE rejected_metric_rows SET resolved_at = now()",
         "DELETE FROM campaign_metrics",
         "TRUNCATE campaign_metrics",
         "ALTER TABLE campaign_metrics DISABLE ROW LEVEL SECURITY",
@@ -153,6 +221,8 @@ _ESCAPES = {
     " GRANT {other} TO {login}",
     "row security bypassed": "GRANT engarde_api TO {login}; ALTER ROLE {login} BYPASSRLS",
     "no policy": "GRANT engarde_api TO {login}; DROP POLICY one_tenant ON platform_days",
+    "no policy for rejected records": "GRANT engarde_api TO {login};"
+    " DROP POLICY one_tenant ON rejected_metric_rows",
     "no row security": "GRANT engarde_api TO {login};"
     " ALTER TABLE campaign_asset_metrics DISABLE ROW LEVEL SECURITY",
 }

@@ -22,6 +22,7 @@ from schemathesis.core.result import Ok
 from sqlalchemy.engine import make_url
 
 from engarde_pipeline.api.app import PREFIX
+from engarde_pipeline.core.metrics import ASSET_METRICS
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline_tests.api.service import Service, serving, settings
 from engarde_pipeline_tests.shop import Shop
@@ -32,6 +33,9 @@ ENDPOINTS = [
     ("GET", "/sync-status"),
     ("GET", "/metrics"),
     ("GET", f"/metrics/{uuid4()}"),
+    ("GET", "/assets/metrics"),
+    ("GET", f"/assets/{uuid4()}/metrics"),
+    ("GET", "/rejected-records"),
     ("GET", f"/sync-jobs/{uuid4()}"),
     ("GET", f"/sync-jobs/{uuid4()}/events"),
 ]
@@ -206,7 +210,9 @@ def test_a_dagster_that_does_not_answer_gives_503_and_metrics_go_on(api: Service
 @pytest.mark.long
 def test_the_service_keeps_to_its_own_openapi_document(api: Service, shop: Shop) -> None:
     shop.load(DAY)
+    shop.load_unmapped(DAY)
     shop.world.sync(DAY)
+    shop.world.sync(DAY, table=ASSET_METRICS)
     document = schemathesis.openapi.from_url(f"{api.url}/openapi.json")
     headers = api.headers(shop.tenant)
     tried = []
@@ -223,4 +229,4 @@ def test_the_service_keeps_to_its_own_openapi_document(api: Service, shop: Shop)
             case.call_and_validate(headers=headers, excluded_checks=NOT_IN_A_SCHEMA)
 
         keeps_to_it()
-    assert len(tried) == 8
+    assert len(tried) == 11

@@ -1,62 +1,64 @@
-"""GET /metrics and /metrics/{campaign_space_id}.
+"""GET /metrics, /metrics/{campaign_space_id}, /assets/metrics and /assets/{campaign_asset_id}/metrics."""
 
-Postgres builds the JSON of the groups. The response models only document it; a test compares the two.
-"""
-
-import json
+import re
 from datetime import date
-from typing import Annotated
+from decimal import Decimal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BeforeValidator
 
 from engarde_pipeline.api.authenticated_route import AuthenticatedRoute
-from engarde_pipeline.api.database import Row
+from engarde_pipeline.api.database import Database, Row
 from engarde_pipeline.api.dependencies import DatabaseDep, ResponseCacheDep
-from engarde_pipeline.api.errors import invalid, responses
-from engarde_pipeline.api.references import check_and_execute
-from engarde_pipeline.api.schemas import (
+from engarde_pipeline.api.errors import responses
+from engarde_pipeline.api.json_response import json_response
+from engarde_pipeline.api.metric_schemas import (
+    AssetGroupMetrics,
+    AssetMetrics,
+    AssetOrder,
+    AssetSummary,
     CampaignMetrics,
-    Count,
-    IsoDate,
+    CampaignOrder,
     Metrics,
-    Platform,
     Summary,
 )
+from engarde_pipeline.api.parameters import (
+    AssetIds,
+    CampaignIds,
+    EndDate,
+    PlatformFilter,
+    StartOf30Days,
+    StartOf90Days,
+    date_range,
+    invalid_cursor,
+)
+from engarde_pipeline.api.references import References, check_and_execute
+from engarde_pipeline.api.response_cache import ResponseCache
+from engarde_pipeline.api.schemas import Count
 from engarde_pipeline.api.tokens import CurrentCaller
-from engarde_pipeline.core.dates import latest_date, today
-from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
-from engarde_pipeline.postgres.reads.metrics_queries import GroupBy, MetricsQuery, groups, one_campaign, reads_rows
+from engarde_pipeline.core.metrics import ASSET_METRICS
+from engarde_pipeline.postgres.reads.metrics_queries import (
+    GroupBy,
+    MetricsQuery,
+    Page,
+    by_date,
+    groups,
+    reads_rows,
+)
 
 MAX_GROUPS = 10_000
 """Groups on a page; enough for all campaigns of a tenant."""
 
-MAX_IDS = 1000
-"""Campaign spaces in a request."""
-
 router = APIRouter(tags=["metrics"], responses=responses(401, 403, 422, 429, 503), route_class=AuthenticatedRoute)
 
+_ORDER_BY = Query(description="Order by this measure or ratio, null last. Default: by the group's key.")
 
-def _uuids(values: list[str]) -> list[UUID]:
-    parts = [part.strip() for value in values for part in value.split(",")]
-    if len(parts) > MAX_IDS:
-        raise ValueError(f"has {len(parts)} UUIDs; at most {MAX_IDS} are allowed")
-    return [_uuid(part) for part in parts]
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a UUID; separate several UUIDs by commas") from None
-
-
-CampaignIds = Annotated[
-    list[UUID] | None,
-    BeforeValidator(_uuids),
-    Query(description="UUIDs of campaign spaces, separated by commas; the parameter can also be repeated."),
+Direction = Annotated[
+    Literal["asc", "desc"] | None, Query(description="Default: `desc` with `order_by`, `asc` without it.")
 ]
+Limit = Annotated[Count, Query(ge=1, le=MAX_GROUPS)]
+Cursor = Annotated[str | None, Query(max_length=300, description="`next_cursor` of the previous page.")]
 
 
 @router.get("/metrics", response_model=Metrics, responses=responses(404))
@@ -65,38 +67,19 @@ async def metrics(
     database: DatabaseDep,
     cache: ResponseCacheDep,
     campaign_space_ids: CampaignIds = None,
-    start_date: Annotated[
-        IsoDate | None,
-        Query(
-            description="The first date. Default: 29 days before `end_date` or today (UTC), whichever is earlier."
-        ),
-    ] = None,
-    end_date: Annotated[
-        IsoDate | None, Query(description="The last date, included. Default: the latest date anywhere on Earth.")
-    ] = None,
-    platform: Annotated[Platform | None, Query(description="Only this ad platform.")] = None,
-    group_by: Annotated[GroupBy, Query()] = "date",
-    limit: Annotated[Count, Query(ge=1, le=MAX_GROUPS)] = MAX_GROUPS,
-    cursor: Annotated[str | None, Query(max_length=100, description="`next_cursor` of the previous page.")] = None,
+    start_date: StartOf30Days = None,
+    end_date: EndDate = None,
+    platform: PlatformFilter = None,
+    group_by: Annotated[Literal["date", "campaign", "platform"], Query()] = "date",
+    order_by: Annotated[CampaignOrder | None, _ORDER_BY] = None,
+    order: Direction = None,
+    limit: Limit = MAX_GROUPS,
+    cursor: Cursor = None,
 ) -> Response:
     """The tenant's metrics by date, campaign or platform: sums, and ratios of these sums."""
-    start, end = _dates(start_date, end_date, 30)
+    start, end = date_range(start_date, end_date, 30)
     query = MetricsQuery(caller.tenant_id, start, end, campaign_space_ids, platform)
-    statement = groups(query, group_by, limit, _cursor_key(group_by, cursor))
-    references = caller.tenant_id, campaign_space_ids or [], platform
-    if reads_rows(query, group_by):
-        await check_and_execute(database, *references)
-        row = await cache.groups(query, statement)
-    else:
-        _, ((row,),) = await check_and_execute(database, *references, statement)
-    return _response(
-        row["groups"],
-        start_date=start,
-        end_date=end,
-        group_by=group_by,
-        total_records=row["total"],
-        next_cursor=row["next_key"],
-    )
+    return await _groups(database, cache, query, group_by, _page(group_by, order_by, order, limit, cursor))
 
 
 @router.get("/metrics/{campaign_space_id}", response_model=CampaignMetrics, responses=responses(404))
@@ -104,64 +87,115 @@ async def campaign_metrics(
     caller: CurrentCaller,
     database: DatabaseDep,
     campaign_space_id: UUID,
-    start_date: Annotated[
-        IsoDate | None,
-        Query(
-            description="The first date. Default: 89 days before `end_date` or today (UTC), whichever is earlier."
-        ),
-    ] = None,
-    end_date: Annotated[
-        IsoDate | None, Query(description="The last date, included. Default: the latest date anywhere on Earth.")
-    ] = None,
+    start_date: StartOf90Days = None,
+    end_date: EndDate = None,
 ) -> Response:
     """The metrics of one campaign space by date, and their summary."""
-    start, end = _dates(start_date, end_date, 90)
+    start, end = date_range(start_date, end_date, 90)
     query = MetricsQuery(caller.tenant_id, start, end, [campaign_space_id])
-    _, ((row,),) = await check_and_execute(
-        database, caller.tenant_id, [campaign_space_id], None, one_campaign(query)
+    return await _by_date(database, query, "campaign_space_id", campaign_space_id)
+
+
+@router.get("/assets/metrics", response_model=AssetGroupMetrics, responses=responses(404))
+async def asset_group_metrics(
+    caller: CurrentCaller,
+    database: DatabaseDep,
+    cache: ResponseCacheDep,
+    campaign_asset_ids: AssetIds = None,
+    campaign_space_ids: CampaignIds = None,
+    start_date: StartOf30Days = None,
+    end_date: EndDate = None,
+    platform: PlatformFilter = None,
+    group_by: GroupBy = "date",
+    order_by: Annotated[AssetOrder | None, _ORDER_BY] = None,
+    order: Direction = None,
+    limit: Limit = MAX_GROUPS,
+    cursor: Cursor = None,
+) -> Response:
+    """The metrics of creatives by date, asset, campaign or platform: sums, and ratios of these sums."""
+    start, end = date_range(start_date, end_date, 30)
+    query = MetricsQuery(
+        caller.tenant_id, start, end, campaign_space_ids, platform, campaign_asset_ids, ASSET_METRICS
     )
-    return _response(
+    return await _groups(database, cache, query, group_by, _page(group_by, order_by, order, limit, cursor))
+
+
+@router.get("/assets/{campaign_asset_id}/metrics", response_model=AssetMetrics, responses=responses(404))
+async def asset_metrics(
+    caller: CurrentCaller,
+    database: DatabaseDep,
+    campaign_asset_id: UUID,
+    start_date: StartOf90Days = None,
+    end_date: EndDate = None,
+) -> Response:
+    """The metrics of one creative by date, and their summary."""
+    start, end = date_range(start_date, end_date, 90)
+    query = MetricsQuery(caller.tenant_id, start, end, campaign_asset_ids=[campaign_asset_id], table=ASSET_METRICS)
+    return await _by_date(database, query, "campaign_asset_id", campaign_asset_id)
+
+
+async def _groups(
+    database: Database, cache: ResponseCache, query: MetricsQuery, group_by: GroupBy, page: Page
+) -> Response:
+    statement = groups(query, group_by, page)
+    if reads_rows(query, group_by):
+        await check_and_execute(database, _references(query))
+        row = await cache.groups(query, statement)
+    else:
+        _, ((row,),) = await check_and_execute(database, _references(query), statement)
+    return json_response(
+        "metrics",
+        row["groups"],
+        start_date=query.start,
+        end_date=query.end,
+        group_by=group_by,
+        total_records=row["total"],
+        next_cursor=row["next_key"],
+    )
+
+
+async def _by_date(database: Database, query: MetricsQuery, name: str, subject: UUID) -> Response:
+    _, ((row,),) = await check_and_execute(database, _references(query), by_date(query))
+    return json_response(
+        "metrics",
         row["points"],
-        campaign_space_id=campaign_space_id,
-        start_date=start,
-        end_date=end,
-        summary=_summary(row).model_dump(),
+        **{name: subject},
+        start_date=query.start,
+        end_date=query.end,
+        summary=_summary(query, row),
     )
 
 
-def _response(metrics_json: bytes | str, **others: object) -> Response:
-    envelope = json.dumps({"success": True, **others}, default=str).encode()
-    array = metrics_json.encode() if isinstance(metrics_json, str) else metrics_json
-    return Response(b'%b, "metrics": %b}' % (envelope[:-1], array), media_type="application/json")
+def _references(query: MetricsQuery) -> References:
+    return References(
+        query.tenant_id, query.campaign_space_ids or [], query.campaign_asset_ids or [], query.platform
+    )
 
 
-def _dates(start: date | None, end: date | None, default_days: int) -> tuple[date, date]:
-    end = end or latest_date()
-    # Counted from today in UTC: the date ahead, which most accounts have not reached, must not displace a date.
-    start = start or date.fromordinal(max(1, min(end, today()).toordinal() - default_days + 1))
-    if start > end:
-        raise invalid("start_date", f"{start} is after end_date, {end}")
-    return start, end
+def _page(by: GroupBy, order_by: str | None, order: str | None, limit: int, cursor: str | None) -> Page:
+    descending = order_by is not None if order is None else order == "desc"
+    if cursor is None:
+        return Page(limit, order_by, descending)
+    value = None
+    if order_by is not None:
+        text, separator, cursor = cursor.partition("|")
+        if not separator or not re.fullmatch(r"([0-9]+(\.[0-9]+)?)?", text):
+            raise invalid_cursor()
+        value = Decimal(text) if text else None
+    return Page(limit, order_by, descending, _key(by, cursor), value)
 
 
-def _cursor_key(by: GroupBy, cursor: str | None) -> object:
-    if cursor is None or (by == "platform" and "\x00" not in cursor):
-        return cursor
+def _key(by: GroupBy, text: str) -> object:
+    if by == "platform" and "\x00" not in text:
+        return text
     try:
-        return date.fromisoformat(cursor) if by == "date" else UUID(cursor)
+        return date.fromisoformat(text) if by == "date" else UUID(text)
     except ValueError:
-        raise invalid(
-            "cursor", "is not valid for this request; use the next_cursor of the previous page"
-        ) from None
+        raise invalid_cursor() from None
 
 
-def _summary(row: Row) -> Summary:
-    totals = {f"total_{name}": row[name] for name in CAMPAIGN_METRICS.measure_names}
-    return Summary(
-        **totals,
-        avg_ctr=row["ctr"],
-        avg_roas=row["roas"],
-        avg_cpc=row["cpc"],
-        conversion_rate=row["conversion_rate"],
-        days_tracked=row["days_tracked"],
-    )
+def _summary(query: MetricsQuery, row: Row) -> dict[str, Any]:
+    model = AssetSummary if query.table is ASSET_METRICS else Summary
+    totals = {f"total_{name}": row[name] for name in query.table.measure_names}
+    averages = {f"avg_{name}": row[name] for name in ("ctr", "roas", "cpc")}
+    return model(**{**row, **totals, **averages}).model_dump()

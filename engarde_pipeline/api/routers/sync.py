@@ -11,7 +11,7 @@ from engarde_pipeline.api.authenticated_route import AuthenticatedRoute
 from engarde_pipeline.api.database import Database
 from engarde_pipeline.api.dependencies import DagsterDep, DatabaseDep, EventBrokerDep, SubmissionQueueDep
 from engarde_pipeline.api.errors import Problem, invalid, responses
-from engarde_pipeline.api.references import check_and_execute, check_tenant
+from engarde_pipeline.api.references import References, check_and_execute, check_tenant
 from engarde_pipeline.api.schemas import (
     Count,
     SyncJobAnswer,
@@ -162,7 +162,8 @@ async def _check(request: SyncRequest, caller: Caller, database: Database) -> No
         if request.campaign_space_ids or request.platform:
             raise invalid("all_tenants", "cannot be combined with campaign_space_ids or platform")
         return
-    found, _ = await check_and_execute(database, caller.tenant_id, request.campaign_space_ids, request.platform)
+    references = References(caller.tenant_id, request.campaign_space_ids, platform=request.platform)
+    found, _ = await check_and_execute(database, references)
     if request.platform and (elsewhere := [row for row in found if row["platform"] != request.platform]):
         ids = ", ".join(str(row["id"]) for row in elsewhere)
         raise invalid("campaign_space_ids", f"these campaign spaces are not on {request.platform!r}: {ids}")

@@ -7,58 +7,101 @@ tenant as well: the indexes are on the tenant, and isolation should not depend o
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from functools import cache
 from typing import Any, Literal, LiteralString
 from uuid import UUID
 
 from psycopg import sql
 
-from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable, ratios_of_sums
 from engarde_pipeline.postgres.schema.tables import platform_days, ratio_sql
+from engarde_pipeline.postgres.sql_lists import sql_list
 
-GroupBy = Literal["date", "campaign", "platform"]
-KEYS: dict[GroupBy, LiteralString] = {"date": "date", "campaign": "campaign_space_id", "platform": "platform"}
-"""The field of a response that has a group's key."""
-
-_COLUMNS: dict[GroupBy, LiteralString] = {
-    "date": "metric_date",
+GroupBy = Literal["date", "asset", "campaign", "platform"]
+KEYS: dict[GroupBy, LiteralString] = {
+    "date": "date",
+    "asset": "campaign_asset_id",
     "campaign": "campaign_space_id",
     "platform": "platform",
 }
+"""The field of a response that has a group's key."""
 
-# Postgres builds the JSON of the groups, which saves building hundreds of objects in Python.
+_COLUMNS: dict[GroupBy, LiteralString] = {**KEYS, "date": "metric_date"}
+
+# The views in engarde_api have only the rows of the tenant that the transaction has set.
+_NAMES: dict[GroupBy, LiteralString] = {
+    "asset": "LEFT JOIN engarde_api.campaign_assets n ON n.id = p.campaign_asset_id",
+    "campaign": "LEFT JOIN engarde_api.campaign_spaces n ON n.id = p.campaign_space_id",
+}
+
+_ROWS: dict[str, LiteralString] = {
+    CAMPAIGN_METRICS.target: "campaign_metrics m",
+    ASSET_METRICS.target: "campaign_asset_metrics m",
+}
+_ROWS_WITH_CAMPAIGN: LiteralString = (
+    "campaign_asset_metrics m JOIN engarde_api.campaign_assets a ON a.id = m.campaign_asset_id"
+)
+
+# Postgres builds the JSON of the groups, which saves building hundreds of objects in Python. Names are looked
+# up for the groups of the page only.
 _GROUPS = """
 WITH sums AS (
     SELECT {column} AS {key}, {sums}
-    FROM {table}
+    FROM {rows}
     WHERE {conditions}
     GROUP BY 1
     HAVING {having}
 ), remaining AS (
-    SELECT * FROM sums s WHERE {after}
+    SELECT * FROM (SELECT s.*, {ratios} FROM sums s) s WHERE {after}
 ), page AS (
-    SELECT s.*, {ratios} FROM remaining s ORDER BY {key} LIMIT %(limit)s
+    SELECT * FROM remaining s ORDER BY {order} LIMIT %(limit)s
+), named AS (
+    SELECT p.{key}, {name} {numbers} FROM page p {names}
 )
-SELECT coalesce(json_agg(page ORDER BY {key}), '[]')::text AS groups,
-       CASE WHEN count(*) < (SELECT count(*) FROM remaining) THEN max({key}::text) END AS next_key,
+SELECT coalesce(json_agg(s ORDER BY {order}), '[]')::text AS groups,
+       CASE WHEN count(*) < (SELECT count(*) FROM remaining)
+            THEN (SELECT {cursor} FROM page s ORDER BY {reverse_order} LIMIT 1) END AS next_key,
        (SELECT count(*) FROM sums) AS total
-FROM page
+FROM named s
 """
 
 # A transaction that changes a row of campaign_metrics also writes to platform_days, and xmin is its id.
-_FINGERPRINT = """
+_FINGERPRINT_OF_CAMPAIGNS = """
 WITH sums AS (
     SELECT concat_ws(' ', metric_date, platform, xmin) AS written
-    FROM platform_days
+    FROM platform_days m
     WHERE {conditions}
+), names AS (
+    SELECT bit_xor(hashtextextended(row_version, uuid_hash_extended(id, 0))) AS versions
+    FROM engarde_api.campaign_spaces
 )
-SELECT coalesce(md5(string_agg(written, ',' ORDER BY written)), '') AS fingerprint FROM sums
+SELECT concat_ws(
+    ' ', (SELECT md5(string_agg(written, ',' ORDER BY written)) FROM sums), (SELECT versions FROM names)
+) AS fingerprint
 """
 
-_CAMPAIGN = """
+# Asset metrics have no such sums: the versions of the rows are combined, which is faster than adding up.
+_FINGERPRINT_OF_ASSETS = """
+WITH assets AS (
+    SELECT campaign_asset_id, count(*) AS row_count,
+           bit_xor(uuid_hash_extended(id, m.xmin::text::bigint)) AS versions
+    FROM campaign_asset_metrics m
+    WHERE {conditions}
+    GROUP BY 1
+)
+SELECT concat_ws(
+    ' ', sum(s.row_count), bit_xor(s.versions),
+    bit_xor(hashtextextended(a.row_version, uuid_hash_extended(a.id, 0)))
+) AS fingerprint
+FROM assets s
+LEFT JOIN engarde_api.campaign_assets a ON a.id = s.campaign_asset_id
+"""
+
+_DATES = """
 WITH sums AS (
     SELECT metric_date AS date, {sums}
-    FROM campaign_metrics
+    FROM {rows}
     WHERE {conditions}
     GROUP BY 1
 ), points AS (
@@ -71,8 +114,8 @@ SELECT (SELECT coalesce(json_agg(points ORDER BY date), '[]')::text FROM points)
 FROM summary s
 """
 
-# The views in engarde_api have only the rows of the tenant that the transaction has set.
 _CAMPAIGNS = sql.SQL("SELECT id, platform FROM engarde_api.campaign_spaces WHERE id = ANY(%(ids)s)")
+_ASSETS = sql.SQL("SELECT id FROM engarde_api.campaign_assets WHERE id = ANY(%(ids)s)")
 # A platform can have metrics but no campaign space, after a campaign space has changed its platform.
 _PLATFORM = sql.SQL("""
 SELECT %(platform)s AS platform
@@ -81,10 +124,11 @@ WHERE EXISTS (SELECT FROM engarde_api.campaign_spaces WHERE platform = %(platfor
 """)
 _TENANT = sql.SQL("SELECT id FROM engarde_api.tenants")
 
-_TENANT_AND_DATES = "tenant_id = %(tenant_id)s AND metric_date BETWEEN %(start)s AND %(end)s"
+_TENANT_AND_DATES = "m.tenant_id = %(tenant_id)s AND m.metric_date BETWEEN %(start)s AND %(end)s"
 _FILTERS = {
     "campaign_space_ids": " AND campaign_space_id = ANY(%(campaign_space_ids)s)",
-    "platform": " AND platform = %(platform)s",
+    "campaign_asset_ids": " AND m.campaign_asset_id = ANY(%(campaign_asset_ids)s)",
+    "platform": " AND m.platform = %(platform)s",
 }
 
 Statement = tuple[sql.SQL | bytes, dict[str, Any]]
@@ -92,50 +136,95 @@ Statement = tuple[sql.SQL | bytes, dict[str, Any]]
 
 @dataclass(frozen=True)
 class MetricsQuery:
-    """The tenant, dates (both ends included) and filters of a query. A filter that is None is not applied."""
+    """The table, tenant, dates (both ends included) and filters of a query.
+
+    A filter that is None is not applied.
+    """
 
     tenant_id: UUID
     start: date
     end: date
     campaign_space_ids: Sequence[UUID] | None = None
     platform: str | None = None
+    campaign_asset_ids: Sequence[UUID] | None = None
+    table: MetricTable = CAMPAIGN_METRICS
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """The names of the filters that are applied."""
+        return tuple(name for name in _FILTERS if getattr(self, name) is not None)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values of a statement."""
+        return {name: value for name, value in vars(self).items() if name != "table"}
 
 
-def groups(query: MetricsQuery, by: GroupBy, limit: int, after: object = None) -> Statement:
-    """Return the statement for up to `limit` groups, ordered by key, with keys greater than `after`.
+@dataclass(frozen=True)
+class Page:
+    """The order of the groups, and which of them to return.
 
-    Its only row has `groups`, a JSON array of the groups, each with its key, the sums of the measures and the
-    ratios; `next_key`, the last key of this page if there are more groups; and `total`, the number of all groups.
+    They are ordered by the measure or ratio `order_by`, NULL last, and then by key; without `order_by`, by key.
+    Of the groups after the one with `after_key` (and `after_value`, its value of `order_by`), up to `limit` are
+    returned.
     """
-    text = _groups(by, _filters(query), after is not None, reads_rows(query, by))
-    return text, {**vars(query), "limit": limit, "after": after}
+
+    limit: int
+    order_by: str | None = None
+    descending: bool = False
+    after_key: object = None
+    after_value: Decimal | None = None
+
+
+def groups(query: MetricsQuery, by: GroupBy, page: Page) -> Statement:
+    """Return the statement for a page of groups.
+
+    Its only row has `groups`, a JSON array of the groups, each with its key, its name if it is a campaign or an
+    asset, the sums of the measures and the ratios; `next_key`, what the next page is after if there are more
+    groups: "key", or "value|key" with `order_by`; and `total`, the number of all groups.
+    """
+    after: _After = None
+    if page.after_key is not None:
+        after = "key" if page.order_by is None else "null" if page.after_value is None else "value"
+    text = _groups(
+        query.table, by, query.filters, _Order(page.order_by, page.descending, after), reads_rows(query, by)
+    )
+    values = {"limit": page.limit, "after_key": page.after_key, "after_value": page.after_value}
+    return text, {**query.values, **values}
 
 
 def reads_rows(query: MetricsQuery, by: GroupBy) -> bool:
-    """Whether `groups` sums rows of `campaign_metrics`, which are many; otherwise it reads `platform_days`."""
-    return by == "campaign" or query.campaign_space_ids is not None
+    """Whether `groups` sums rows of the table, which are many; otherwise it reads `platform_days`."""
+    return query.table is ASSET_METRICS or by == "campaign" or query.campaign_space_ids is not None
 
 
 def fingerprint(query: MetricsQuery) -> Statement:
     """Return the statement for the `fingerprint` of the tenant's rows on these dates, which any change alters.
 
-    It does not depend on the filter by campaign, so changes of other campaigns alter it too.
+    So does any change of a name. It does not depend on the filter by campaign, so changes of other campaigns alter
+    it too.
     """
-    return _fingerprint(query.platform is not None), vars(query)
+    filters = tuple(name for name in query.filters if name != "campaign_space_ids")
+    return _fingerprint(query.table, filters), query.values
 
 
-def one_campaign(query: MetricsQuery) -> Statement:
-    """Return the statement for the metrics of the campaign space that `query` filters by.
+def by_date(query: MetricsQuery) -> Statement:
+    """Return the statement for the metrics of the one campaign space or asset that `query` filters by.
 
     Its only row has `points`, a JSON array of the dates, each with the sums of the measures and the ratios; the
     sums and ratios over all dates; and `days_tracked`, the number of dates.
     """
-    return _one_campaign(_filters(query)), vars(query)
+    return _by_date(query.table, query.filters), query.values
 
 
 def campaigns(ids: Sequence[UUID]) -> Statement:
     """Return the statement for the `id` and `platform` of those campaign spaces that belong to the tenant."""
     return _CAMPAIGNS, {"ids": list(ids)}
+
+
+def assets(ids: Sequence[UUID]) -> Statement:
+    """Return the statement for the `id` of those assets that belong to the tenant."""
+    return _ASSETS, {"ids": list(ids)}
 
 
 def platform_of(tenant_id: UUID, platform: str) -> Statement:
@@ -148,54 +237,112 @@ def the_tenant() -> Statement:
     return _TENANT, {}
 
 
-def _sums() -> sql.Composed:
+_After = Literal["key", "value", "null"] | None
+
+
+@dataclass(frozen=True)
+class _Order:
+    by: str | None
+    descending: bool
+    after: _After
+
+    def clause(self, key: str, reverse: bool = False) -> sql.Composed:
+        """Return the ORDER BY of the groups s."""
+        first = sql.Identifier(key if self.by is None else self.by)
+        direction = sql.SQL("DESC NULLS {}" if self.descending != reverse else "ASC NULLS {}").format(
+            sql.SQL("FIRST" if reverse else "LAST")
+        )
+        order = sql.SQL("s.{} {}").format(first, direction)
+        if self.by is None:
+            return order
+        return sql.SQL("{}, s.{} {}").format(order, sql.Identifier(key), sql.SQL("DESC" if reverse else "ASC"))
+
+    def cursor(self, key: str) -> sql.Composed:
+        """Return the expression for what the page after the group s is after."""
+        if self.by is None:
+            return sql.SQL("s.{}::text").format(sql.Identifier(key))
+        return sql.SQL("concat(s.{}, '|', s.{})").format(sql.Identifier(self.by), sql.Identifier(key))
+
+    def condition(self, key: str) -> sql.Composable:
+        """Return the condition that the group s is after the previous page."""
+        names = {"key": sql.Identifier(key), "by": sql.Identifier(self.by or key)}
+        comparison = sql.SQL("<" if self.descending else ">")
+        match self.after:
+            case "key":
+                return sql.SQL("s.{key} {comparison} %(after_key)s").format(comparison=comparison, **names)
+            case "value":
+                return sql.SQL(
+                    "(s.{by} {comparison} %(after_value)s OR s.{by} IS NULL"
+                    " OR s.{by} = %(after_value)s AND s.{key} > %(after_key)s)"
+                ).format(comparison=comparison, **names)
+            case "null":
+                return sql.SQL("s.{by} IS NULL AND s.{key} > %(after_key)s").format(**names)
+        return sql.SQL("true")
+
+
+def _sums(table: MetricTable) -> sql.Composed:
+    return sql_list("coalesce(sum({name}), 0) AS {name}", table.measure_names)
+
+
+def _ratios(table: MetricTable) -> sql.Composed:
     return sql.SQL(", ").join(
-        sql.SQL("coalesce(sum({0}), 0) AS {0}").format(sql.Identifier(name))
-        for name in CAMPAIGN_METRICS.measure_names
+        sql.SQL(ratio_sql(ratio)) + sql.SQL(" AS ") + sql.Identifier(ratio.name) for ratio in ratios_of_sums(table)
     )
-
-
-def _ratios() -> sql.Composed:
-    return sql.SQL(", ").join(
-        sql.SQL(ratio_sql(ratio)) + sql.SQL(" AS ") + sql.Identifier(ratio.name)
-        for ratio in CAMPAIGN_METRICS.ratios
-    )
-
-
-def _filters(query: MetricsQuery) -> tuple[str, ...]:
-    return tuple(name for name in _FILTERS if getattr(query, name) is not None)
 
 
 # Cached: each of the few statements is composed once, and its text stays the same, so that it is prepared once.
 @cache
-def _groups(by: GroupBy, filters: tuple[str, ...], has_cursor: bool, from_rows: bool) -> bytes:
+def _groups(table: MetricTable, by: GroupBy, filters: tuple[str, ...], order: _Order, from_rows: bool) -> bytes:
+    key = KEYS[by]
+    numbers = [*table.measure_names, *(ratio.name for ratio in ratios_of_sums(table))]
     return (
         sql.SQL(_GROUPS)
         .format(
-            table=sql.Identifier(CAMPAIGN_METRICS.target if from_rows else platform_days.name),
+            rows=_rows(table, by, filters)
+            if from_rows
+            else sql.SQL("{} m").format(sql.Identifier(platform_days.name)),
             column=sql.Identifier(_COLUMNS[by]),
-            key=sql.Identifier(KEYS[by]),
-            sums=_sums(),
-            ratios=_ratios(),
+            key=sql.Identifier(key),
+            sums=_sums(table),
+            ratios=_ratios(table),
             conditions=_conditions(filters),
             # Deletions are added to platform_days with negative counts, so the sum of a group can be empty.
             having=sql.SQL("true" if from_rows else "sum(row_count) > 0"),
-            after=sql.SQL("s.{key} > %(after)s" if has_cursor else "true").format(key=sql.Identifier(KEYS[by])),
+            after=order.condition(key),
+            order=order.clause(key),
+            reverse_order=order.clause(key, reverse=True),
+            cursor=order.cursor(key),
+            name=sql.SQL("n.name," if by in _NAMES else ""),
+            names=sql.SQL(_NAMES.get(by, "")),
+            numbers=sql_list("p.{name}", numbers),
         )
         .as_bytes()
     )
 
 
 @cache
-def _fingerprint(by_platform: bool) -> bytes:
-    conditions = _conditions(("platform",) if by_platform else ())
-    return sql.SQL(_FINGERPRINT).format(conditions=conditions).as_bytes()
+def _fingerprint(table: MetricTable, filters: tuple[str, ...]) -> bytes:
+    if table is CAMPAIGN_METRICS:
+        return sql.SQL(_FINGERPRINT_OF_CAMPAIGNS).format(conditions=_conditions(filters)).as_bytes()
+    return sql.SQL(_FINGERPRINT_OF_ASSETS).format(conditions=_conditions(filters)).as_bytes()
 
 
 @cache
-def _one_campaign(filters: tuple[str, ...]) -> bytes:
-    composed = sql.SQL(_CAMPAIGN).format(sums=_sums(), ratios=_ratios(), conditions=_conditions(filters))
+def _by_date(table: MetricTable, filters: tuple[str, ...]) -> bytes:
+    composed = sql.SQL(_DATES).format(
+        rows=_rows(table, "date", filters),
+        sums=_sums(table),
+        ratios=_ratios(table),
+        conditions=_conditions(filters),
+    )
     return composed.as_bytes()
+
+
+def _rows(table: MetricTable, by: GroupBy, filters: tuple[str, ...]) -> sql.SQL:
+    """Return the FROM list; asset metrics have no campaign of their own."""
+    if table is ASSET_METRICS and (by == "campaign" or "campaign_space_ids" in filters):
+        return sql.SQL(_ROWS_WITH_CAMPAIGN)
+    return sql.SQL(_ROWS[table.target])
 
 
 def _conditions(filters: tuple[str, ...]) -> sql.SQL:

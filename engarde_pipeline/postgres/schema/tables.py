@@ -172,6 +172,16 @@ campaign_asset_metrics = Table(
     Index("campaign_asset_metrics_date_platform", "metric_date", "platform"),
 )
 
+# As Postgres renders it, with which Alembic compares it.
+_REJECTED_TENANT = """
+CASE
+    WHEN reason_code <> ALL (ARRAY['malformed_tenant'::text, 'unknown_tenant'::text])
+         AND (keys ->> 'tenant_id'::text) ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'::text
+    THEN (keys ->> 'tenant_id'::text)::uuid
+    ELSE NULL::uuid
+END
+"""
+
 rejected_metric_rows = Table(
     "rejected_metric_rows",
     metadata,
@@ -183,6 +193,7 @@ rejected_metric_rows = Table(
     Column("measures", JSONB, nullable=False, comment="The sums over its source rows, and their number."),
     Column("reason_code", Text, nullable=False),
     Column("reason", Text, nullable=False, comment="What is wrong and what to do."),
+    Column("tenant_id", Uuid, Computed(_REJECTED_TENANT, persisted=True), comment="NULL: of no known tenant."),
     Column(
         "kept_row_ids",
         ARRAY(Uuid),
@@ -205,6 +216,14 @@ rejected_metric_rows = Table(
         "metric_date",
         "key_digest",
         unique=True,
+        postgresql_where=text("resolved_at IS NULL"),
+    ),
+    # The open records of a tenant, newest date first.
+    Index(
+        "rejected_metric_rows_tenant",
+        "tenant_id",
+        "metric_date",
+        "id",
         postgresql_where=text("resolved_at IS NULL"),
     ),
 )
