@@ -128,7 +128,8 @@ def sync_partitions(
             stack.enter_context(closing(outcomes))
             for number, outcome in enumerate(outcomes, start=1):
                 if isinstance(outcome, FailedDate):
-                    context.log.error(f"{outcome.day} did not land ({number} of {len(dates)}): {outcome.error}")
+                    did_not = "would not" if dry_run else "did not"
+                    context.log.error(f"{outcome.day} {did_not} land ({number} of {len(dates)}): {outcome.error}")
                     failed.append(outcome)
                 else:
                     landed += outcome.merged.counts
@@ -154,7 +155,7 @@ def sync_partitions(
         record_not_landing(context.instance, context.run.run_id, table, [outcome.day for outcome in failed])
         failed = transient(failed)
     if failed:
-        raise failure(failed, len(dates))
+        raise failure(failed, len(dates), dry_run)
     return Output(None, metadata={**landed.published, **NO_MATERIALIZATIONS_AT_THE_END})
 
 
@@ -253,7 +254,7 @@ def transient(failed: list[FailedDate]) -> list[FailedDate]:
     return [outcome for outcome in failed if is_transient(outcome.error)]
 
 
-def failure(failed: list[FailedDate], asked: int) -> Failure:
+def failure(failed: list[FailedDate], asked: int, dry_run: bool) -> Failure:
     """Return a `Failure` that lists the dates which did not land and why.
 
     The run is retried only if one of the errors is transient.
@@ -261,9 +262,10 @@ def failure(failed: list[FailedDate], asked: int) -> Failure:
     if not any(is_transient(outcome.error) for outcome in failed):
         _disable_retries()
     days = ", ".join(outcome.day.isoformat() for outcome in failed)
+    others = "Nothing was written, because this is a dry run." if dry_run else "The others are synced."
     reasons = "\n".join(f"* {outcome.day}: {_message(outcome.error)}" for outcome in failed)
     return Failure(
-        description=f"{len(failed)} of {asked} dates did not land: {days}. The others are synced.\n{reasons}",
+        description=f"{len(failed)} of {asked} dates did not land: {days}. {others}\n{reasons}",
         metadata={"failed_dates": MetadataValue.text(reasons)},
         allow_retries=False,
     )

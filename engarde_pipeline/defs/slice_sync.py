@@ -73,7 +73,8 @@ def sync_the_slice(
         outcomes = sync_slice(dates, bigquery.open_source(count=not dry_run), connection, options)
         for table, outcome in outcomes:
             if isinstance(outcome, FailedDate):
-                context.log.error(f"{table.target} {outcome.day} did not land: {outcome.error}")
+                did_not = "would not" if dry_run else "did not"
+                context.log.error(f"{table.target} {outcome.day} {did_not} land: {outcome.error}")
                 failed[table].append(outcome)
             else:
                 landed[table] += outcome.merged.counts
@@ -98,7 +99,7 @@ def sync_the_slice(
             record_not_landing(context.instance, context.run.run_id, table, [outcome.day for outcome in of_table])
         all_failed = transient(all_failed)
     if all_failed:
-        raise failure(all_failed, len(dates))
+        raise failure(all_failed, len(dates), dry_run)
 
 
 @job(

@@ -1,5 +1,6 @@
 """Extraction: the same rows whichever way they are read, only those asked for, and never all in memory."""
 
+import json
 import logging
 import tracemalloc
 from datetime import date, timedelta
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from engarde_pipeline.bigquery.extraction import Selection, Source
 from engarde_pipeline.bigquery.sums import sums_by_date
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline_tests.bigquery.faulty import Answer, Proxy, Request, answer
 from engarde_pipeline_tests.world import ASSET_COLUMNS, CAMPAIGN_COLUMNS, World
 
 DAY = date(2026, 3, 1)
@@ -312,3 +314,36 @@ def test_columns_in_any_case_are_summed_and_tell_their_partitions(world: World, 
     found = world.source.inspect(table)
     assert found.is_partitioned
     assert sums_by_date(world.source, found, DAY, DAY) == {DAY: dict.fromkeys(table.measure_names, Decimal(7))}
+
+
+def test_an_estimate_through_the_storage_api_is_what_the_read_then_costs(world: World) -> None:
+    world.load([_row(), _row("c2")])
+    table = world.source.inspect(CAMPAIGN_METRICS)
+
+    estimate = world.source.estimate(table, DAY, DAY)
+
+    extraction = world.source.read(table, DAY, DAY)
+    assert (estimate.method, estimate.bytes_billed) == (extraction.method, extraction.bytes_read)
+
+
+@pytest.mark.parametrize(
+    ("processed", "billed"), [("0", None), ("1", 10 * 2**20), (str(10 * 2**20 + 1), 11 * 2**20)]
+)
+def test_an_estimate_of_a_query_is_bigquerys_own_dry_run_in_billed_megabytes(
+    world: World, faulty_source: Source, proxy: Proxy, processed: str, billed: int | None
+) -> None:
+    world.load([_row()])
+
+    def with_bytes(request: Request) -> Answer:
+        job = json.loads(proxy.pass_on(request).body or b"")
+        job["statistics"]["totalBytesProcessed"] = processed
+        job["statistics"]["query"]["totalBytesProcessed"] = processed
+        return answer(job)
+
+    proxy.fail("/jobs", with_bytes)
+
+    estimate = faulty_source.estimate(faulty_source.inspect(CAMPAIGN_METRICS), DAY, DAY)
+
+    (asked,) = proxy.seen("POST")
+    assert asked.json["configuration"]["dryRun"] is True
+    assert (estimate.method, estimate.bytes_billed) == ("query", billed)

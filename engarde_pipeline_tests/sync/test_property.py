@@ -1,4 +1,4 @@
-"""Rules 1, 2, 3, 5 and 16 against an oracle, whatever BigQuery and the application have, and how it changes."""
+"""Rules 1, 2, 3, 5 and 16 against an oracle: whatever BigQuery and the application have, and when it changes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
