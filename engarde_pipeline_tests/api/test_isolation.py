@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 
 from engarde_pipeline.api.app import PREFIX
 from engarde_pipeline.api.database import Database, NotIsolated, check_isolation
+from engarde_pipeline.core.metrics import ASSET_METRICS
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.settings import ApiSettings, load_api_settings
 from engarde_pipeline_tests.api.service import SECRET, Service, api_database_url, serving
@@ -278,9 +279,13 @@ def test_a_login_that_may_not_take_the_role_is_told_how(configured: World) -> No
 
 
 @pytest.mark.long
-def test_no_request_whatever_it_holds_gets_a_row_of_another_tenant(api: Service, crowd: Crowd) -> None:
+def test_no_request_whatever_it_holds_gets_a_row_of_another_tenant(
+    api: Service, configured: World, crowd: Crowd
+) -> None:
     chance = random.Random(20261123)  # noqa: S311
     everyone = [campaign for campaigns in crowd.campaigns.values() for campaign in campaigns]
+    every_asset = [asset for assets in crowd.assets.values() for asset in assets]
+    crowd.reject_of_nobody(configured)
     headers = {tenant: api.headers(tenant) for tenant in crowd.tenants}
     seen = 0
     for _ in range(REQUESTS):
@@ -298,10 +303,27 @@ def test_no_request_whatever_it_holds_gets_a_row_of_another_tenant(api: Service,
         if chance.random() < 0.2:
             params["cursor"] = chance.choice([str(DAY), str(chance.choice(everyone)), *HOSTILE])
         campaign = chance.choice(chance.choice([everyone, crowd.campaigns[tenant]]))
-        path = chance.choice(["/metrics", "/metrics", f"/metrics/{campaign}"])
+        asset = chance.choice(chance.choice([every_asset, crowd.assets[tenant]]))
+        one = {f"/metrics/{campaign}": campaign, f"/assets/{asset}/metrics": asset}
+        path = chance.choice(
+            ["/metrics", "/metrics", "/assets/metrics", "/assets/metrics", "/rejected-records", *one]
+        )
+        if path.startswith("/assets") and chance.random() < 0.4:
+            named = chance.sample(chance.choice([every_asset, crowd.assets[tenant]]), CAMPAIGNS)
+            params["campaign_asset_ids"] = ",".join(map(str, named))
+        if chance.random() < 0.3:
+            params["order_by"] = chance.choice(["spend", "ctr", *HOSTILE])
+        if path in one:
+            params = {name: value for name, value in params.items() if name.endswith("_date")}
+        if path == "/rejected-records":
+            params = {
+                name: value for name, value in params.items() if name in ("start_date", "end_date", "cursor")
+            }
         answer = api.client.get(PREFIX + path, params=params, headers=headers[tenant])
-        if path != "/metrics" and campaign not in crowd.campaigns[tenant]:
-            assert answer.status_code in (404, 422)
+        if path in one and one[path] not in crowd.campaigns[tenant] + crowd.assets[tenant]:
+            assert answer.status_code == 404
+        for record in answer.json().get("rejected_records", []):
+            assert record["measures"]["impressions"] == crowd.prime(tenant)
         assert answer.status_code in (200, 404, 422), answer.text
         for group in answer.json().get("metrics", []):
             seen += 1
@@ -313,10 +335,17 @@ def test_no_request_whatever_it_holds_gets_a_row_of_another_tenant(api: Service,
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_sql_in_any_parameter_changes_nothing(api: Service, configured: World, crowd: Crowd, hostile: str) -> None:
     tenant = crowd.tenants[0]
-    for name in ("campaign_space_ids", "start_date", "end_date", "platform", "group_by", "limit", "cursor"):
-        assert api.get("/metrics", tenant, **{name: hostile}).status_code in (200, 422), name
+    page = ("start_date", "end_date", "limit", "cursor")
+    groups = (*page, "campaign_space_ids", "platform", "group_by", "order_by", "order")
+    for path, names in (
+        ("/metrics", groups),
+        ("/assets/metrics", (*groups, "campaign_asset_ids")),
+        ("/rejected-records", (*page, "reason")),
+    ):
+        for name in names:
+            assert api.get(path, tenant, **{name: hostile}).status_code in (200, 422), (path, name)
     assert api.get("/sync-status", tenant, cursor=hostile).status_code == 422
     assert api.get(f"/sync-jobs/{hostile.replace('/', '')}", tenant).status_code == 404
     body = {"platform": hostile, "start_date": str(DAY), "end_date": str(DAY)}
     assert api.sync(tenant, body).status_code == 422
-    assert len(configured.rows()) == TENANTS * CAMPAIGNS * DATES
+    assert len(configured.rows()) == len(configured.rows(ASSET_METRICS)) == TENANTS * CAMPAIGNS * DATES

@@ -38,6 +38,10 @@ UNKNOWN = [
     ("/metrics?startdate=2026-03-01", "startdate", "start_date"),
     ("/sync-status?limits=3", "limits", "limit"),
     (f"/metrics/{uuid4()}?group_by=date", "group_by", "use one of end_date, start_date"),
+    ("/assets/metrics?campaign_asset_id=x", "campaign_asset_id", "campaign_asset_ids"),
+    ("/assets/metrics?orderby=spend", "orderby", "order_by"),
+    (f"/assets/{uuid4()}/metrics?platform=meta", "platform", "use one of end_date, start_date"),
+    ("/rejected-records?reasons=null_key", "reasons", "reason"),
     (f"/sync-jobs/{uuid4()}?limit=1", "limit", "which has none"),
     (f"/sync-jobs/{uuid4()}/events?last_event_id=1", "last_event_id", "which has none"),
 ]
@@ -70,7 +74,7 @@ def test_a_list_given_in_parts_is_joined(api: Service, synced: Shop) -> None:
 
 
 def test_any_other_parameter_is_given_once(api: Service, shop: Shop) -> None:
-    for name in ("platform", "group_by", "limit", "start_date", "cursor"):
+    for name in ("platform", "group_by", "limit", "start_date", "cursor", "order_by", "order"):
         answer = _ask(api, shop.tenant, f"/metrics?{name}=1&{name}=1")
         assert answer.status_code == 422
         assert answer.json()["errors"] == [{"field": name, "message": "is given 2 times; give it once"}]
@@ -167,6 +171,9 @@ def test_a_tenant_that_does_not_exist_may_do_nothing(api: Service, synced: Shop)
     assert _get_and_post(api, nobody) == {403}
     for path in (
         f"/metrics/{synced.first}",
+        "/assets/metrics",
+        f"/assets/{synced.asset}/metrics",
+        "/rejected-records",
         "/sync-status",
         f"/sync-jobs/{uuid4()}",
         f"/sync-jobs/{uuid4()}/events",
