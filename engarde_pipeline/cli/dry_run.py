@@ -15,7 +15,7 @@ from engarde_pipeline.cli.terminal import console, visible
 from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.scope import EVERYTHING, resolve_scope
-from engarde_pipeline.runs.history import LARGEST_CHANGES, counts_of_event, would_not_land
+from engarde_pipeline.runs.history import HELD, LARGEST_CHANGES, counts_of_event, would_not_land
 from engarde_pipeline.settings import Settings
 from engarde_pipeline.sync.estimates import estimate_sync
 
@@ -61,7 +61,8 @@ def print_dry_run(run: FinishedRun) -> bool:
             console.print(_dates_table(table.target, of_table))
         for found in of_table:
             if reason := would_not_land(found):
-                console.print(f"{found.partition} is held: {visible(reason)}", style="red", markup=False)
+                becomes = "would be held" if HELD in found.metadata else "would fail"
+                console.print(f"{found.partition} {becomes}: {visible(reason)}", style="red", markup=False)
             elif changes := _records(found, LARGEST_CHANGES):
                 console.print(_changes_table(f"{table.target} {found.partition}: largest changes", changes))
             _print_rejected(found)
@@ -77,7 +78,7 @@ def _dates_table(title: str, observations: Sequence[AssetObservation]) -> Table:
         table.add_column(f"{name} before\nand after", justify="right", no_wrap=True)
     for found in observations:
         if would_not_land(found):
-            table.add_row(found.partition, "[red]held[/]")
+            table.add_row(found.partition, "[red]held[/]" if HELD in found.metadata else "[red]fails[/]")
             continue
         counts = counts_of_event(found)
         table.add_row(

@@ -36,9 +36,10 @@ from engarde_pipeline.defs.interruption import stopping_between_dates
 from engarde_pipeline.defs.metadata import date_metadata, dry_run_metadata
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.postgres.faults import explanation
+from engarde_pipeline.postgres.load.held_dates import DateHeld
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.synced_dates import note_synced
-from engarde_pipeline.runs.history import WOULD_NOT_LAND, landed_before
+from engarde_pipeline.runs.history import HELD, WOULD_NOT_LAND, landed_before
 from engarde_pipeline.runs.run_config import DRY_RUN
 from engarde_pipeline.runs.sync_runs import is_dry_run
 from engarde_pipeline.runs.tags import MANUAL, NO_RETRIES, REASON, record_counts, record_not_landing
@@ -236,6 +237,8 @@ def dry_run_observation(
         reason = _message(outcome.error)
         description = f"Dry run, nothing was written. The date would not land: {reason}"
         metadata: dict[str, Any] = {WOULD_NOT_LAND: reason}
+        if isinstance(outcome.error, DateHeld):
+            metadata[HELD] = outcome.error.reason
     else:
         description = f"Dry run, nothing was written. It would be: {outcome.merged.counts.sentence}."
         metadata = dry_run_metadata(table, outcome, is_provisional(outcome.day))

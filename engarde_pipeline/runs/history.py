@@ -24,6 +24,9 @@ BYTES_READ = "bigquery_bytes_read"
 WOULD_NOT_LAND = "would_not_land"
 """The metadata entry of a dry run's observation with the reason why a sync would not land the date."""
 
+HELD = "held"
+"""The metadata entry beside `WOULD_NOT_LAND` of a date that would be held: the code of the reason."""
+
 LARGEST_CHANGES = "largest_changes"
 """The metadata entry of a dry run's observation with the largest changes by campaign."""
 

@@ -61,7 +61,9 @@ def test_a_date_that_would_be_held_is_shown_with_its_evidence(
     assert said.code == 1
     assert configured.everything() == before
     assert f"{DAY} held" in said.words
-    assert f"{DAY} is held: campaign_metrics {DAY}: BigQuery has 0 records where Postgres has 1" in said.words
+    assert (
+        f"{DAY} would be held: campaign_metrics {DAY}: BigQuery has 0 records where Postgres has 1" in said.words
+    )
     assert engarde("sync", *RANGE, "--dry-run", "--allow-shrink").code == 0
 
 

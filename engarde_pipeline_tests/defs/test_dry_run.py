@@ -4,8 +4,10 @@ from datetime import date
 from typing import Any
 
 from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
+from engarde_pipeline.defs.partitions import daily
 from engarde_pipeline.runs.history import recorded_versions
 from engarde_pipeline.runs.job_log import get_job, last_completed, last_ended, list_jobs
 from engarde_pipeline_tests.dagster_runs import check_results, landed_dates, run_range, run_slice
@@ -80,6 +82,11 @@ def test_a_date_that_would_be_held_is_shown_and_the_run_succeeds(instance: Dagst
     assert dry.success
     assert shop.world.everything() == before
     assert "allow_shrink" in _observed(instance, dry.run_id)[str(DAY)]["would_not_land"]
+    assert _observed(instance, dry.run_id)[str(DAY)]["held"] == "would_shrink"
+    keys = [str(DAY), str(OTHER)]
+    assert instance.get_status_by_partition(AssetKey("campaign_metrics"), keys, daily) == dict.fromkeys(
+        keys, AssetPartitionStatus.MATERIALIZED
+    )
     assert "would_not_land" not in _observed(instance, dry.run_id)[str(OTHER)]
     job = get_job(instance, dry.run_id)
     assert job is not None

@@ -46,8 +46,8 @@ _CHANGES: LiteralString = """
             'revenue_before', coalesce(sum(t.revenue), 0)::text,
             'largest', (
                 SELECT coalesce(jsonb_agg(jsonb_build_object(
-                           'campaign', coalesce(to_jsonb(s) ->> 'name', s.external_campaign_id::text),
-                           'platform', s.platform::text,
+                           'campaign', coalesce(to_jsonb(s) ->> 'name', s.external_campaign_id::text, s.id::text),
+                           'platform', coalesce(s.platform::text, ''),
                            'spend_before', c.spend_before::text,
                            'spend_after', c.spend_after::text,
                            'revenue_before', c.revenue_before::text,
