@@ -9,7 +9,7 @@ from cachetools import TTLCache
 
 from engarde_pipeline.api.database import REQUEST_TIMEOUT, Database, Row
 from engarde_pipeline.api.errors import unavailable
-from engarde_pipeline.postgres.reads.metrics_queries import MetricsQuery, Statement, fingerprint
+from engarde_pipeline.postgres.reads.metrics_queries import Statement
 
 _MAX_BYTES = 64 * 2**20
 _TTL_SECONDS = 600
@@ -34,7 +34,8 @@ class _Entry:
 class ResponseCache:
     """The cached results of this process, by tenant and statement.
 
-    Checking whether the rows have changed reads a few sums; computing a result again reads every row.
+    Checking whether the rows have changed reads a few sums, or for assets the versions of the rows; computing a
+    result again adds up every row.
     Equal requests share queries: one query runs at a time, and requests that arrive while it runs share the next
     one, because the running one may have begun before a change that they must see.
     """
@@ -47,16 +48,16 @@ class ResponseCache:
         self._running: dict[_Key, asyncio.Task[Row]] = {}
         self._next: dict[_Key, asyncio.Task[Row]] = {}
 
-    async def groups(self, query: MetricsQuery, statement: Statement) -> Row:
-        """Return the current result of `statement`, which `metrics_queries.groups` made for `query`.
+    async def groups(self, tenant_id: UUID, statement: Statement, fingerprint: Statement) -> Row:
+        """Return the current result of `statement`, a statement for groups with this statement for a fingerprint.
 
         Raises:
             Problem: 503, Postgres does not respond in time.
         """
-        key = query.tenant_id, sha256(repr(statement).encode()).digest()
+        key = tenant_id, sha256(repr(statement).encode()).digest()
         task = self._next.get(key)
         if task is None:
-            task = asyncio.create_task(self._run_next(key, query, statement))
+            task = asyncio.create_task(self._run_next(key, statement, fingerprint))
             task.add_done_callback(_retrieve_exception)
             self._next[key] = task
         try:
@@ -65,24 +66,25 @@ class ResponseCache:
         except TimeoutError:
             raise unavailable("Postgres") from None
 
-    async def _run_next(self, key: _Key, query: MetricsQuery, statement: Statement) -> Row:
+    async def _run_next(self, key: _Key, statement: Statement, fingerprint: Statement) -> Row:
         if running := self._running.get(key):
             await asyncio.wait([running])
         self._running[key] = self._next.pop(key)
         try:
-            return await self._get(key, query, statement)
+            return await self._get(key, statement, fingerprint)
         finally:
             del self._running[key]
 
-    async def _get(self, key: _Key, query: MetricsQuery, statement: Statement) -> Row:
+    async def _get(self, key: _Key, statement: Statement, fingerprint: Statement) -> Row:
+        tenant_id, _ = key
         entry = self._entries.get(key)
         if entry:
-            ((current,),) = await self._database.execute(query.tenant_id, fingerprint(query))
+            ((current,),) = await self._database.execute(tenant_id, fingerprint)
             if current["fingerprint"] == entry.fingerprint:
                 return entry.row
         # The fingerprint first: a result newer than its fingerprint is only computed again too early, but an older
         # one would stay in the cache.
-        (current,), (row,) = await self._database.execute(query.tenant_id, fingerprint(query), statement)
+        (current,), (row,) = await self._database.execute(tenant_id, fingerprint, statement)
         row["groups"] = row["groups"].encode()  # once, not in every request
         entry = _Entry(current["fingerprint"], row)
         if entry.size <= _MAX_BYTES:

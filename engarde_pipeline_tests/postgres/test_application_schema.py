@@ -272,7 +272,8 @@ def test_the_application_may_change_what_the_pipeline_does_not_need(empty_databa
         connection.execute("SET ROLE engarde_api")
         assert connection.execute("SELECT name FROM engarde_api.tenants").fetchall() == [("Acme",)]
         spaces = connection.execute("SELECT name, platform FROM engarde_api.campaign_spaces").fetchall()
-    assert spaces == [(None, "meta")]
+        assets = connection.execute("SELECT name FROM engarde_api.campaign_assets").fetchall()
+    assert (spaces, assets) == ([(None, "meta")], [(None,)])
     migrate.downgrade(empty_database_url, "base")
     migrate.upgrade(empty_database_url)
 

@@ -262,6 +262,30 @@ def test_the_keys_of_rows_that_are_there_are_recorded(empty_database_url: str) -
     ]
 
 
+def test_rejected_records_that_are_there_get_their_tenant(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url, "0009")
+    acme = "0f6a2c1e-5b1d-4c58-9d0e-3a7b6f2e8c41"
+    keys = {"null_key": acme, "unknown_tenant": acme, "malformed_tenant": f"{acme} ", "asset_not_mapped": "Acme"}
+    with connect(empty_database_url) as connection:
+        for reason, tenant in keys.items():
+            connection.execute(
+                "INSERT INTO rejected_metric_rows"
+                " (table_name, metric_date, keys, key_digest, measures, reason_code, reason, run_id)"
+                " VALUES ('campaign_metrics', current_date, jsonb_build_object('tenant_id', %s::text), %s, '{}',"
+                " %s, 'because', gen_random_uuid())",
+                [tenant, reason.encode(), reason],
+            )
+    statement = "SELECT * FROM rejected_metric_rows ORDER BY reason_code"
+    before = query(empty_database_url, statement)
+
+    migrate.upgrade(empty_database_url)
+
+    tenants = {row["reason_code"]: row["tenant_id"] for row in query(empty_database_url, statement)}
+    assert {reason: str(tenant) for reason, tenant in tenants.items() if tenant} == {"null_key": acme}
+    migrate.downgrade(empty_database_url, "0009")
+    assert query(empty_database_url, statement) == before
+
+
 def test_a_failed_upgrade_leaves_nothing(empty_database_url: str) -> None:
     with connect(empty_database_url) as connection:
         connection.execute("CREATE TABLE rejected_metric_rows (mine text)")

@@ -43,6 +43,7 @@ from engarde_pipeline.postgres.reads.metrics_queries import (
     MetricsQuery,
     Page,
     by_date,
+    fingerprint,
     groups,
     reads_rows,
 )
@@ -140,7 +141,7 @@ async def _groups(
     statement = groups(query, group_by, page)
     if reads_rows(query, group_by):
         await check_and_execute(database, _references(query))
-        row = await cache.groups(query, statement)
+        row = await cache.groups(query.tenant_id, statement, fingerprint(query, group_by))
     else:
         _, ((row,),) = await check_and_execute(database, _references(query), statement)
     return json_response(

@@ -66,36 +66,25 @@ SELECT coalesce(json_agg(s ORDER BY {order}), '[]')::text AS groups,
 FROM named s
 """
 
+_FINGERPRINT = """
+SELECT concat_ws(' ', ({rows}), ({names})) AS fingerprint
+"""
+
 # A transaction that changes a row of campaign_metrics also writes to platform_days, and xmin is its id.
-_FINGERPRINT_OF_CAMPAIGNS = """
-WITH sums AS (
-    SELECT concat_ws(' ', metric_date, platform, xmin) AS written
-    FROM platform_days m
-    WHERE {conditions}
-), names AS (
-    SELECT bit_xor(hashtextextended(row_version, uuid_hash_extended(id, 0))) AS versions
-    FROM engarde_api.campaign_spaces
-)
-SELECT concat_ws(
-    ' ', (SELECT md5(string_agg(written, ',' ORDER BY written)) FROM sums), (SELECT versions FROM names)
-) AS fingerprint
+_VERSIONS_OF_CAMPAIGNS = """
+SELECT md5(string_agg(written, ',' ORDER BY written))
+FROM (SELECT concat_ws(' ', metric_date, platform, xmin) AS written FROM platform_days m WHERE {conditions}) s
 """
 
 # Asset metrics have no such sums: the versions of the rows are combined, which is faster than adding up.
-_FINGERPRINT_OF_ASSETS = """
-WITH assets AS (
-    SELECT campaign_asset_id, count(*) AS row_count,
-           bit_xor(uuid_hash_extended(id, m.xmin::text::bigint)) AS versions
-    FROM campaign_asset_metrics m
-    WHERE {conditions}
-    GROUP BY 1
-)
-SELECT concat_ws(
-    ' ', sum(s.row_count), bit_xor(s.versions),
-    bit_xor(hashtextextended(a.row_version, uuid_hash_extended(a.id, 0)))
-) AS fingerprint
-FROM assets s
-LEFT JOIN engarde_api.campaign_assets a ON a.id = s.campaign_asset_id
+_VERSIONS_OF_ASSETS = """
+SELECT concat_ws(' ', count(*), bit_xor(uuid_hash_extended(m.id, m.xmin::text::bigint)))
+FROM campaign_asset_metrics m
+WHERE {conditions}
+"""
+
+_VERSIONS_OF_NAMES = """
+SELECT bit_xor(hashtextextended(row_version, uuid_hash_extended(id, 0))) FROM engarde_api.{view}
 """
 
 _DATES = """
@@ -198,14 +187,12 @@ def reads_rows(query: MetricsQuery, by: GroupBy) -> bool:
     return query.table is ASSET_METRICS or by == "campaign" or query.campaign_space_ids is not None
 
 
-def fingerprint(query: MetricsQuery) -> Statement:
-    """Return the statement for the `fingerprint` of the tenant's rows on these dates, which any change alters.
+def fingerprint(query: MetricsQuery, by: GroupBy) -> Statement:
+    """Return the statement for the `fingerprint` of what `groups` reads, which any change of it alters.
 
-    So does any change of a name. It does not depend on the filter by campaign, so changes of other campaigns alter
-    it too.
+    It does not depend on the filter by campaign, so changes of other campaigns alter it too.
     """
-    filters = tuple(name for name in query.filters if name != "campaign_space_ids")
-    return _fingerprint(query.table, filters), query.values
+    return _fingerprint(query.table, by, query.filters), query.values
 
 
 def by_date(query: MetricsQuery) -> Statement:
@@ -321,10 +308,15 @@ def _groups(table: MetricTable, by: GroupBy, filters: tuple[str, ...], order: _O
 
 
 @cache
-def _fingerprint(table: MetricTable, filters: tuple[str, ...]) -> bytes:
-    if table is CAMPAIGN_METRICS:
-        return sql.SQL(_FINGERPRINT_OF_CAMPAIGNS).format(conditions=_conditions(filters)).as_bytes()
-    return sql.SQL(_FINGERPRINT_OF_ASSETS).format(conditions=_conditions(filters)).as_bytes()
+def _fingerprint(table: MetricTable, by: GroupBy, filters: tuple[str, ...]) -> bytes:
+    versions = _VERSIONS_OF_ASSETS if table is ASSET_METRICS else _VERSIONS_OF_CAMPAIGNS
+    conditions = _conditions(tuple(name for name in filters if name != "campaign_space_ids"))
+    # An asset's version includes its campaign's.
+    reads_assets = by == "asset" or _joins_assets(table, by, filters)
+    view = "campaign_assets" if reads_assets else "campaign_spaces" if by == "campaign" else None
+    names = sql.SQL(_VERSIONS_OF_NAMES).format(view=sql.Identifier(view)) if view else sql.SQL("NULL")
+    rows = sql.SQL(versions).format(conditions=conditions)
+    return sql.SQL(_FINGERPRINT).format(rows=rows, names=names).as_bytes()
 
 
 @cache
@@ -339,10 +331,13 @@ def _by_date(table: MetricTable, filters: tuple[str, ...]) -> bytes:
 
 
 def _rows(table: MetricTable, by: GroupBy, filters: tuple[str, ...]) -> sql.SQL:
-    """Return the FROM list; asset metrics have no campaign of their own."""
-    if table is ASSET_METRICS and (by == "campaign" or "campaign_space_ids" in filters):
-        return sql.SQL(_ROWS_WITH_CAMPAIGN)
-    return sql.SQL(_ROWS[table.target])
+    """Return the FROM list."""
+    return sql.SQL(_ROWS_WITH_CAMPAIGN if _joins_assets(table, by, filters) else _ROWS[table.target])
+
+
+def _joins_assets(table: MetricTable, by: GroupBy, filters: tuple[str, ...]) -> bool:
+    # Asset metrics have no campaign of their own.
+    return table is ASSET_METRICS and (by == "campaign" or "campaign_space_ids" in filters)
 
 
 def _conditions(filters: tuple[str, ...]) -> sql.SQL:

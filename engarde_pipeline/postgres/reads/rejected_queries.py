@@ -13,7 +13,7 @@ from engarde_pipeline.postgres.reads.metrics_queries import Statement
 # tenant, too (migration 0010).
 _RECORDS = """
 WITH open AS (
-    SELECT *
+    SELECT metric_date, id
     FROM rejected_metric_rows
     WHERE tenant_id = %(tenant_id)s
       AND metric_date BETWEEN %(start)s AND %(end)s
@@ -28,6 +28,7 @@ WITH open AS (
            measures -> 'source_rows' AS source_rows, reason_code AS reason, reason AS what_to_do,
            {first_seen_at} AS first_seen_at, {last_seen_at} AS last_seen_at
     FROM page
+    JOIN rejected_metric_rows USING (metric_date, id)
 )
 SELECT coalesce(json_agg(r ORDER BY date DESC, id DESC), '[]')::text AS records,
        CASE WHEN count(*) < (SELECT count(*) FROM remaining)
