@@ -20,7 +20,7 @@ import pytest
 from engarde_pipeline_tests.deploy.compose import DEPLOY, image_environment, services, unescaped
 from engarde_pipeline_tests.servers import installed_program
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("image")]
 
 ROOT = DEPLOY.parent
 BASE = "localhost/base"

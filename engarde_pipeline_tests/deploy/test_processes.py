@@ -16,7 +16,7 @@ from engarde_pipeline_tests.deploy.deployment import EMULATOR, Deployment
 from engarde_pipeline_tests.deploy.network import network
 from engarde_pipeline_tests.servers import installed_program
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("image")]
 
 PREFIX = "http://api:8000/api/campaign-performance"
 
