@@ -46,7 +46,7 @@ def test_the_cost_comes_first_then_what_would_change(engarde: Engarde, configure
         assert part in said.words, part
 
     assert engarde("sync", *RANGE).code == 0
-    assert "c1" not in engarde("sync", *RANGE, "--dry-run").words  # nothing would change any more
+    assert "largest changes" not in engarde("sync", *RANGE, "--dry-run").words  # nothing would change any more
 
 
 def test_a_date_that_would_be_held_is_shown_with_its_evidence(
