@@ -45,7 +45,6 @@ class Platform:
             "the code server": self._kill_the_code_server,
             "BigQuery": self._kill_bigquery,
             "Postgres": lambda _: _kill_postgres(self.home),
-            "Dagster's Postgres": lambda _: _kill_postgres(_history(self.home)),
         }
 
     def mend(self) -> None:
