@@ -8,6 +8,8 @@ from engarde_pipeline.core.dates import today
 from engarde_pipeline.postgres.schema import migrate
 from engarde_pipeline_tests.api.conftest import api as api
 from engarde_pipeline_tests.api.conftest import daemon as daemon
+from engarde_pipeline_tests.api.conftest import shared_history as shared_history
+from engarde_pipeline_tests.api.conftest import webserver_url as webserver_url
 from engarde_pipeline_tests.api.service import Service
 from engarde_pipeline_tests.dagster_runs import check_results, run_range
 from engarde_pipeline_tests.shop import Shop
