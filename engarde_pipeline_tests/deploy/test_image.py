@@ -49,6 +49,7 @@ class Image:
 @pytest.fixture(scope="module")
 def image() -> Iterator[Image]:
     if _run(["unshare", "--mount", "chroot", "/", "true"]).returncode:
+        # Also in CI: the kernel or the container's runtime decides this, and no installation changes it.
         pytest.skip("this system does not let the user mount and change the root")
     # On disk: the layers of the image need more than most machines have in memory.
     with TemporaryDirectory(prefix="engarde-image-", dir="/var/tmp") as made:
