@@ -24,7 +24,7 @@ test: $(INSTALLED)  ## Run the tests, without the long ones
 
 test-long: $(INSTALLED)  ## Run the long tests: storms of faults and kills, the browser, PostgreSQL 15, ...
 	@.ci/test-programs $(VENV)
-	$(VENV)/bin/pytest -n $(TESTS_AT_ONCE) --dist loadgroup -m long
+	$(VENV)/bin/pytest -n $(TESTS_AT_ONCE) --dist loadgroup --durations 20 -m long
 
 coverage: $(INSTALLED)  ## Run all tests, and report which lines and branches they cover
 	@.ci/test-programs $(VENV)

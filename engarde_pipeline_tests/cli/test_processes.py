@@ -19,6 +19,7 @@ from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.defs.interruption import SECONDS_TO_FINISH
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.locks import dates_locked
+from engarde_pipeline.postgres.schema.migrate import VERSION_TABLE
 from engarde_pipeline_tests.cli.deployment import ENGARDE, Deployment, documented_variables
 from engarde_pipeline_tests.dagster_runs import landed_dates, unfinished
 from engarde_pipeline_tests.defs.backfills import ask_for_backfill, backfill_status, has_ended
@@ -36,6 +37,11 @@ CREATE TRIGGER slow BEFORE INSERT ON campaign_metrics FOR EACH STATEMENT EXECUTE
 """
 """Makes each date take a while, as on a large table."""
 
+NEWER_SCHEMA = f"""
+ALTER TABLE campaign_metrics ADD seen_at timestamptz;
+UPDATE {VERSION_TABLE} SET version_num = '9999';
+"""
+"""What the migration of a newer version may do while this one still runs."""
 
 WAITING = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
@@ -151,7 +157,7 @@ def _location_is_loaded(deployment: Deployment) -> bool:
 
 @pytest.mark.long
 @pytest.mark.xdist_group("daemon")
-def test_a_code_server_that_is_replaced_during_a_backfill_lets_dates_finish_and_the_next_one_does_the_rest(
+def test_schema_and_code_server_are_upgraded_during_a_backfill_and_no_date_is_lost_or_repeated(
     deployment: Deployment, shop: Shop, instance: DagsterInstance
 ) -> None:
     shop.load(*DATES)
@@ -160,6 +166,9 @@ def test_a_code_server_that_is_replaced_during_a_backfill_lets_dates_finish_and_
     deployment.start("daemon")
     backfill = ask_for_backfill(instance, DATES)
     eventually(lambda: len(_dates_in_postgres(shop)) >= 3, "the first dates", 120)
+    shop.world.connection.execute(NEWER_SCHEMA.encode())
+    before = len(_dates_in_postgres(shop))
+    eventually(lambda: len(_dates_in_postgres(shop)) >= before + 3, "dates in the new schema", 60)
 
     first.send_signal(signal.SIGTERM)
     seconds = eventually(lambda: first.poll() is not None, "the end of the code server", 100)
@@ -170,7 +179,7 @@ def test_a_code_server_that_is_replaced_during_a_backfill_lets_dates_finish_and_
     failed = _failed(instance)
     assert [run.tags.get("dagster/backfill") for run in failed].count(backfill) == 1
     landed = _landed(instance)
-    assert 3 <= len(landed) < len(DATES)
+    assert before + 3 <= len(landed) < len(DATES)
     # No date was committed that Dagster does not know, and the run's retry is in the queue.
     assert set(landed) == _dates_in_postgres(shop)
     assert all("dagster/auto_retry_run_id" in run.tags for run in failed)
