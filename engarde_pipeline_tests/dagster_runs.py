@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date
+from typing import Any
 
 from dagster import (
     AssetKey,
@@ -74,6 +75,16 @@ def origin_of(job: str) -> RemoteJobOrigin:
     target = LoadableTargetOrigin(module_name="engarde_pipeline.definitions")
     location = ManagedGrpcPythonEnvCodeLocationOrigin(target, "engarde_pipeline")
     return RemoteRepositoryOrigin(location, "__repository__").get_job_origin(job)
+
+
+def observed(instance: DagsterInstance, run_id: str, asset: str = "campaign_metrics") -> dict[str, dict[str, Any]]:
+    """The metadata of each date that a run observed."""
+    found = instance.fetch_observations(AssetRecordsFilter(AssetKey(asset)), limit=100).records
+    return {
+        record.partition_key or "": {n: v.value for n, v in record.asset_observation.metadata.items()}
+        for record in found
+        if record.asset_observation and record.run_id == run_id
+    }
 
 
 def unfinished(instance: DagsterInstance) -> list[DagsterRun]:

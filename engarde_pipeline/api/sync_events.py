@@ -14,7 +14,7 @@ from dagster import DagsterInstance, EventLogRecord
 from engarde_pipeline.api.dagster_client import DagsterClient
 from engarde_pipeline.api.errors import Problem
 from engarde_pipeline.runs.attempts import LANDED
-from engarde_pipeline.runs.history import counts_of_event, would_not_land
+from engarde_pipeline.runs.history import counts_of_event, event_of_date, would_not_land
 from engarde_pipeline.runs.job_log import SyncJob, get_job
 from engarde_pipeline.runs.run_config import DRY_RUN
 
@@ -160,7 +160,7 @@ def _poll(instance: DagsterInstance, job_id: str, cursors: Cursors) -> tuple[Syn
 
 def _landed_dates(job: SyncJob, attempt: int, records: Iterable[EventLogRecord]) -> Iterator[LandedDate]:
     for record in records:
-        event = record.event_log_entry.asset_materialization or record.event_log_entry.asset_observation
+        event = event_of_date(record.event_log_entry)
         if event is None or event.partition is None:
             continue
         counts = counts_of_event(event).published

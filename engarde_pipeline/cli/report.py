@@ -15,7 +15,7 @@ from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.rejected import open_reasons
 from engarde_pipeline.postgres.reads.quality import days_counted_twice
-from engarde_pipeline.runs.history import counts_of_event
+from engarde_pipeline.runs.history import counts_of_event, event_of_date
 from engarde_pipeline.settings import DatabaseSettings
 
 _ENDS = {
@@ -92,7 +92,7 @@ def changed_records(run: FinishedRun) -> int:
 def _totals(run: FinishedRun) -> dict[str, tuple[int, Counts]]:
     totals: dict[str, tuple[int, Counts]] = {}
     for entry in run.landed:
-        event = entry.asset_materialization or entry.asset_observation
+        event = event_of_date(entry)
         if event is None:
             continue
         asset = event.asset_key.to_user_string()

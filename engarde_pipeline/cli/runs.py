@@ -20,6 +20,7 @@ from rich.progress import (
 from engarde_pipeline.cli.terminal import console, handle_interrupts
 from engarde_pipeline.dagster_internals import was_interrupted
 from engarde_pipeline.runs.attempts import LANDED, failure_reasons
+from engarde_pipeline.runs.history import event_of_date
 from engarde_pipeline.runs.run_config import RunSpec
 from engarde_pipeline.runs.tags import NO_RETRIES
 
@@ -97,7 +98,7 @@ def _landed_events(instance: DagsterInstance, run_id: str, ended: Event) -> Iter
         page = instance.get_records_for_run(run_id, cursor=cursor, of_type=LANDED)
         cursor = page.cursor
         for record in page.records:
-            if record.partition_key:
+            if record.partition_key and event_of_date(record.event_log_entry):
                 yield record.event_log_entry
         if is_last_page and not page.has_more:
             return
@@ -116,7 +117,7 @@ def _end(instance: DagsterInstance, run_id: str) -> DagsterRunStatus:
 
 
 def _label(event: EventLogEntry) -> str:
-    asset = event.asset_materialization or event.asset_observation
+    asset = event_of_date(event)
     return f"{asset.asset_key.to_user_string()} {asset.partition}" if asset else ""
 
 

@@ -39,7 +39,7 @@ from engarde_pipeline.postgres.faults import explanation
 from engarde_pipeline.postgres.load.held_dates import DateHeld
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.synced_dates import note_synced
-from engarde_pipeline.runs.history import HELD, WOULD_NOT_LAND, landed_before
+from engarde_pipeline.runs.history import DID_NOT_LAND, HELD, WOULD_NOT_LAND, landed_before
 from engarde_pipeline.runs.run_config import DRY_RUN
 from engarde_pipeline.runs.sync_runs import is_dry_run
 from engarde_pipeline.runs.tags import MANUAL, NO_RETRIES, REASON, record_counts, record_not_landing
@@ -138,6 +138,7 @@ def sync_partitions(
                     context.log_event(dry_run_observation(table, outcome))
                     continue
                 if isinstance(outcome, FailedDate):
+                    context.log_event(failed_observation(table, outcome))
                     continue
                 context.log_event(
                     AssetMaterialization(
@@ -229,6 +230,27 @@ def _not_landed_before(context: AssetExecutionContext, dates: list[date]) -> lis
     return left
 
 
+def failed_observation(
+    table: MetricTable, outcome: FailedDate, slice_of_date: str | None = None
+) -> AssetObservation:
+    """Return the observation of a date that did not land: the page of the date shows the reason and what to do."""
+    reason = _message(outcome.error)
+    return AssetObservation(
+        asset_key=AssetKey(table.target),
+        partition=outcome.day.isoformat(),
+        description=f"{'A slice of the date' if slice_of_date else 'The date'} did not land: {reason}",
+        metadata={DID_NOT_LAND: reason, **_held(outcome.error), **_slice_of(slice_of_date)},
+    )
+
+
+def _slice_of(slice_of_date: str | None) -> dict[str, str]:
+    return {"slice": slice_of_date} if slice_of_date else {}
+
+
+def _held(error: Exception) -> dict[str, str]:
+    return {HELD: error.reason} if isinstance(error, DateHeld) else {}
+
+
 def dry_run_observation(
     table: MetricTable, outcome: SyncedDate | FailedDate, slice_of_date: str | None = None
 ) -> AssetObservation:
@@ -236,19 +258,15 @@ def dry_run_observation(
     if isinstance(outcome, FailedDate):
         reason = _message(outcome.error)
         description = f"Dry run, nothing was written. The date would not land: {reason}"
-        metadata: dict[str, Any] = {WOULD_NOT_LAND: reason}
-        if isinstance(outcome.error, DateHeld):
-            metadata[HELD] = outcome.error.reason
+        metadata: dict[str, Any] = {WOULD_NOT_LAND: reason, **_held(outcome.error)}
     else:
         description = f"Dry run, nothing was written. It would be: {outcome.merged.counts.sentence}."
         metadata = dry_run_metadata(table, outcome, is_provisional(outcome.day))
-    if slice_of_date:
-        metadata["slice"] = slice_of_date
     return AssetObservation(
         asset_key=AssetKey(table.target),
         partition=outcome.day.isoformat(),
         description=description,
-        metadata={DRY_RUN: True, **metadata},
+        metadata={DRY_RUN: True, **metadata, **_slice_of(slice_of_date)},
     )
 
 

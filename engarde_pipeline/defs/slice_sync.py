@@ -16,14 +16,21 @@ from engarde_pipeline.core.dates import InvalidDates, dates_between
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.defs.interruption import stopping_between_dates
-from engarde_pipeline.defs.landing import SyncConfig, dry_run_observation, explained, failure, transient
+from engarde_pipeline.defs.landing import (
+    SyncConfig,
+    dry_run_observation,
+    explained,
+    failed_observation,
+    failure,
+    transient,
+)
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.scope import resolve_scope
 from engarde_pipeline.postgres.totals.campaign_totals import update_totals
 from engarde_pipeline.runs.sync_runs import is_dry_run
 from engarde_pipeline.runs.tags import ALL_TENANTS, TENANT, record_counts, record_not_landing
-from engarde_pipeline.sync.dates import FailedDate, SyncedDate
+from engarde_pipeline.sync.dates import FailedDate
 from engarde_pipeline.sync.slices import sync_slice
 
 
@@ -80,7 +87,9 @@ def sync_the_slice(
                 landed[table] += outcome.merged.counts
             if dry_run:
                 context.log_event(dry_run_observation(table, outcome, _slice(config)))
-            elif isinstance(outcome, SyncedDate):
+            elif isinstance(outcome, FailedDate):
+                context.log_event(failed_observation(table, outcome, _slice(config)))
+            else:
                 context.log_event(
                     AssetObservation(
                         asset_key=AssetKey(table.target),

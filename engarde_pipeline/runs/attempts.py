@@ -14,12 +14,12 @@ from engarde_pipeline.dagster_internals import (
     WILL_RETRY_TAG,
     is_of_ended_backfill,
 )
-from engarde_pipeline.runs.history import counts_of_event
+from engarde_pipeline.runs.history import counts_of_event, event_of_date
 from engarde_pipeline.runs.sync_runs import SYNCED_ASSETS, UNFINISHED, synced_assets
 from engarde_pipeline.runs.tags import recorded_counts
 
 LANDED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
-"""The event types of a date that landed, as a whole or a slice of it, or that a dry run has done."""
+"""The event types of dates; `history.event_of_date` leaves out those that did not land."""
 
 _RUNNING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 
@@ -109,7 +109,7 @@ def counts_of_attempts(instance: DagsterInstance, attempts: Sequence[RunRecord])
 def _counts_so_far(instance: DagsterInstance, run_id: str) -> dict[str, Counts]:
     by_asset: dict[str, Counts] = {}
     for record in instance.get_records_for_run(run_id, of_type=LANDED).records:
-        event = record.event_log_entry.asset_materialization or record.event_log_entry.asset_observation
+        event = event_of_date(record.event_log_entry)
         if event is None or event.asset_key not in SYNCED_ASSETS:
             continue
         asset = event.asset_key.to_user_string()

@@ -11,6 +11,7 @@ from dagster import (
     DagsterEventType,
     DagsterInstance,
     DagsterRun,
+    EventLogEntry,
     EventLogRecord,
     RunsFilter,
 )
@@ -21,11 +22,14 @@ from engarde_pipeline.dagster_internals import DATA_VERSION_TAG, ROOT_RUN_ID_TAG
 BYTES_READ = "bigquery_bytes_read"
 """The metadata entry with the bytes that were read for a date."""
 
+DID_NOT_LAND = "did_not_land"
+"""The metadata entry of a date's observation with the reason why the sync did not land it."""
+
 WOULD_NOT_LAND = "would_not_land"
 """The metadata entry of a dry run's observation with the reason why a sync would not land the date."""
 
 HELD = "held"
-"""The metadata entry beside `WOULD_NOT_LAND` of a date that would be held: the code of the reason."""
+"""The metadata entry beside either of a date that is, or would be, held: the code of the reason."""
 
 LARGEST_CHANGES = "largest_changes"
 """The metadata entry of a dry run's observation with the largest changes by campaign."""
@@ -74,6 +78,12 @@ def metadata_of(record: EventLogRecord) -> dict[str, object]:
     """Return a materialization's metadata as plain values."""
     materialization = record.asset_materialization
     return {name: value.value for name, value in materialization.metadata.items()} if materialization else {}
+
+
+def event_of_date(entry: EventLogEntry) -> AssetMaterialization | AssetObservation | None:
+    """Return the event of a date that landed, whole or a slice of it, or that a dry run has done; else None."""
+    event = entry.asset_materialization or entry.asset_observation
+    return event if event and DID_NOT_LAND not in event.metadata else None
 
 
 def counts_of_event(event: AssetMaterialization | AssetObservation) -> Counts:

@@ -1,32 +1,19 @@
 """A dry run in Dagster is an observation, never a materialization, and writes nothing (rule 16)."""
 
 from datetime import date
-from typing import Any
 
-from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 from engarde_pipeline.defs.partitions import daily
 from engarde_pipeline.runs.history import recorded_versions
 from engarde_pipeline.runs.job_log import get_job, last_completed, last_ended, list_jobs
-from engarde_pipeline_tests.dagster_runs import check_results, landed_dates, run_range, run_slice
+from engarde_pipeline_tests.dagster_runs import check_results, landed_dates, observed, run_range, run_slice
 from engarde_pipeline_tests.shop import Shop
 
 DAY, OTHER = date(2026, 3, 1), date(2026, 3, 2)
 DRY = {"dry_run": True}
-
-
-def _observed(
-    instance: DagsterInstance, run_id: str, asset: str = "campaign_metrics"
-) -> dict[str, dict[str, Any]]:
-    """Return the metadata of each date that a run observed."""
-    found = instance.fetch_observations(AssetRecordsFilter(AssetKey(asset)), limit=100).records
-    return {
-        record.partition_key or "": {n: v.value for n, v in record.asset_observation.metadata.items()}
-        for record in found
-        if record.asset_observation and record.run_id == run_id
-    }
 
 
 def test_a_dry_run_observes_what_the_sync_after_it_materializes(instance: DagsterInstance, shop: Shop) -> None:
@@ -39,10 +26,10 @@ def test_a_dry_run_observes_what_the_sync_after_it_materializes(instance: Dagste
     assert shop.world.everything() == before
     assert not instance.get_records_for_run(dry.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION).records
     assert check_results(dry) == {}
-    observed = _observed(instance, dry.run_id)
-    assert list(observed) == [str(OTHER), str(DAY)]
-    assert observed[str(DAY)]["dry_run"] is True
-    assert (observed[str(DAY)]["spend_before"], observed[str(DAY)]["spend"]) == (0, 21)
+    found = observed(instance, dry.run_id)
+    assert list(found) == [str(OTHER), str(DAY)]
+    assert found[str(DAY)]["dry_run"] is True
+    assert (found[str(DAY)]["spend_before"], found[str(DAY)]["spend"]) == (0, 21)
     assert recorded_versions(instance, AssetKey("campaign_metrics")) == {}
 
     real = run_range(instance, DAY, OTHER)
@@ -81,13 +68,13 @@ def test_a_date_that_would_be_held_is_shown_and_the_run_succeeds(instance: Dagst
 
     assert dry.success
     assert shop.world.everything() == before
-    assert "allow_shrink" in _observed(instance, dry.run_id)[str(DAY)]["would_not_land"]
-    assert _observed(instance, dry.run_id)[str(DAY)]["held"] == "would_shrink"
+    assert "allow_shrink" in observed(instance, dry.run_id)[str(DAY)]["would_not_land"]
+    assert observed(instance, dry.run_id)[str(DAY)]["held"] == "would_shrink"
     keys = [str(DAY), str(OTHER)]
     assert instance.get_status_by_partition(AssetKey("campaign_metrics"), keys, daily) == dict.fromkeys(
         keys, AssetPartitionStatus.MATERIALIZED
     )
-    assert "would_not_land" not in _observed(instance, dry.run_id)[str(OTHER)]
+    assert "would_not_land" not in observed(instance, dry.run_id)[str(OTHER)]
     job = get_job(instance, dry.run_id)
     assert job is not None
     assert job.metadata["would_not_land"] == {"campaign_metrics": [str(DAY)]}

@@ -7,7 +7,8 @@ from dagster import DagsterInstance
 
 from engarde_pipeline.core.metrics import ASSET_METRICS
 from engarde_pipeline.runs.history import metadata_of
-from engarde_pipeline_tests.dagster_runs import failure_of, landed_dates, materializations, run_range
+from engarde_pipeline.runs.job_log import get_job
+from engarde_pipeline_tests.dagster_runs import failure_of, landed_dates, materializations, observed, run_range
 from engarde_pipeline_tests.shop import Shop
 
 FIRST, SECOND, THIRD = date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 3)
@@ -97,6 +98,12 @@ def test_a_date_that_fails_stops_no_other_and_is_the_only_one_not_materialized(
     assert "1 of 3 dates did not land: 2026-03-02" in reason
     assert "--allow-shrink" in reason
     assert len([row for row in shop.world.rows() if row["metric_date"] == SECOND]) == 2
+    (day, on_its_page), *others = observed(instance, run.run_id).items()
+    assert (day, others, on_its_page["held"]) == (str(SECOND), [], "would_shrink")
+    assert "--allow-shrink" in on_its_page["did_not_land"]
+    job = get_job(instance, run.run_id)
+    assert job is not None
+    assert (job.records_processed, job.records_unchanged) == (7, 7)
 
 
 def test_a_date_may_shrink_when_the_caller_says_so(instance: DagsterInstance, shop: Shop) -> None:

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, EventLogRecord
 
-from engarde_pipeline_tests.dagster_runs import failure_of, landed_dates, run_range, run_slice
+from engarde_pipeline_tests.dagster_runs import failure_of, landed_dates, observed, run_range, run_slice
 from engarde_pipeline_tests.shop import Shop
 
 DAY, OTHER = date(2026, 3, 1), date(2026, 3, 2)
@@ -63,6 +63,8 @@ def test_a_slice_may_shrink_only_when_the_caller_says_so(instance: DagsterInstan
     assert not refused.success
     assert "allow_shrink" in failure_of(instance, refused)
     assert len(shop.world.rows()) == 2
+    on_its_page = observed(instance, refused.run_id)[str(DAY)]
+    assert (on_its_page["held"], on_its_page["slice"]) == ("would_shrink", "campaign c2")
 
     assert run_slice(instance, {**wanted, "allow_shrink": True}).success
     assert [row["campaign_space_id"] for row in shop.world.rows()] == [shop.first]
