@@ -64,6 +64,7 @@ def _ping(worker: str) -> int:
     return subprocess.run(["sh", "-c", command, worker], env=environment, timeout=60).returncode
 
 
+@pytest.mark.long
 def test_a_cancelled_run_ends_as_canceled_whether_it_was_started_or_not(
     distributed: World, instance: DagsterInstance, start_worker: StartWorker
 ) -> None:
@@ -96,6 +97,7 @@ def _was_never_started(instance: DagsterInstance, run_id: str) -> bool:
     return any("No worker executes" in entry.message for entry in instance.all_logs(run_id))
 
 
+@pytest.mark.long
 def test_a_worker_that_is_stopped_hands_back_its_run_and_takes_no_other(
     distributed: World, instance: DagsterInstance, start_worker: StartWorker
 ) -> None:

@@ -74,12 +74,19 @@ def storm_of_kills(platform: Platform, instance: DagsterInstance, seed: int, rou
     for process in asked:
         process.wait(timeout=_CALM_SECONDS)
     started = time.monotonic()
+    report.hours_brought_forward = wait_until_calm(platform, instance)
+    report.seconds_to_calm = time.monotonic() - started
+    report.rows_checked = check(platform, instance)
+    return report
+
+
+def wait_until_calm(platform: Platform, instance: DagsterInstance) -> int:
+    """Wait until nothing is due; return how often the hourly schedule was brought forward for that."""
+    started, brought_forward = time.monotonic(), 0
     while not _is_calm(platform, instance, _SENSOR_SECONDS):
         assert time.monotonic() - started < _CALM_SECONDS, _due(platform, instance)
-        report.hours_brought_forward += _bring_the_hour_forward(platform, instance)
-    report.seconds_to_calm = time.monotonic() - started
-    report.rows_checked = _check(platform, instance)
-    return report
+        brought_forward += _bring_the_hour_forward(platform, instance)
+    return brought_forward
 
 
 def _restate(platform: Platform, day: date, clicks: int) -> None:
@@ -138,7 +145,7 @@ def _bring_the_hour_forward(platform: Platform, instance: DagsterInstance) -> bo
     return True
 
 
-def _check(platform: Platform, instance: DagsterInstance) -> int:
+def check(platform: Platform, instance: DagsterInstance) -> int:
     """Compare Postgres with BigQuery and with what Dagster says of it; return how many rows there are."""
     world = platform.world
     found = campaigns_in_postgres(world)

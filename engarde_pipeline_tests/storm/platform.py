@@ -47,6 +47,10 @@ class Platform:
             "Postgres": lambda _: _kill_postgres(self.home),
         }
 
+    def kill_the_history(self) -> None:
+        """Kill the Postgres with Dagster's history."""
+        assert _kill_postgres(_history(self.home))
+
     def mend(self) -> None:
         """Start again whatever is not running, and connect the world to it."""
         postgres.start(self.home)
