@@ -30,9 +30,9 @@ def status(
 ) -> None:
     """Show which dates are synced, when, with how many rows and rejected records, and how the last run ended.
 
-    A date is held if its last load looked wrong and was refused; the reason is shown below the table. A date of
-    the last 30 days is provisional, because ad platforms still restate it. `engarde plan` shows which dates will
-    be synced next.
+    A date is held if its last load looked wrong and was refused; the reason is shown below the table. A date is
+    provisional while an ad platform may still restate it: ENGARDE_RESTATEMENT_DAYS, by default 30 days. `engarde
+    plan` shows which dates will be synced next.
     """
     from dagster import AssetKey
 

@@ -24,7 +24,7 @@ from dagster import (
 )
 
 from engarde_pipeline.bigquery.extraction import Source
-from engarde_pipeline.core.dates import PROVISIONAL_DAYS, dates_ahead, today
+from engarde_pipeline.core.dates import dates_ahead, provisional_days, today
 from engarde_pipeline.core.limits import REJECTED_SHARE_LIMIT
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.defs.assets.campaign_space_aggregates import campaign_space_aggregates
@@ -145,7 +145,7 @@ def _dates(context: AssetCheckExecutionContext) -> list[date]:
     run = context.op_execution_context
     if run.has_partition_key or run.has_partition_key_range:
         return [date.fromisoformat(key) for key in run.partition_keys]
-    return [*(today() - timedelta(days=n) for n in reversed(range(PROVISIONAL_DAYS))), *dates_ahead()]
+    return [*(today() - timedelta(days=n) for n in reversed(range(provisional_days()))), *dates_ahead()]
 
 
 def _records_accounted_for(instance: DagsterInstance, asset: AssetKey, dates: Sequence[date]) -> AssetCheckResult:
