@@ -22,15 +22,17 @@ SUMS = ", ".join(f"sum({name})" for name in CAMPAIGN_METRICS.measure_names)
 # Numbers of all sizes: the largest counts there are do not overflow a sum, nor is a micro lost beside them.
 _INSERT = """
 INSERT INTO campaign_metrics (tenant_id, campaign_space_id, platform, metric_date, metric_hour, impressions,
-    clicks, spend, conversions, revenue, bigquery_sync_id, synced_from_bigquery_at)
+    clicks, spend, conversions, revenue, currency, bigquery_sync_id, synced_from_bigquery_at)
 SELECT tenant_id, id, platform, %(day)s, %(hour)s, %(count)s,
-    %(count)s / 3, %(count)s * 0.000001, 0.5, %(count)s, gen_random_uuid(), now()
+    %(count)s / 3, %(count)s * 0.000001, 0.5, %(count)s,
+    CASE %(hour)s::smallint WHEN 0 THEN 'EUR' WHEN 23 THEN 'USD' END, gen_random_uuid(), now()
 FROM campaign_spaces
 ON CONFLICT DO NOTHING
 """
 _UPDATES = (
     "UPDATE campaign_metrics SET clicks = clicks / 2, spend = spend + 0.000001 WHERE metric_date = %(day)s",
     "UPDATE campaign_metrics SET platform = 'tiktok' WHERE metric_date = %(day)s AND platform = 'meta'",
+    "UPDATE campaign_metrics SET currency = 'USD' WHERE metric_date = %(day)s AND currency IS NULL",
     "UPDATE campaign_metrics SET metric_date = metric_date + 10 WHERE metric_date = %(day)s AND metric_hour = 0",
     "UPDATE campaign_metrics SET clicks = 1 WHERE false",
     "DELETE FROM campaign_metrics WHERE metric_date = %(day)s AND metric_hour IS NULL",
@@ -60,8 +62,8 @@ def insert(connection: psycopg.Connection, day: date, count: int = 7, hour: int 
 def kept(connection: psycopg.Connection) -> list[tuple[Any, ...]]:
     """Return the sums as they are kept."""
     return connection.execute(
-        f"SELECT tenant_id, metric_date, platform, sum(row_count), {SUMS} FROM platform_days"
-        " GROUP BY 1, 2, 3 HAVING sum(row_count) <> 0 ORDER BY 1, 2, 3".encode()
+        f"SELECT tenant_id, metric_date, platform, currency, sum(row_count), {SUMS} FROM platform_days"
+        " GROUP BY 1, 2, 3, 4 HAVING sum(row_count) <> 0 ORDER BY 1, 2, 3, 4".encode()
     ).fetchall()
 
 
@@ -74,8 +76,8 @@ def parts(connection: psycopg.Connection) -> int:
 def added_up(connection: psycopg.Connection) -> list[tuple[Any, ...]]:
     """Return the sums of the rows."""
     return connection.execute(
-        f"SELECT tenant_id, metric_date, platform, count(*), {SUMS} FROM campaign_metrics"
-        " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3".encode()
+        f"SELECT tenant_id, metric_date, platform, currency, count(*), {SUMS} FROM campaign_metrics"
+        " GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4".encode()
     ).fetchall()
 
 
@@ -188,9 +190,9 @@ def test_rows_that_are_copied_are_added_too(connection: psycopg.Connection) -> N
 
 def test_the_migration_adds_up_the_rows_there_are(connection: psycopg.Connection, database_url: str) -> None:
     seed(connection)
-    migrate.downgrade(database_url, "0004")
     insert(connection, DAYS[0])
     insert(connection, DAYS[1], hour=3)
+    migrate.downgrade(database_url, "0004")
 
     migrate.upgrade(database_url)
 
@@ -205,6 +207,6 @@ def test_sums_that_differ_are_found_by_their_date(connection: psycopg.Connection
 
     connection.execute("UPDATE platform_days SET revenue = revenue - 1 WHERE metric_date = %s", [DAYS[1]])
     connection.execute("DELETE FROM platform_days WHERE metric_date = %s", [DAYS[2]])
-    connection.execute("UPDATE platform_days SET platform = platform || 'x' WHERE metric_date = %s", [DAYS[3]])
+    connection.execute("UPDATE platform_days SET currency = 'USD' WHERE metric_date = %s", [DAYS[3]])
 
     assert dates_with_other_sums(connection, DAYS) == DAYS[1:]

@@ -230,8 +230,10 @@ def create_records(connection: psycopg.Connection, table: MetricTable, scope: Sc
         )
     connection.execute("CREATE INDEX ON records (metric_date)")
     by_date = {
-        day: Records(rejected, spend, revenue, SourceSums(*source))
-        for day, rejected, spend, revenue, *source in connection.execute(_by_date(table))
+        day: Records(rejected, spend, revenue, SourceSums(rows, processed, impressions, {"": source_spend}))
+        for day, rejected, spend, revenue, rows, processed, impressions, source_spend in connection.execute(
+            _by_date(table)
+        )
     }
     if any(records.rejected for records in by_date.values()):
         create_similar_keys(connection, table)

@@ -4,12 +4,13 @@ The version is written in the transaction that writes the date. It is therefore 
 is lost, and if an earlier state of the database is restored. What the partition had is stored beside it (rule 12).
 """
 
-from dataclasses import astuple
 from datetime import date, datetime
 from uuid import UUID
 
 import psycopg
+from psycopg.types.json import Jsonb
 
+from engarde_pipeline.core.currencies import as_texts
 from engarde_pipeline.core.metrics import MetricTable
 from engarde_pipeline.postgres.load.held_dates import COMPLETE_AFTER_DAYS, NOTHING, SourceSums
 
@@ -38,9 +39,10 @@ def note_synced(
     source: SourceSums = NOTHING,
 ) -> None:
     """Store that `day` was synced from `version` of its BigQuery partition, which had `source`."""
+    sums = [source.source_rows, source.records, source.impressions, Jsonb(as_texts(source.spend))]
     connection.execute(
         _NOTE,
-        [table.target, day, version, run_id, run_id, *astuple(source), COMPLETE_AFTER_DAYS, COMPLETE_AFTER_DAYS],
+        [table.target, day, version, run_id, run_id, *sums, COMPLETE_AFTER_DAYS, COMPLETE_AFTER_DAYS],
     )
 
 

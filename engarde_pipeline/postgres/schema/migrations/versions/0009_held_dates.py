@@ -1,7 +1,7 @@
 """What the source had at each date's last sync, and the dates that are held (rules 5 and 12).
 
-* `synced_dates` gets the source rows, records, impressions and spend of the last sync, rejected records included,
-  with which the next load of the date is compared. They are NULL until the date is synced again.
+* `synced_dates` gets the source rows, records, impressions and spend (by currency) of the last sync, rejected
+  records included, with which the next load of the date is compared. They are NULL until the date is synced again.
 * `held_dates`: dates whose last load was refused, with the reason and the evidence.
 """
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0009"
 down_revision = "0008"
@@ -19,7 +20,7 @@ SOURCE: dict[str, sa.types.TypeEngine[Any]] = {
     "source_rows": sa.BigInteger(),
     "records": sa.BigInteger(),
     "impressions": sa.Numeric(),
-    "spend": sa.Numeric(),
+    "spend": postgresql.JSONB(),
 }
 
 
