@@ -182,7 +182,7 @@ def merge_date(
             compact(connection, day)
         version = options.versions.get(day)
         if version is not None:
-            note_synced(connection, table, day, version, run_id, records.source)
+            note_synced(connection, table, day, version, run_id, records.source, options.read_at)
         rejected = open_rejections(connection, table, day, REJECTED_SHOWN) if records.rejected else []
     rows = counts.loaded + kept
     return MergedDate(counts, rows, spend, revenue, rejected, changes_of(changes) if changes else None)

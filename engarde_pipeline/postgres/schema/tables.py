@@ -267,6 +267,11 @@ synced_dates = Table(
     Column("records", BigInteger, comment="Of the source at the last sync."),
     Column("impressions", Numeric, comment="Of the source at the last sync."),
     Column("spend", JSONB, comment="Of the source at the last sync."),
+    Column(
+        "compared_at",
+        DateTime(timezone=True),
+        comment="When the date was last synced or found unchanged in BigQuery; NULL: at synced_at.",
+    ),
 )
 
 held_dates = Table(

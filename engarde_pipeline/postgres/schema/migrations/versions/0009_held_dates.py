@@ -2,6 +2,8 @@
 
 * `synced_dates` gets the source rows, records, impressions and spend (by currency) of the last sync, rejected
   records included, with which the next load of the date is compared. They are NULL until the date is synced again.
+* `compared_at` in `synced_dates` is when the date was last found equal to BigQuery: later than `synced_at` if
+  nothing was new.
 * `held_dates`: dates whose last load was refused, with the reason and the evidence.
 """
 
@@ -35,6 +37,14 @@ def upgrade() -> None:
     )
     for name, kind in SOURCE.items():
         op.add_column("synced_dates", sa.Column(name, kind, comment="Of the source at the last sync."))
+    op.add_column(
+        "synced_dates",
+        sa.Column(
+            "compared_at",
+            sa.DateTime(timezone=True),
+            comment="When the date was last synced or found unchanged in BigQuery; NULL: at synced_at.",
+        ),
+    )
     op.create_table(
         "held_dates",
         sa.Column("table_name", sa.Text(), primary_key=True, comment="The target table."),
@@ -49,5 +59,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("held_dates")
-    for name in ("source_run_id", *SOURCE):
+    for name in ("source_run_id", *SOURCE, "compared_at"):
         op.drop_column("synced_dates", name)

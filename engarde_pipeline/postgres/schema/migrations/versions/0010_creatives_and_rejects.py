@@ -7,6 +7,8 @@
   refers to no column of the application that it does not need.
 * `row_version` in the views of campaign spaces and assets changes whenever such a row does, so that the API can
   tell that a name has changed.
+* The API's role may read which dates are synced and when they were compared with BigQuery: these columns of
+  `synced_dates` are the same for all tenants. The others are sums over all of them.
 """
 
 import sqlalchemy as sa
@@ -65,9 +67,11 @@ def upgrade() -> None:
     op.execute("GRANT SELECT ON rejected_metric_rows TO engarde_api")
     _create_view("campaign_spaces", CAMPAIGN_SPACES.format(row_version=", c.xmin::text AS row_version"))
     _create_view("campaign_assets", CAMPAIGN_ASSETS)
+    op.execute("GRANT SELECT (table_name, metric_date, synced_at, compared_at) ON synced_dates TO engarde_api")
 
 
 def downgrade() -> None:
+    op.execute("REVOKE ALL ON synced_dates FROM engarde_api")
     op.execute("DROP VIEW engarde_api.campaign_assets")
     _create_view("campaign_spaces", CAMPAIGN_SPACES.format(row_version=""))
     op.execute("REVOKE ALL ON rejected_metric_rows FROM engarde_api")
