@@ -13,11 +13,15 @@ Kind = Literal["count", "amount"]
 
 @dataclass(frozen=True)
 class Measure:
-    """A number that can be added. A `count` is whole (int64); an `amount` has six decimals."""
+    """A number that can be added. A `count` is whole (int64); an `amount` has six decimals.
+
+    Money is an amount that can only be added to amounts of the same currency (rule 13).
+    """
 
     name: str
     kind: Kind
     description: str
+    is_money: bool = False
 
     @property
     def limit(self) -> int:
@@ -39,9 +43,11 @@ class Ratio:
 
 IMPRESSIONS = Measure("impressions", "count", "Times an ad was shown.")
 CLICKS = Measure("clicks", "count", "Clicks on an ad.")
-SPEND = Measure("spend", "amount", "Money spent, in the ad account's currency.")
+SPEND = Measure("spend", "amount", "Money spent, in the currency of the record.", is_money=True)
 CONVERSIONS = Measure("conversions", "amount", "Conversions; fractional, because attribution models split them.")
-REVENUE = Measure("revenue", "amount", "Revenue attributed to the ads, in the ad account's currency.")
+REVENUE = Measure(
+    "revenue", "amount", "Revenue attributed to the ads, in the currency of the record.", is_money=True
+)
 ENGAGEMENTS = Measure("engagements", "count", "Likes, shares, comments and the like.")
 
 CTR = Ratio("ctr", "clicks", "impressions", 100, "percent", "Click-through rate.")

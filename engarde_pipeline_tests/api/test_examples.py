@@ -20,7 +20,7 @@ BOTH = {"start_date": str(DAYS[0]), "end_date": str(DAYS[1])}
 
 JOB, CAMPAIGN = "/sync-jobs/{job_id}", "/metrics/{campaign_space_id}"
 ASSET = "/assets/{campaign_asset_id}/metrics"
-TIMES = ("first_seen_at", "last_seen_at")
+TIMES = ("first_seen_at", "last_seen_at", "synced_at")
 
 
 @pytest.fixture
@@ -32,8 +32,9 @@ def document(api: Service) -> dict[str, Any]:
 @pytest.fixture
 def synced(shop: Shop) -> Shop:
     shop.load(*DAYS, engagements=50)
-    shop.world.sync(*DAYS)
-    shop.world.sync(*DAYS, table=ASSET_METRICS)
+    versions = dict.fromkeys(DAYS, "v1")
+    shop.world.sync(*DAYS, versions=versions)
+    shop.world.sync(*DAYS, table=ASSET_METRICS, versions=versions)
     return shop
 
 
