@@ -44,8 +44,9 @@ from engarde_pipeline.sync.sums import differing_sums
 DESCRIPTIONS = {
     "records_accounted_for": "Every record of a synced date is counted as inserted, updated, unchanged or"
     " rejected: processed = inserted + updated + unchanged + rejected.",
-    "sums_equal_bigquery": "Each date's sum of each measure in Postgres, rejected records included, equals the"
-    " sum that BigQuery computes. If BigQuery has changed since the sync, sync the date again.",
+    "sums_equal_bigquery": "Each date's sum of each measure in Postgres, by currency and rejected records"
+    " included, equals the sum that BigQuery computes. If BigQuery has changed since the sync, sync the date"
+    " again.",
     "rejected_share_below_5_percent": "Less than 5 % of the records were rejected.",
     "clicks_not_above_impressions": "No row has more clicks than impressions. Only a warning, because some"
     " platforms count late clicks.",
@@ -174,6 +175,7 @@ def _sums_equal_bigquery(
         TableRecord(
             {
                 "date": sums.day.isoformat(),
+                "currency": sums.currency,
                 "measure": name,
                 "bigquery": str(sums.bigquery[name]),
                 "postgres": str(sums.postgres[name]),
@@ -190,7 +192,9 @@ def _sums_equal_bigquery(
             "dates_checked": len(dates),
             "differences": MetadataValue.table(
                 different[:100],
-                TableSchema([TableColumn(name) for name in ("date", "measure", "bigquery", "postgres")]),
+                TableSchema(
+                    [TableColumn(name) for name in ("date", "currency", "measure", "bigquery", "postgres")]
+                ),
             ),
         },
     )
