@@ -1,12 +1,8 @@
-"""Records: resolves the staged keys to the application's ids, sums and validates the staged rows.
+"""Records: sums the staged rows by record, and validates the sums.
 
-This creates two temporary tables. `subjects` has one row per staged key: `record_key` (the lowest number of the
-keys of the same record, because a tenant id may be spelled in several ways, and a record may have another currency
-on another date), `tenant_key` (the tenant in BigQuery, or the one found through the campaign), `tenant_id`,
-`target_id`, `currency`, and `reason`, NULL where the key is good.
-`records` has one row per record: `metric_date`, `record_key`, `source_rows`, the measures as exact sums,
-`tenant_id`, `target_id`, `platform`, `metric_hour`, `currency`, and `reason`, NULL where the record is good.
-`currency` and the sums of money are NULL if the source rows have several currencies.
+This creates the temporary table `records`, with one row per record: `metric_date`, `record_key`, `source_rows`,
+the measures as exact sums, `tenant_id`, `target_id`, `platform`, `metric_hour`, `currency`, and `reason`, NULL
+where the record is good. `currency` and the sums of money are NULL if the source rows have several currencies.
 """
 
 from collections.abc import Iterator
@@ -20,10 +16,8 @@ from psycopg import sql
 from engarde_pipeline.core.currencies import MALFORMED, ByCurrency, by_currency
 from engarde_pipeline.core.metrics import (
     AMOUNT_DECIMALS,
-    ASSET_ID,
     CURRENCY_PATTERN,
     METRIC_HOUR,
-    TENANT_ID,
     Measure,
     MetricTable,
     RejectReason,
@@ -32,90 +26,10 @@ from engarde_pipeline.postgres.load.held_dates import NOTHING, SourceSums
 from engarde_pipeline.postgres.load.scope import EVERYTHING, Scope
 from engarde_pipeline.postgres.load.similar_keys import create_similar_keys
 from engarde_pipeline.postgres.load.source_keys import create_kept, note_source_keys
-from engarde_pipeline.postgres.schema.application_tables import CAMPAIGN_ASSETS, CAMPAIGN_SPACES, MATCH, MATCHES
+from engarde_pipeline.postgres.load.subjects import create_subjects
 from engarde_pipeline.postgres.sql_lists import sql_list
 
-# Rows without a tenant get the only tenant that has their campaign; NULL if there is none or more than one.
-_NAMED = """
-WITH owner AS MATERIALIZED (
-    SELECT platform, external_campaign_id AS campaign_id,
-           coalesce(nullif(count(DISTINCT tenant_id) FILTER (WHERE NOT is_deleted), 0),
-                    count(DISTINCT tenant_id)) AS tenants,
-           coalesce(min(tenant_id::text) FILTER (WHERE NOT is_deleted), min(tenant_id::text)) AS tenant_key
-    FROM {campaign_spaces} c
-    WHERE {tenant_is_optional}
-    GROUP BY 1, 2
-), spelled AS (
-    SELECT s.key_number,
-           coalesce(lower(s.tenant_id), CASE WHEN owner.tenants = 1 THEN owner.tenant_key END) AS tenant_key,
-           {keys},
-           s.currency,
-           s.key_fault,
-           coalesce(owner.tenants > 1, false) AS is_ambiguous
-    FROM staged_keys s
-    LEFT JOIN owner
-        ON s.tenant_id IS NULL AND owner.platform = s.platform AND owner.campaign_id = s.campaign_id
-), named AS MATERIALIZED (
-    SELECT key_number, min(key_number) OVER same AS record_key, tenant_key, {names}, currency,
-           min(key_fault) OVER same AS key_fault, is_ambiguous
-    FROM spelled
-    WINDOW same AS (PARTITION BY tenant_key, {names})
-)
-"""
-
-# External ids are not unique in the application's tables, so matches are counted first, which also prevents
-# joining a record twice. Rows that the application marked as deleted count only if all matches are deleted.
-_RESOLVED = """
-, campaign AS MATERIALIZED (
-    SELECT tenant_id, platform, external_campaign_id AS campaign_id,
-           {matches} AS matches, {match} AS id
-    FROM {campaign_spaces} c
-    WHERE external_campaign_id IN (SELECT campaign_id FROM named)
-    GROUP BY 1, 2, 3
-), asset AS MATERIALIZED (
-    SELECT campaign_space_id, external_asset_id AS asset_id,
-           {matches} AS matches, {match} AS id
-    FROM {campaign_assets} a
-    WHERE {has_assets} AND external_asset_id IN (SELECT {asset_id} FROM named r)
-    GROUP BY 1, 2
-), resolved AS (
-    SELECT r.*,
-           tenants.id AS tenant_id,
-           campaign.matches AS campaign_matches,
-           CASE WHEN campaign.matches = 1 THEN campaign.id END AS campaign_space_id,
-           asset.matches AS asset_matches,
-           CASE WHEN asset.matches = 1 THEN asset.id END AS campaign_asset_id
-    FROM named r
-    LEFT JOIN tenants ON tenants.id::text = r.tenant_key
-    LEFT JOIN campaign
-        ON campaign.tenant_id = tenants.id
-        AND campaign.platform = r.platform
-        AND campaign.campaign_id = r.campaign_id
-    LEFT JOIN asset
-        ON campaign.matches = 1
-        AND asset.campaign_space_id = campaign.id
-        AND asset.asset_id = {asset_id}
-)
-"""
-
 # The first reason that applies is recorded: reasons about the keys come before those about the measures.
-_SUBJECTS = """
-SELECT r.*, r.{target_id} AS target_id,
-       CASE
-           WHEN {null_key} THEN {NULL_KEY}
-           WHEN r.key_fault IS NOT NULL THEN r.key_fault
-           WHEN r.tenant_key IS NULL AND r.is_ambiguous THEN {AMBIGUOUS_TENANT}
-           WHEN r.tenant_key IS NULL THEN {CAMPAIGN_NOT_MAPPED}
-           WHEN r.tenant_id IS NULL AND r.tenant_key !~ {uuid} THEN {MALFORMED_TENANT}
-           WHEN r.tenant_id IS NULL THEN {UNKNOWN_TENANT}
-           WHEN r.campaign_matches IS NULL THEN {CAMPAIGN_NOT_MAPPED}
-           WHEN r.campaign_matches > 1 THEN {AMBIGUOUS_CAMPAIGN}
-           WHEN {has_assets} AND r.asset_matches IS NULL THEN {ASSET_NOT_MAPPED}
-           WHEN r.asset_matches > 1 THEN {AMBIGUOUS_ASSET}
-       END AS reason
-FROM resolved r
-"""
-
 _RECORDS = """
 CREATE TEMPORARY TABLE records AS
 SELECT r.*, k.tenant_id, k.target_id, k.platform, {hour} AS metric_hour,
@@ -176,7 +90,6 @@ _CURRENCY_REASONS = """
            WHEN {currency} !~ {pattern} THEN {MALFORMED_CURRENCY}
 """
 
-_UUID = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _REASONS = {reason.name: sql.Literal(str(reason)) for reason in RejectReason}
 
 
@@ -248,13 +161,12 @@ GROUP BY metric_date
 
 
 def create_records(connection: psycopg.Connection, table: MetricTable, scope: Scope) -> PreparedRecords:
-    """Create the temporary tables `subjects` and `records` from the staged rows, within `scope`.
+    """Create the temporary table `records` from the staged rows, within `scope`.
 
-    Also creates `kept` (see `source_keys.create_kept`) and, if any record is bad, `similar_keys`.
+    Also creates `subjects`, `kept` (see `source_keys.create_kept`) and, if any record is bad, `similar_keys`.
     """
-    connection.execute("DROP TABLE IF EXISTS pg_temp.subjects, pg_temp.records, pg_temp.kept")
-    connection.execute(sql.SQL("CREATE TEMPORARY TABLE subjects AS {}").format(_subjects(table)))
-    connection.execute("ANALYZE subjects")
+    connection.execute("DROP TABLE IF EXISTS pg_temp.records, pg_temp.kept")
+    create_subjects(connection, table)
     is_summed = connection.execute(_IS_SUMMED).fetchone() == (True,)
     has_currencies = connection.execute(_HAS_CURRENCIES).fetchone() == (True,)
     connection.execute(_records(table, is_summed, has_currencies))
@@ -307,26 +219,6 @@ def has_no_good_record(table: MetricTable) -> sql.Composed:
     return sql.SQL(
         "NOT EXISTS (SELECT FROM records g WHERE g.metric_date = %(date)s AND g.reason IS NULL AND {})"
     ).format(matches(table, "g"))
-
-
-def _subjects(table: MetricTable) -> sql.Composed:
-    keys = [key for key in table.key_names if key != "tenant_id"]
-    has_assets = ASSET_ID in table.keys
-    return sql.SQL(_NAMED + _RESOLVED + _SUBJECTS).format(
-        campaign_spaces=sql.SQL(CAMPAIGN_SPACES),
-        campaign_assets=sql.SQL(CAMPAIGN_ASSETS),
-        matches=sql.SQL(MATCHES),
-        match=sql.SQL(MATCH),
-        tenant_is_optional=sql.Literal(TENANT_ID not in table.keys),
-        keys=sql_list("s.{name}", keys),
-        names=sql_list("{name}", keys),
-        has_assets=sql.Literal(has_assets),
-        asset_id=sql.SQL("r.asset_id") if has_assets else sql.SQL("NULL::text"),
-        target_id=sql.Identifier(table.target_id),
-        null_key=sql_list("r.{name} IS NULL", _required_keys(table), " OR "),
-        uuid=sql.Literal(_UUID),
-        **_REASONS,
-    )
 
 
 def _records(table: MetricTable, is_summed: bool, has_currencies: bool) -> sql.Composed:
@@ -389,10 +281,6 @@ def _by_date(table: MetricTable, has_currencies: bool) -> sql.Composed:
 
 def _hour(table: MetricTable) -> sql.SQL:
     return sql.SQL("k.metric_hour" if METRIC_HOUR in table.keys else "NULL::bigint")
-
-
-def _required_keys(table: MetricTable) -> list[str]:
-    return ["tenant_key" if key is TENANT_ID else key.name for key in table.keys if key.required]
 
 
 def _total(template: LiteralString, measure: Measure) -> sql.Composed:
