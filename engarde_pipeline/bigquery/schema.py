@@ -101,7 +101,7 @@ def _buffered_rows(table: bigquery.Table) -> int:
 
 def _expected_columns(metric_table: MetricTable) -> Iterator[tuple[str, tuple[tuple[str, ...], bool]]]:
     yield METRIC_DATE, (("DATE",), True)
-    for key in metric_table.keys:
+    for key in metric_table.dimensions:
         yield key.name, ((key.bigquery_type,), key.required)
     for measure in metric_table.measures:
         yield measure.name, (_measure_types(measure), True)
