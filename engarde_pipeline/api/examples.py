@@ -88,7 +88,7 @@ METRICS: dict[str, Any] = {
     **_DATES,
     "group_by": "platform",
     **_TRUST,
-    "metrics": [{"platform": "meta", "currency": None, **_TWO_CAMPAIGNS}],
+    "metrics": [{"platform": "meta", "currency": "EUR", **_TWO_CAMPAIGNS}],
     "total_records": 1,
     "next_cursor": None,
 }
@@ -99,11 +99,11 @@ CAMPAIGN_METRICS: dict[str, Any] = {
     **_DATES,
     **_TRUST,
     "metrics": [
-        {"date": "2026-03-01", "currency": None, **_ONE_DATE},
-        {"date": "2026-03-02", "currency": None, **_ONE_DATE},
+        {"date": "2026-03-01", "currency": "EUR", **_ONE_DATE},
+        {"date": "2026-03-02", "currency": "EUR", **_ONE_DATE},
     ],
     "summary": {
-        "currency": None,
+        "currency": "EUR",
         **{f"total_{name}": 0 for name in _MEASURES},
         "total_impressions": 2000,
         "total_clicks": 20,
@@ -136,7 +136,7 @@ ASSET_GROUP_METRICS: dict[str, Any] = {
     "group_by": "asset",
     **_TRUST,
     "metrics": [
-        {"campaign_asset_id": CAMPAIGN_ASSET, "currency": None, "name": "a1", **_ASSET_SUMS, **_ASSET_RATIOS}
+        {"campaign_asset_id": CAMPAIGN_ASSET, "currency": "EUR", "name": "a1", **_ASSET_SUMS, **_ASSET_RATIOS}
     ],
     "total_records": 1,
     "next_cursor": None,
@@ -148,11 +148,11 @@ ASSET_METRICS: dict[str, Any] = {
     **_DATES,
     **_TRUST,
     "metrics": [
-        {"date": "2026-03-01", "currency": None, **_ASSET_ON_ONE_DATE},
-        {"date": "2026-03-02", "currency": None, **_ASSET_ON_ONE_DATE},
+        {"date": "2026-03-01", "currency": "EUR", **_ASSET_ON_ONE_DATE},
+        {"date": "2026-03-02", "currency": "EUR", **_ASSET_ON_ONE_DATE},
     ],
     "summary": {
-        "currency": None,
+        "currency": "EUR",
         **{f"total_{name}": total for name, total in _ASSET_SUMS.items()},
         "avg_ctr": 1.0,
         "avg_roas": 4.0,
@@ -172,6 +172,7 @@ REJECTED_RECORDS: dict[str, Any] = {
             "table": "campaign_metrics",
             "date": "2026-03-02",
             "keys": {"tenant_id": TENANT, "campaign_id": "c3", "platform": "meta", "metric_hour": None},
+            "currency": "EUR",
             "measures": {
                 **_MEASURES,
                 "impressions": 1000,

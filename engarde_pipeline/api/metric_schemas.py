@@ -223,8 +223,11 @@ class RejectedRecord(BaseModel):
     table: Literal["campaign_metrics", "asset_metrics"] = Field(description="The source table in BigQuery.")
     date: _Date
     keys: dict[str, str | int | None] = Field(description="The record's keys as BigQuery has them.")
-    measures: dict[str, float | Literal["NaN", "Infinity", "-Infinity"]] = Field(
-        description="The sums over its source rows."
+    currency: str | None = Field(
+        description="As BigQuery has it; null if it has none, or if the source rows have several."
+    )
+    measures: dict[str, float | Literal["NaN", "Infinity", "-Infinity"] | None] = Field(
+        description="The sums over its source rows; null for money of several currencies."
     )
     source_rows: int
     reason: RejectReason

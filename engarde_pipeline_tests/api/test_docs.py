@@ -32,8 +32,9 @@ def _holds(said: Any, answered: Any) -> bool:
 
 
 def test_every_example_is_answered_as_the_page_says(api: Service, shop: Shop) -> None:
-    shop.load(*DAYS, engagements=50)
-    shop.load_unmapped(DAYS[1])
+    shop.add_currencies()
+    shop.load(*DAYS, engagements=50, currency="EUR")
+    shop.load_unmapped(DAYS[1], currency="EUR")
     versions = dict.fromkeys(DAYS, "v1")
     shop.world.sync(*DAYS, versions=versions)
     shop.world.sync(*DAYS, table=ASSET_METRICS, versions=versions)

@@ -31,7 +31,8 @@ def document(api: Service) -> dict[str, Any]:
 
 @pytest.fixture
 def synced(shop: Shop) -> Shop:
-    shop.load(*DAYS, engagements=50)
+    shop.add_currencies()
+    shop.load(*DAYS, engagements=50, currency="EUR")
     versions = dict.fromkeys(DAYS, "v1")
     shop.world.sync(*DAYS, versions=versions)
     shop.world.sync(*DAYS, table=ASSET_METRICS, versions=versions)
@@ -97,7 +98,7 @@ def test_those_of_creatives(api: Service, synced: Shop, document: dict[str, Any]
 
 
 def test_that_of_rejected_records(api: Service, synced: Shop, document: dict[str, Any]) -> None:
-    synced.load_unmapped(DAYS[1])
+    synced.load_unmapped(DAYS[1], currency="EUR")
     synced.world.sync(DAYS[1])
 
     answer = answered(api.get("/rejected-records", synced.tenant, **BOTH), 200)
