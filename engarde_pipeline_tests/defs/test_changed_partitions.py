@@ -15,7 +15,7 @@ from engarde_pipeline.runs.history import metadata_of
 from engarde_pipeline_tests.bigquery.faulty import Answer, Fault, Request, refusal
 from engarde_pipeline_tests.dagster_runs import materializations
 from engarde_pipeline_tests.defs.bigquery_times import Times
-from engarde_pipeline_tests.shop import Shop
+from engarde_pipeline_tests.shop import NUMBERS, Shop
 
 YESTERDAY, TODAY = today() - timedelta(days=1), today()
 OLD = today() - timedelta(days=200)
@@ -78,6 +78,27 @@ def synced(
 def test_a_first_start_asks_for_the_last_thirty_dates_in_one_run(shop: Shop, tick: Tick) -> None:
     shop.load(TODAY)
     assert asked(tick()) == [(str(TODAY - timedelta(days=29)), str(TODAY), BOTH)]
+
+
+def test_dates_that_were_read_without_currencies_are_read_again(
+    synced: None, shop: Shop, tick: Tick, instance: DagsterInstance
+) -> None:
+    assert asked(tick()) == []
+
+    shop.world.create_source(currency="STRING")  # its partitions keep their times
+    keys = {"tenant_id": str(shop.tenant), "platform": "meta", "currency": "EUR"}
+    rows = [
+        {**keys, **NUMBERS, "campaign_id": name, "metric_date": day}
+        for name in ("c1", "c2")
+        for day in (YESTERDAY, TODAY)
+    ]
+    shop.world.load(rows)
+    requests = tick().run_requests or ()
+
+    assert asked(SensorResult(run_requests=[*requests])) == [(str(YESTERDAY), str(TODAY), {"campaign_metrics"})]
+    execute(instance, *requests)
+    assert {row["currency"] for row in shop.world.rows()} == {"EUR"}
+    assert asked(tick()) == []
 
 
 @pytest.mark.long

@@ -296,6 +296,10 @@ def test_the_sums_are_per_currency_between_an_upgrade_and_a_downgrade_with_rows(
 
         migrate.upgrade(empty_database_url)
         connection.execute(f"{restated}, currency = 'EUR'".encode())
+        connection.execute(
+            "INSERT INTO synced_dates (table_name, metric_date, version, run_id)"
+            " VALUES ('campaign_metrics', current_date, '20261101T000000-9-90-currency+7', gen_random_uuid())"
+        )
         assert connection.execute(
             "SELECT currency, sum(row_count), sum(spend) FROM platform_days GROUP BY 1 ORDER BY 1"
         ).fetchall() == [("EUR", 1, 2), (None, 0, 0)]
@@ -303,6 +307,9 @@ def test_the_sums_are_per_currency_between_an_upgrade_and_a_downgrade_with_rows(
         migrate.downgrade(empty_database_url, "0010")
         connection.execute(restated.encode())
         assert query(empty_database_url, sums) == [{"rows": 1, "spend": 3}]
+        assert query(empty_database_url, "SELECT version FROM synced_dates") == [
+            {"version": "20261101T000000-9-90+7"}
+        ]
 
         migrate.upgrade(empty_database_url)
         connection.execute(restated.encode())

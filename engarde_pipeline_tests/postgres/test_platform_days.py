@@ -1,19 +1,24 @@
 """platform_days is what the rows of campaign_metrics add up to, whoever wrote them and whatever else happens."""
 
 import random
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+import engarde_pipeline
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.schema import migrate
 from engarde_pipeline.postgres.totals.platform_days import compact, dates_with_other_sums
+
+ROOT = Path(engarde_pipeline.__file__).parents[1]
 
 DAYS = [date(2026, 3, 1) + timedelta(days=n) for n in range(4)]
 MEASURES = ", ".join(CAMPAIGN_METRICS.measure_names)
@@ -197,6 +202,19 @@ def test_the_migration_adds_up_the_rows_there_are(connection: psycopg.Connection
     migrate.upgrade(database_url)
 
     assert kept(connection) == added_up(connection) != []
+
+
+def test_sums_that_differ_are_rebuilt_as_the_documentation_says(connection: psycopg.Connection) -> None:
+    seed(connection)
+    for hour in (None, 0, 23):
+        insert(connection, DAYS[0], hour=hour)
+    connection.execute("UPDATE platform_days SET currency = NULL, clicks = clicks + 1")
+    (statements,) = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "recovery.md").read_text(), re.DOTALL)
+
+    connection.execute(statements.encode())
+
+    assert kept(connection) == added_up(connection) != []
+    assert dates_with_other_sums(connection, DAYS) == []
 
 
 def test_sums_that_differ_are_found_by_their_date(connection: psycopg.Connection) -> None:

@@ -35,6 +35,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # The end of the versions of dates that were read with their currencies: after another upgrade, they are due.
+    op.execute("UPDATE synced_dates SET version = replace(version, '-currency', '')")
     for table in COLUMNS:
         op.drop_column(table, "currency")
     for name in RANGE:
