@@ -9,7 +9,7 @@ from engarde_pipeline.defs.assets.sources import bigquery_asset_metrics, bigquer
 from engarde_pipeline.defs.checks import (
     campaign_asset_metrics_checks,
     campaign_metrics_checks,
-    totals_equal_rows,
+    totals_checks,
 )
 from engarde_pipeline.defs.jobs import performance_sync
 from engarde_pipeline.defs.resources import BigQuery, Postgres
@@ -32,7 +32,7 @@ defs = Definitions(
         campaign_asset_metrics,
         campaign_space_aggregates,
     ],
-    asset_checks=[campaign_metrics_checks, campaign_asset_metrics_checks, totals_equal_rows],
+    asset_checks=[campaign_metrics_checks, campaign_asset_metrics_checks, totals_checks],
     jobs=[performance_sync, slice_sync, totals],
     sensors=[changed_partitions, new_mappings, pending_totals, lost_runs, alerts],
     schedules=[hourly_sync, nightly_reconciliation],

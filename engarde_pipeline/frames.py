@@ -38,8 +38,8 @@ def read_metrics(
         end: The last date.
         tenant: Only this tenant (a uuid).
         platform: Only this ad platform.
-        group_by: `date`, `campaign`, `platform` or, with `assets`, `asset`: a row per tenant and group, with sums,
-            and ratios of the sums. Without it, a row per campaign space or asset and date.
+        group_by: `date`, `campaign`, `platform` or, with `assets`, `asset`: a row per tenant, group and currency,
+            with sums, and ratios of the sums. Without it, a row per campaign space or asset and date.
         assets: Read the metrics of assets instead of those of campaigns.
 
     Raises:

@@ -16,6 +16,8 @@ import pandas as pd
 
 from engarde_pipeline.core.metrics import ASSET_ID, METRIC_DATE, TENANT_ID, MetricTable, RejectReason
 
+_MONEY = ("spend", "revenue")
+
 RowKey = tuple[UUID, int | None]
 """Names a metric row of a date: the campaign space or asset, and the hour."""
 
@@ -69,22 +71,24 @@ class MetricRow:
 
     tenant: UUID
     platform: str
+    currency: str | None
     measures: dict[str, Decimal]
     run: UUID
 
     @property
     def content(self) -> tuple[object, ...]:
-        return self.tenant, self.platform, self.measures
+        return self.tenant, self.platform, self.currency, self.measures
 
 
 @dataclass(frozen=True)
 class Rejection:
     """An open rejected record; `kept` are the rows that hold their last good value because of it.
 
-    A measure that is not a number is None here, so that it equals itself.
+    A measure that is not a number is None here, so that it equals itself; so is money of several currencies.
     """
 
     reason: str
+    currency: str | None
     measures: dict[str, Decimal | None]
     kept: frozenset[RowKey]
     run: UUID
@@ -97,9 +101,14 @@ class DateState:
     rows: dict[RowKey, MetricRow] = field(default_factory=dict)
     rejected: dict[Keys, Rejection] = field(default_factory=dict)
 
-    def total(self, measure: str) -> Decimal:
+    def total(self, measure: str) -> dict[str, Decimal]:
+        """The sum of the rows in each currency; the key "" stands for none."""
+        sums: dict[str, Decimal] = {}
         with localcontext(_EXACT):
-            return sum((row.measures[measure] for row in self.rows.values()), Decimal(0))
+            for row in self.rows.values():
+                currency = row.currency or ""
+                sums[currency] = sums.get(currency, Decimal(0)) + row.measures[measure]
+        return sums
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,7 @@ class _Record:
 
     keys: dict[str, Any]
     tenant: UUID | None
+    currency: str | None
     measures: dict[str, Decimal]
     source_rows: int
     reason: RejectReason | None
@@ -135,7 +145,7 @@ def sync_date(
             assert record.target is not None
             key = (record.target, record.keys.get("metric_hour"))
             assert key not in rows, "two good records of one row"
-            row = MetricRow(record.tenant, record.keys["platform"], record.measures, run)
+            row = MetricRow(record.tenant, record.keys["platform"], record.currency, record.measures, run)
             old = before.rows.get(key)
             what = "inserted" if old is None else "updated" if old.content != row.content else "unchanged"
             rows[key] = old if old is not None and what == "unchanged" else row
@@ -149,6 +159,7 @@ def sync_date(
     rejected = {
         frozenset(record.keys.items()): Rejection(
             str(record.reason),
+            record.currency,
             {
                 **{name: None if total.is_nan() else total for name, total in record.measures.items()},
                 "source_rows": Decimal(record.source_rows),
@@ -190,23 +201,26 @@ def ratios(table: MetricTable, measures: dict[str, Decimal]) -> dict[str, Decima
 
 def _records(table: MetricTable, source: list[dict[str, Any]], application: Application) -> list[_Record]:
     keys = list(table.key_names)
+    texts = [key.name for key in table.keys if key.bigquery_type == "STRING"]
     rows = [
         {
             **{key: _spelled(row.get(key)) for key in keys},
             "tenant_id": _spelled(_tenant_key(table, row, application)),
-            "has_nul": any("\0" in value for value in row.values() if isinstance(value, str)),
+            "currency": _spelled(row.get("currency")),
+            "has_nul": any("\0" in (row.get(key) or "") for key in texts),
             **{measure: _decimal(row[measure]) for measure in table.measure_names},
         }
         for row in source
     ]
     # As objects: pandas would make floats of integers beside a None.
-    frame = pd.DataFrame(rows, columns=[*keys, "has_nul", *table.measure_names], dtype=object)
+    frame = pd.DataFrame(rows, columns=[*keys, "currency", "has_nul", *table.measure_names], dtype=object)
     groups = frame.groupby(keys, dropna=False, sort=False)
     return [_record(table, group, application) for _, group in groups]
 
 
 def _record(table: MetricTable, group: pd.DataFrame, application: Application) -> _Record:
     keys = {name: group[name].iloc[0] for name in table.key_names}
+    currencies = set(group["currency"])
     with localcontext(_EXACT):
         measures = {
             measure.name: _total(group[measure.name], measure.kind == "amount") for measure in table.measures
@@ -226,9 +240,13 @@ def _record(table: MetricTable, group: pd.DataFrame, application: Application) -
         reason = (
             _fault_of_keys(table, keys, bool(group["has_nul"].any()), tenant, application)
             or _fault_of_mapping(table, campaigns, assets)
+            or _fault_of_currency(currencies)
             or _fault_of_numbers(table, keys, group, measures)
         )
-    return _Record(keys, tenant, measures, len(group), reason, None if reason else targets[0].id)
+    if len(currencies) > 1:
+        measures |= dict.fromkeys(_MONEY, Decimal("NaN"))  # no number
+    currency = currencies.pop() if len(currencies) == 1 else None
+    return _Record(keys, tenant, currency, measures, len(group), reason, None if reason else targets[0].id)
 
 
 def _fault_of_keys(
@@ -253,6 +271,15 @@ def _fault_of_mapping(table: MetricTable, campaigns: list[Campaign], assets: lis
     if ASSET_ID in table.keys and len(assets) != 1:
         return RejectReason.AMBIGUOUS_ASSET if assets else RejectReason.ASSET_NOT_MAPPED
     return None
+
+
+def _fault_of_currency(currencies: set[str | None]) -> RejectReason | None:
+    if len(currencies) > 1:
+        return RejectReason.MIXED_CURRENCY
+    (currency,) = currencies
+    if currency is None or (len(currency) == 3 and all("A" <= letter <= "Z" for letter in currency)):
+        return None
+    return RejectReason.MALFORMED_CURRENCY
 
 
 def _fault_of_numbers(

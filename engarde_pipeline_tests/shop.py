@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Any
 
-from engarde_pipeline.core.metrics import ASSET_METRICS
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 from engarde_pipeline_tests.world import World
 
 NUMBERS: dict[str, Any] = {"impressions": 1000, "clicks": 10, "spend": 10.5, "conversions": 1, "revenue": 42.0}
@@ -29,7 +29,14 @@ class Shop:
         self.world.load(campaigns)
         self.world.load([{**row, "campaign_id": "c1", "asset_id": "a1"} for row in rows], ASSET_METRICS)
 
-    def load_unmapped(self, day: date, campaign: str = "c3", tenant: str | None = None) -> None:
+    def add_currencies(self) -> None:
+        """Create the source tables with the column `currency`."""
+        for table in (CAMPAIGN_METRICS, ASSET_METRICS):
+            self.world.create_source(table, currency="STRING")
+
+    def load_unmapped(
+        self, day: date, campaign: str = "c3", tenant: str | None = None, currency: str | None = None
+    ) -> None:
         """Load one row of a campaign that the application does not have."""
         keys = {"tenant_id": tenant or str(self.tenant), "campaign_id": campaign, "platform": "meta"}
-        self.world.load([{**keys, "metric_date": day, **NUMBERS}])
+        self.world.load([{**keys, "metric_date": day, "currency": currency, **NUMBERS}])

@@ -90,6 +90,7 @@ def test_every_check_is_there_and_described() -> None:
         "clicks_not_above_impressions",
     )
     assert set(checks) == {
+        "campaign_space_aggregates:one_currency_per_campaign",
         "campaign_space_aggregates:totals_equal_rows",
         "campaign_metrics:no_day_counted_twice",
         "campaign_metrics:platform_days_equal_rows",

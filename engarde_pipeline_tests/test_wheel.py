@@ -219,7 +219,7 @@ def test_with_the_local_extra_the_demo_runs_to_its_end(production: Environment) 
 
     home = {"ENGARDE_HOME": str(production.directory / "demo")}
     shown = production.succeed("demo", **home)
-    assert "The five campaigns with the highest spend" in shown
+    assert "The campaigns with the highest spend" in shown
     assert "succeeded" in shown
     assert "engarde dev" in shown
     assert "All checks passed" in production.succeed("doctor", **home)

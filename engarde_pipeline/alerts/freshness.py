@@ -35,7 +35,7 @@ def due_since(
         source = open_source()
         with connect() as connection:
             plan = current_plan(instance, source, connection, inspect_tables(source))
-        due = [f"{planned.table.source} {planned.day}" for planned in plan]
+        due = [f"{planned.table.source} {planned.day}" for planned in plan.due]
     except SourceError:
         due = [*before, "BigQuery"]
     except EngardeError:

@@ -7,6 +7,7 @@ from typing import Any
 from dagster import DagsterInstance
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.middleware.gzip import GZipMiddleware
 
 from engarde_pipeline.api.dagster_client import DagsterClient
 from engarde_pipeline.api.database import Database, check_isolation
@@ -22,6 +23,9 @@ from engarde_pipeline.runs.webserver import Webserver
 from engarde_pipeline.settings import ApiSettings
 
 PREFIX = "/api/campaign-performance"
+
+_LARGE_BYTES = 10_000
+"""The size from which responses are compressed."""
 
 _DESCRIPTION = """Start a sync, follow its progress, and read metrics and rejected records. A response has
 data of one tenant only, the one in the claim `tenant_id` of the bearer token. Errors are returned as
@@ -66,6 +70,7 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,  # a redirect would be sent without authentication
     )
+    app.state.settings = settings
     app.state.secret = settings.jwt_secret_key.get_secret_value()
     app.state.rate_limit = RateLimit(settings.api_rate_limit)
     app.state.database = database
@@ -73,12 +78,14 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
     app.state.dagster = dagster
     app.state.submission_queue = SubmissionQueue(database, dagster, Submitter(Webserver(settings.webserver_url)))
     app.state.event_broker = EventBroker(dagster)
+    app.add_middleware(GZipMiddleware, minimum_size=_LARGE_BYTES, compresslevel=1)  # not server-sent events
     if settings.api_cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=[origin.strip() for origin in settings.api_cors_origins.split(",")],
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID"],
+            expose_headers=["ETag"],
         )
     add_exception_handlers(app)
     app.include_router(sync.router, prefix=PREFIX)

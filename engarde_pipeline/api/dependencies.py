@@ -1,5 +1,6 @@
 """FastAPI dependencies: the objects of which the application has one per process."""
 
+from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -9,6 +10,18 @@ from engarde_pipeline.api.database import Database
 from engarde_pipeline.api.response_cache import ResponseCache
 from engarde_pipeline.api.submission_queue import SubmissionQueue
 from engarde_pipeline.api.sync_events import EventBroker
+from engarde_pipeline.core.dates import today
+from engarde_pipeline.postgres.reads.trust import Calendar
+from engarde_pipeline.settings import ApiSettings
+
+
+@dataclass(frozen=True)
+class MetricsReader:
+    """What reading metrics needs."""
+
+    database: Database
+    cache: ResponseCache
+    calendar: Calendar
 
 
 # Async although they await nothing: FastAPI would run plain functions in a thread for every request.
@@ -16,8 +29,11 @@ async def _database(request: Request) -> Database:
     return cast("Database", request.app.state.database)
 
 
-async def _response_cache(request: Request) -> ResponseCache:
-    return cast("ResponseCache", request.app.state.response_cache)
+async def _metrics_reader(request: Request) -> MetricsReader:
+    state = request.app.state
+    settings = cast("ApiSettings", state.settings)
+    calendar = Calendar(settings.engarde_first_date, today(), settings.engarde_restatement_days)
+    return MetricsReader(state.database, state.response_cache, calendar)
 
 
 async def _dagster(request: Request) -> DagsterClient:
@@ -33,7 +49,7 @@ async def _event_broker(request: Request) -> EventBroker:
 
 
 DatabaseDep = Annotated[Database, Depends(_database)]
-ResponseCacheDep = Annotated[ResponseCache, Depends(_response_cache)]
+MetricsReaderDep = Annotated[MetricsReader, Depends(_metrics_reader)]
 DagsterDep = Annotated[DagsterClient, Depends(_dagster)]
 SubmissionQueueDep = Annotated[SubmissionQueue, Depends(_submission_queue)]
 EventBrokerDep = Annotated[EventBroker, Depends(_event_broker)]

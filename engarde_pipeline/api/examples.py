@@ -56,6 +56,14 @@ _TWO_CAMPAIGNS = {
     **_RATIOS,
 }
 
+_TRUST: dict[str, Any] = {
+    "synced_at": "2026-03-03T06:00:00.000000Z",
+    "missing_dates": [],
+    "provisional_from": None,
+    "rejected_records": 0,
+    "rejected_spend": 0,
+}
+
 SYNC_REQUEST: dict[str, Any] = {**_DATES}
 
 SYNC_STARTED: dict[str, Any] = {
@@ -79,7 +87,8 @@ METRICS: dict[str, Any] = {
     "success": True,
     **_DATES,
     "group_by": "platform",
-    "metrics": [{"platform": "meta", **_TWO_CAMPAIGNS}],
+    **_TRUST,
+    "metrics": [{"platform": "meta", "currency": "EUR", **_TWO_CAMPAIGNS}],
     "total_records": 1,
     "next_cursor": None,
 }
@@ -88,8 +97,13 @@ CAMPAIGN_METRICS: dict[str, Any] = {
     "success": True,
     "campaign_space_id": CAMPAIGN_SPACE,
     **_DATES,
-    "metrics": [{"date": "2026-03-01", **_ONE_DATE}, {"date": "2026-03-02", **_ONE_DATE}],
+    **_TRUST,
+    "metrics": [
+        {"date": "2026-03-01", "currency": "EUR", **_ONE_DATE},
+        {"date": "2026-03-02", "currency": "EUR", **_ONE_DATE},
+    ],
     "summary": {
+        "currency": "EUR",
         **{f"total_{name}": 0 for name in _MEASURES},
         "total_impressions": 2000,
         "total_clicks": 20,
@@ -120,7 +134,10 @@ ASSET_GROUP_METRICS: dict[str, Any] = {
     "success": True,
     **_DATES,
     "group_by": "asset",
-    "metrics": [{"campaign_asset_id": CAMPAIGN_ASSET, "name": "a1", **_ASSET_SUMS, **_ASSET_RATIOS}],
+    **_TRUST,
+    "metrics": [
+        {"campaign_asset_id": CAMPAIGN_ASSET, "currency": "EUR", "name": "a1", **_ASSET_SUMS, **_ASSET_RATIOS}
+    ],
     "total_records": 1,
     "next_cursor": None,
 }
@@ -129,8 +146,13 @@ ASSET_METRICS: dict[str, Any] = {
     "success": True,
     "campaign_asset_id": CAMPAIGN_ASSET,
     **_DATES,
-    "metrics": [{"date": "2026-03-01", **_ASSET_ON_ONE_DATE}, {"date": "2026-03-02", **_ASSET_ON_ONE_DATE}],
+    **_TRUST,
+    "metrics": [
+        {"date": "2026-03-01", "currency": "EUR", **_ASSET_ON_ONE_DATE},
+        {"date": "2026-03-02", "currency": "EUR", **_ASSET_ON_ONE_DATE},
+    ],
     "summary": {
+        "currency": "EUR",
         **{f"total_{name}": total for name, total in _ASSET_SUMS.items()},
         "avg_ctr": 1.0,
         "avg_roas": 4.0,
@@ -150,6 +172,7 @@ REJECTED_RECORDS: dict[str, Any] = {
             "table": "campaign_metrics",
             "date": "2026-03-02",
             "keys": {"tenant_id": TENANT, "campaign_id": "c3", "platform": "meta", "metric_hour": None},
+            "currency": "EUR",
             "measures": {
                 **_MEASURES,
                 "impressions": 1000,

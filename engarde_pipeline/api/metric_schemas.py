@@ -49,6 +49,11 @@ AssetOrder = Annotated[
 ]
 
 
+_Currency = Annotated[
+    str | None, Field(description="Of the amounts of money (ISO 4217); null if the source has none for them.")
+]
+
+
 def _values(table: MetricTable) -> dict[str, Any]:
     measures: dict[str, Any] = {
         measure.name: (_type(measure), Field(description=measure.description)) for measure in table.measures
@@ -60,11 +65,14 @@ def _values(table: MetricTable) -> dict[str, Any]:
         )
         for ratio in ratios_of_sums(table)
     }
-    return measures | ratios
+    return {"currency": (_Currency, ...)} | measures | ratios
 
 
 def _totals(table: MetricTable) -> dict[str, Any]:
-    return {f"total_{measure.name}": (_type(measure), ...) for measure in table.measures}
+    return {
+        f"total_{measure.name}": (_type(measure) | None if measure.is_money else _type(measure), ...)
+        for measure in table.measures
+    }
 
 
 def _type(measure: Measure) -> type:
@@ -100,6 +108,23 @@ class AssetMetricGroup(AssetMetricValues):
     name: _Name = None
 
 
+class _Trusted(Success):
+    """How far the numbers can be trusted, read from the same snapshot of Postgres as the numbers."""
+
+    synced_at: datetime | None = Field(
+        description="The oldest of the moments (UTC) at which the dates were last compared with BigQuery; null if"
+        " none was ever synced."
+    )
+    missing_dates: list[date] = Field(description="The dates, up to today (UTC), that were never synced.")
+    provisional_from: date | None = Field(
+        description="The first date that an ad platform may still restate; null if there is none."
+    )
+    rejected_records: int = Field(description="The number of records that could not be loaded.")
+    rejected_spend: float | None = Field(
+        description="Their spend; null if it is of several currencies. Amounts that are no number are left out."
+    )
+
+
 class _Page(Success):
     total_records: int = Field(description="The number on all pages.")
     next_cursor: str | None = Field(
@@ -107,8 +132,8 @@ class _Page(Success):
     )
 
 
-class Metrics(_Page):
-    """Metrics by group, ordered by the group's key unless `order_by` says otherwise."""
+class Metrics(_Page, _Trusted):
+    """Metrics, a group per key and currency, ordered by key unless `order_by` says otherwise."""
 
     model_config = with_example(examples.METRICS)
 
@@ -118,8 +143,8 @@ class Metrics(_Page):
     metrics: list[MetricGroup]
 
 
-class AssetGroupMetrics(_Page):
-    """Metrics of creatives by group, ordered by the group's key unless `order_by` says otherwise."""
+class AssetGroupMetrics(_Page, _Trusted):
+    """Metrics of creatives, a group per key and currency, ordered by key unless `order_by` says otherwise."""
 
     model_config = with_example(examples.ASSET_GROUP_METRICS)
 
@@ -130,18 +155,22 @@ class AssetGroupMetrics(_Page):
 
 
 class MetricPoint(MetricValues):
-    """The metrics of a campaign space on one date."""
+    """The metrics of a campaign space on one date, in one currency."""
 
     date: date
 
 
 class AssetMetricPoint(AssetMetricValues):
-    """The metrics of a creative on one date."""
+    """The metrics of a creative on one date, in one currency."""
 
     date: date
 
 
 class _Ratios(BaseModel):
+    currency: str | None = Field(
+        description="Of the totals; null if the source has none, or if there are several. With several, the totals"
+        " of money and their ratios are null."
+    )
     avg_ctr: float | None
     avg_roas: float | None
     avg_cpc: float | None
@@ -163,7 +192,7 @@ class AssetSummary(_Ratios, AssetTotals):
     engagement_rate: float | None
 
 
-class CampaignMetrics(Success):
+class CampaignMetrics(_Trusted):
     """The metrics of a campaign space by date, and their summary."""
 
     model_config = with_example(examples.CAMPAIGN_METRICS)
@@ -175,7 +204,7 @@ class CampaignMetrics(Success):
     summary: Summary
 
 
-class AssetMetrics(Success):
+class AssetMetrics(_Trusted):
     """The metrics of a creative by date, and their summary."""
 
     model_config = with_example(examples.ASSET_METRICS)
@@ -194,8 +223,11 @@ class RejectedRecord(BaseModel):
     table: Literal["campaign_metrics", "asset_metrics"] = Field(description="The source table in BigQuery.")
     date: _Date
     keys: dict[str, str | int | None] = Field(description="The record's keys as BigQuery has them.")
-    measures: dict[str, float | Literal["NaN", "Infinity", "-Infinity"]] = Field(
-        description="The sums over its source rows."
+    currency: str | None = Field(
+        description="As BigQuery has it; null if it has none, or if the source rows have several."
+    )
+    measures: dict[str, float | Literal["NaN", "Infinity", "-Infinity"] | None] = Field(
+        description="The sums over its source rows; null for money of several currencies."
     )
     source_rows: int
     reason: RejectReason

@@ -8,7 +8,8 @@ from engarde_pipeline.api.database import Database, Row
 from engarde_pipeline.api.dependencies import DatabaseDep
 from engarde_pipeline.api.errors import Problem, invalid
 from engarde_pipeline.api.tokens import CurrentCaller
-from engarde_pipeline.postgres.reads.metrics_queries import Statement, assets, campaigns, platform_of, the_tenant
+from engarde_pipeline.postgres.reads.metrics_queries import Statement
+from engarde_pipeline.postgres.reads.reference_queries import assets, campaigns, platform_of, the_tenant
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,8 @@ class ResponseCache:
     async def groups(self, tenant_id: UUID, statement: Statement, fingerprint: Statement) -> Row:
         """Return the current result of `statement`, a statement for groups with this statement for a fingerprint.
 
+        Columns that both have are read again if the cached groups are still valid.
+
         Raises:
             Problem: 503, Postgres does not respond in time.
         """
@@ -81,7 +83,7 @@ class ResponseCache:
         if entry:
             ((current,),) = await self._database.execute(tenant_id, fingerprint)
             if current["fingerprint"] == entry.fingerprint:
-                return entry.row
+                return {**entry.row, **current}  # what `current` says besides is as new
         # The fingerprint first: a result newer than its fingerprint is only computed again too early, but an older
         # one would stay in the cache.
         (current,), (row,) = await self._database.execute(tenant_id, fingerprint, statement)

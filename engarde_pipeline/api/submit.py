@@ -12,7 +12,7 @@ from uuid import UUID
 from dagster import DagsterInstance, RunsFilter
 
 from engarde_pipeline.api.errors import Problem, invalid
-from engarde_pipeline.core.dates import PROVISIONAL_DAYS, InvalidDates, dates_between, latest_date, today
+from engarde_pipeline.core.dates import InvalidDates, dates_between, latest_date, provisional_days, today
 from engarde_pipeline.dagster_internals import PRIORITY_TAG
 from engarde_pipeline.runs.job_log import SyncJob, get_job, in_progress, last_completed
 from engarde_pipeline.runs.run_config import DRY_RUN, RunSpec, SyncOptions, range_run, slice_run
@@ -137,7 +137,7 @@ def _dates(instance: DagsterInstance, submission: Submission) -> tuple[date, dat
     end = submission.end_date or latest_date()
     start = submission.start_date
     if start is None:
-        oldest = date.fromordinal(max(1, min(end, today()).toordinal() - PROVISIONAL_DAYS + 1))
+        oldest = date.fromordinal(max(1, min(end, today()).toordinal() - provisional_days() + 1))
         tenant_id = str(submission.tenant_id) if submission.tenant_id else None
         last = last_completed(instance, tenant_id, of_all_campaigns=True)
         if last and last.end_date:

@@ -1,7 +1,8 @@
 """Change detection from BigQuery's metadata, so that unchanged dates need no query on the metric tables.
 
-A version is a short string of a partition's modification time, rows and bytes. Any difference means that the date
-must be read again: BigQuery's modification times can move backwards when data is deleted (rule 6).
+A version is a short string of a partition's modification time, rows and bytes, and of whether the table has
+currencies. Any difference means that the date must be read again: BigQuery's modification times can move backwards
+when data is deleted (rule 6), and a date that was read without its currencies lacks them (rule 13).
 """
 
 import logging
@@ -108,7 +109,7 @@ def _by_query(source: Source, table: SourceTable) -> Versions:
         if row["partition_id"].startswith("__"):
             continue
         day = datetime.strptime(row["partition_id"], "%Y%m%d").replace(tzinfo=UTC).date()
-        by_date[day] = _version(row["modified"], row["total_rows"], row["total_bytes"])
+        by_date[day] = _version(table, row["modified"], row["total_rows"], row["total_bytes"])
         bytes_by_date[day] = row["total_bytes"] or 0
     by_date.update(_buffered(table, {day: by_date.get(day, EMPTY) for day in _recent()}))
     return Versions(by_date, EMPTY, bytes_by_date=bytes_by_date)
@@ -120,7 +121,7 @@ def _one_by_one(source: Source, table: SourceTable, dates: Sequence[date]) -> It
         with source_errors(f"table {table}"):
             try:
                 partition = source.client.get_table(f"{table}${day:%Y%m%d}", retry=RETRY, timeout=CALL_SECONDS)
-                found[day] = _version(partition.modified, partition.num_rows, partition.num_bytes)
+                found[day] = _version(table, partition.modified, partition.num_rows, partition.num_bytes)
             except google_errors.NotFound:
                 found[day] = EMPTY
     yield from {**found, **_buffered(table, {day: found[day] for day in _recent() if day in found})}.items()
@@ -140,9 +141,9 @@ def _recent() -> list[date]:
     return [today() - timedelta(days=1), today(), *dates_ahead()]
 
 
-def _version(modified: datetime | None, rows: int | None, size: int | None) -> str:
+def _version(table: SourceTable, modified: datetime | None, rows: int | None, size: int | None) -> str:
     moment = f"{modified:{_MOMENT}}" if modified else ""
-    return f"{moment}-{rows or 0}-{size or 0}"
+    return f"{moment}-{rows or 0}-{size or 0}{table.version_suffix}"
 
 
 def _this_hour() -> str:

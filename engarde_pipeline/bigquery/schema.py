@@ -1,6 +1,6 @@
 """The schema check, which runs before anything is read: all columns exist and have readable types."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
 from google.api_core import exceptions as google_errors
@@ -8,7 +8,7 @@ from google.cloud import bigquery
 
 from engarde_pipeline.bigquery.client import CALL_SECONDS, RETRY, source_errors
 from engarde_pipeline.bigquery.errors import SchemaMismatch, TableMissing
-from engarde_pipeline.core.metrics import CONVERSIONS, METRIC_DATE, Measure, MetricTable
+from engarde_pipeline.core.metrics import CONVERSIONS, CURRENCY, METRIC_DATE, Measure, MetricTable
 
 _SYNONYMS = {"INTEGER": "INT64", "FLOAT": "FLOAT64"}
 _FRACTIONAL = ("FLOAT64", "NUMERIC", "BIGNUMERIC")
@@ -22,8 +22,9 @@ class SourceTable:
     `source_names` has them as in the table. `is_base_table` is False for a view, which the Storage Read API cannot
     read. `is_partitioned` says whether each date is a partition.
 
-    `state` changes whenever the rows of a base table change. It is empty for a view and for a table without rows
-    (an emulator reports 0 rows for every table). `buffered_rows` estimates the rows in the streaming buffer.
+    `state` changes whenever the rows of a base table change, or when it gets currencies. It is empty for a view
+    and for a table without rows (an emulator reports 0 rows for every table). `buffered_rows` estimates the rows
+    in the streaming buffer.
     """
 
     metric_table: MetricTable
@@ -34,6 +35,11 @@ class SourceTable:
     is_partitioned: bool = False
     state: str = ""
     buffered_rows: int = 0
+
+    @property
+    def version_suffix(self) -> str:
+        """What the versions of its dates end with; it tells those with currencies from those read before."""
+        return _version_suffix(self.columns)
 
     def __str__(self) -> str:
         return f"{self.reference.project}.{self.reference.dataset_id}.{self.reference.table_id}"
@@ -77,7 +83,7 @@ def inspect_table(
         source_names={column: fields[column].name for column in expected if column in fields},
         is_base_table=table.table_type == "TABLE",
         is_partitioned=_has_daily_partitions(table),
-        state=_state(table),
+        state=_state(table, _version_suffix(fields)),
         buffered_rows=_buffered_rows(table),
     )
 
@@ -87,11 +93,15 @@ def _has_daily_partitions(table: bigquery.Table) -> bool:
     return by is not None and by.type_ == "DAY" and (by.field or "").lower() == METRIC_DATE
 
 
-def _state(table: bigquery.Table) -> str:
+def _version_suffix(columns: Container[str]) -> str:
+    return f"-{CURRENCY.name}" if CURRENCY.name in columns else ""
+
+
+def _state(table: bigquery.Table, suffix: str) -> str:
     if table.table_type != "TABLE" or not (table.num_rows or _buffered_rows(table)):
         return ""
     modified = f"{table.modified:%Y%m%dT%H%M%S.%f}" if table.modified else ""
-    return f"{modified}-{table.num_rows}-{table.num_bytes or 0}-{_buffered_rows(table)}"
+    return f"{modified}-{table.num_rows}-{table.num_bytes or 0}-{_buffered_rows(table)}{suffix}"
 
 
 def _buffered_rows(table: bigquery.Table) -> int:
@@ -101,7 +111,7 @@ def _buffered_rows(table: bigquery.Table) -> int:
 
 def _expected_columns(metric_table: MetricTable) -> Iterator[tuple[str, tuple[tuple[str, ...], bool]]]:
     yield METRIC_DATE, (("DATE",), True)
-    for key in metric_table.keys:
+    for key in metric_table.dimensions:
         yield key.name, ((key.bigquery_type,), key.required)
     for measure in metric_table.measures:
         yield measure.name, (_measure_types(measure), True)

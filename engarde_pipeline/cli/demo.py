@@ -61,20 +61,26 @@ def demo() -> None:
 def _highest_spend(connection: "psycopg.Connection") -> Table:
     rows = connection.execute(
         """
-        SELECT t.name, c.name, c.platform, c.total_spend, c.total_revenue, c.avg_roas, c.avg_ctr
-        FROM campaign_spaces c
+        SELECT t.name, c.name, c.platform, c.currency, c.total_spend, c.total_revenue, c.avg_roas, c.avg_ctr
+        FROM (
+            SELECT *, row_number() OVER (PARTITION BY currency ORDER BY total_spend DESC) AS place
+            FROM campaign_spaces
+            JOIN (SELECT campaign_space_id AS id, min(currency) AS currency FROM campaign_metrics GROUP BY 1) m
+                USING (id)
+            WHERE total_spend IS NOT NULL
+        ) c
         JOIN tenants t ON t.id = c.tenant_id
-        ORDER BY c.total_spend DESC NULLS LAST
-        LIMIT 5
+        WHERE c.place <= 3
+        ORDER BY c.currency, c.place
         """
     ).fetchall()
-    table = Table(title="The five campaigns with the highest spend", title_justify="left")
-    for column in ("tenant", "campaign", "platform"):
+    table = Table(title="The campaigns with the highest spend, in each currency", title_justify="left")
+    for column in ("tenant", "campaign", "platform", "currency"):
         table.add_column(column)
     for column in ("spend", "revenue", "ROAS", "CTR %"):
         table.add_column(column, justify="right")
-    for tenant, name, platform, spend, revenue, roas, ctr in rows:
-        table.add_row(tenant, name, platform, f"{spend:,.2f}", f"{revenue:,.2f}", _rounded(roas), _rounded(ctr))
+    for *texts, spend, revenue, roas, ctr in rows:
+        table.add_row(*texts, f"{spend:,.2f}", f"{revenue:,.2f}", _rounded(roas), _rounded(ctr))
     return table
 
 

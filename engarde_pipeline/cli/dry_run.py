@@ -12,6 +12,7 @@ from rich.text import Text
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.cli.runs import FinishedRun
 from engarde_pipeline.cli.terminal import console, visible
+from engarde_pipeline.core.currencies import from_published
 from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.scope import EVERYTHING, resolve_scope
@@ -76,29 +77,46 @@ def _dates_table(title: str, observations: Sequence[AssetObservation]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for name in _AMOUNTS:
         table.add_column(f"{name} before\nand after", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for found in observations:
         if would_not_land(found):
             table.add_row(found.partition, "[red]held[/]" if HELD in found.metadata else "[red]fails[/]")
             continue
         counts = counts_of_event(found)
-        table.add_row(
-            found.partition,
-            *(f"{getattr(counts, name):,}" for name in _COUNTS),
-            *(f"{_number(found, f'{name}_before'):,.2f}\n{_number(found, name):,.2f}" for name in _AMOUNTS),
-        )
+        of_date = [found.partition, *(f"{getattr(counts, name):,}" for name in _COUNTS)]
+        for currency, amounts in _amounts(found).items():
+            table.add_row(*of_date, *amounts, currency)
+            of_date = [""] * len(of_date)
     return table
+
+
+def _amounts(observation: AssetObservation) -> dict[str, list[str]]:
+    """Return each amount before and after, by currency."""
+    values = {name: value.value for name, value in observation.metadata.items()}
+    sums = [(from_published(f"{name}_before", values), from_published(name, values)) for name in _AMOUNTS]
+    currencies = sorted({currency for pair in sums for amounts in pair for currency in amounts})
+    # Without rows before or after, there is a sum of 0 without a currency.
+    if any(currencies) and not any(amounts.get("") for pair in sums for amounts in pair):
+        currencies.remove("")
+    return {
+        currency: [f"{before.get(currency, 0):,.2f}\n{after.get(currency, 0):,.2f}" for before, after in sums]
+        for currency in currencies
+    }
 
 
 def _changes_table(title: str, changes: Sequence[dict[str, Any]]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("campaign", overflow="fold")
     table.add_column("platform", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for name in _AMOUNTS:
         table.add_column(f"{name} before", justify="right", no_wrap=True)
         table.add_column("after", justify="right", no_wrap=True)
     for change in changes:
         amounts = [f"{float(change[f'{name}_{when}']):,.2f}" for name in _AMOUNTS for when in ("before", "after")]
-        table.add_row(Text(visible(change["campaign"])), Text(visible(change["platform"])), *amounts)
+        table.add_row(
+            Text(visible(change["campaign"])), Text(visible(change["platform"])), change["currency"], *amounts
+        )
     return table
 
 
@@ -106,10 +124,6 @@ def _print_rejected(observation: AssetObservation) -> None:
     for record in _records(observation, "rejected_records"):
         text = f"{observation.partition} rejected: {record['reason']} ({record['record']})"
         console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
-
-
-def _number(observation: AssetObservation, name: str) -> float:
-    return float(str(observation.metadata[name].value))
 
 
 def _records(observation: AssetObservation, name: str) -> list[dict[str, Any]]:

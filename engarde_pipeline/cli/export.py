@@ -58,7 +58,9 @@ def export(
     ] = None,
     group_by: Annotated[
         Grouping | None,
-        typer.Option(help="Write sums per tenant and group. Without it, a row per campaign (or asset) and date."),
+        typer.Option(
+            help="Write sums per tenant, group and currency. Without it, a row per campaign (or asset) and date."
+        ),
     ] = None,
     assets: Annotated[
         bool, typer.Option("--assets", help="Export the metrics of assets instead of those of campaigns.")

@@ -40,7 +40,7 @@ def plan(
             connection.transaction(force_rollback=True),
         ):
             note_moved_rows(connection)  # as the sensors do
-            due = current_plan(instance, source, connection, inspect_tables(source))
+            due = current_plan(instance, source, connection, inspect_tables(source)).due
             due += dates_with_new_mappings(connection)
     due.sort(key=lambda planned: (planned.day, planned.table.source))
     if as_json:

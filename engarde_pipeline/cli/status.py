@@ -1,7 +1,7 @@
 """`engarde status`: shows which dates are synced, how the last run ended, and what was rejected."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,9 +30,9 @@ def status(
 ) -> None:
     """Show which dates are synced, when, with how many rows and rejected records, and how the last run ended.
 
-    A date is held if its last load looked wrong and was refused; the reason is shown below the table. A date of
-    the last 30 days is provisional, because ad platforms still restate it. `engarde plan` shows which dates will
-    be synced next.
+    A date is held if its last load looked wrong and was refused; the reason is shown below the table. A date is
+    provisional while an ad platform may still restate it: ENGARDE_RESTATEMENT_DAYS, by default 30 days. `engarde
+    plan` shows which dates will be synced next.
     """
     from dagster import AssetKey
 
@@ -77,6 +77,7 @@ def _dates_table(
     noted: dict[date, datetime],
     held: set[date],
 ) -> Table:
+    from engarde_pipeline.core.currencies import from_published
     from engarde_pipeline.core.dates import is_provisional
     from engarde_pipeline.runs.history import metadata_of
 
@@ -106,10 +107,16 @@ def _dates_table(
             _rows(campaign),
             _rows(asset),
             str(rejected or ""),
-            f"{campaign.get('spend', 0):{',.2f' if is_wide else ',.0f'}}",
-            *([f"{campaign.get('revenue', 0):,.2f}"] if is_wide else []),
+            *(
+                _by_currency(from_published(name, campaign), decimals=2 if is_wide else 0)
+                for name in ("spend", *(["revenue"] if is_wide else []))
+            ),
         )
     return table
+
+
+def _by_currency(sums: Mapping[str, float], decimals: int) -> str:
+    return "\n".join(f"{amount:,.{decimals}f} {currency}".rstrip() for currency, amount in sums.items())
 
 
 def _rows(metadata: dict[str, object]) -> str:

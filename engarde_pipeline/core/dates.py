@@ -5,9 +5,6 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.settings import load_pipeline_settings
 
-PROVISIONAL_DAYS = 30
-"""Ad platforms restate up to 28 days (Meta) or 30 days (Google)."""
-
 _FURTHEST_AHEAD = timezone(timedelta(hours=14))
 
 
@@ -39,9 +36,14 @@ def dates_ahead(now: datetime | None = None) -> list[date]:
     return [latest] if latest > today(now) else []
 
 
+def provisional_days() -> int:
+    """Return the number of the latest dates that some ad platform may still restate (ENGARDE_RESTATEMENT_DAYS)."""
+    return load_pipeline_settings().engarde_restatement_days.longest
+
+
 def is_provisional(day: date) -> bool:
-    """Return whether ad platforms may still restate a date."""
-    return day > today() - timedelta(days=PROVISIONAL_DAYS)
+    """Return whether an ad platform may still restate a date."""
+    return day > today() - timedelta(days=provisional_days())
 
 
 def dates_between(start: date, end: date, now: datetime | None = None) -> list[date]:

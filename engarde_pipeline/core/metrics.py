@@ -13,11 +13,15 @@ Kind = Literal["count", "amount"]
 
 @dataclass(frozen=True)
 class Measure:
-    """A number that can be added. A `count` is whole (int64); an `amount` has six decimals."""
+    """A number that can be added. A `count` is whole (int64); an `amount` has six decimals.
+
+    Money is an amount that can only be added to amounts of the same currency (rule 13).
+    """
 
     name: str
     kind: Kind
     description: str
+    is_money: bool = False
 
     @property
     def limit(self) -> int:
@@ -39,9 +43,11 @@ class Ratio:
 
 IMPRESSIONS = Measure("impressions", "count", "Times an ad was shown.")
 CLICKS = Measure("clicks", "count", "Clicks on an ad.")
-SPEND = Measure("spend", "amount", "Money spent, in the ad account's currency.")
+SPEND = Measure("spend", "amount", "Money spent, in the currency of the record.", is_money=True)
 CONVERSIONS = Measure("conversions", "amount", "Conversions; fractional, because attribution models split them.")
-REVENUE = Measure("revenue", "amount", "Revenue attributed to the ads, in the ad account's currency.")
+REVENUE = Measure(
+    "revenue", "amount", "Revenue attributed to the ads, in the currency of the record.", is_money=True
+)
 ENGAGEMENTS = Measure("engagements", "count", "Likes, shares, comments and the like.")
 
 CTR = Ratio("ctr", "clicks", "impressions", 100, "percent", "Click-through rate.")
@@ -79,6 +85,13 @@ OPTIONAL_TENANT_ID = Key(
     "tenant_id", "STRING", False, "The tenant's uuid. If it is absent, the tenant is that of the campaign."
 )
 
+CURRENCY = Key(
+    "currency", "STRING", False, "ISO 4217, such as EUR; NULL if the source has none, which is a group of its own."
+)
+"""Not part of what identifies a record: a record has one currency, and can have another one on another date."""
+
+CURRENCY_PATTERN = "^[A-Z]{3}$"
+
 METRIC_DATE = "metric_date"
 """The partition column: a date in the ad account's time zone, which is never converted."""
 
@@ -87,8 +100,9 @@ METRIC_DATE = "metric_date"
 class MetricTable:
     """A source table in BigQuery and the Postgres table that it is synced to.
 
-    `target_id` is the Postgres column with the id of the campaign space or asset. `ratios` are the ratios that
-    have a column.
+    `target_id` is the Postgres column with the id of the campaign space or asset. `keys` identify a record, and
+    `dimensions` are all columns of the source besides the date and the measures. `ratios` are the ratios that have
+    a column.
     """
 
     source: str
@@ -100,8 +114,10 @@ class MetricTable:
     optional: bool = False
     key_names: tuple[str, ...] = field(init=False)
     measure_names: tuple[str, ...] = field(init=False)
+    dimensions: tuple[Key, ...] = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "dimensions", (*self.keys, CURRENCY))
         object.__setattr__(self, "key_names", tuple(key.name for key in self.keys))
         object.__setattr__(self, "measure_names", tuple(measure.name for measure in self.measures))
 
@@ -147,6 +163,8 @@ class RejectReason(StrEnum):
     AMBIGUOUS_CAMPAIGN = "ambiguous_campaign"
     ASSET_NOT_MAPPED = "asset_not_mapped"
     AMBIGUOUS_ASSET = "ambiguous_asset"
+    MIXED_CURRENCY = "mixed_currency"
+    MALFORMED_CURRENCY = "malformed_currency"
     NOT_A_NUMBER = "not_a_number"
     NEGATIVE_MEASURE = "negative_measure"
     OUT_OF_RANGE = "out_of_range"
@@ -180,6 +198,10 @@ _SENTENCES = {
     RejectReason.AMBIGUOUS_ASSET: "Several assets of the campaign space have this external id. Keep one of them:"
     " delete the others, set their deleted_at, or clear their external_asset_id. If all of them are deleted,"
     " restore the right one.",
+    RejectReason.MIXED_CURRENCY: "The source rows of the record have several currencies, or only some of them have"
+    " one, so that their amounts cannot be added; correct currency in BigQuery.",
+    RejectReason.MALFORMED_CURRENCY: "currency is not an ISO 4217 code of three upper-case letters, such as EUR;"
+    " correct it in BigQuery, or set it to NULL if it is not known.",
     RejectReason.NOT_A_NUMBER: "A measure is NaN in BigQuery; correct the load that wrote the row.",
     RejectReason.NEGATIVE_MEASURE: "A measure of at least one source row is negative; correct it in BigQuery.",
     RejectReason.OUT_OF_RANGE: "A measure is infinite or too large to store (counts are int64, amounts have 32"

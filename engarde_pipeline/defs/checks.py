@@ -24,7 +24,7 @@ from dagster import (
 )
 
 from engarde_pipeline.bigquery.extraction import Source
-from engarde_pipeline.core.dates import PROVISIONAL_DAYS, dates_ahead, today
+from engarde_pipeline.core.dates import dates_ahead, provisional_days, today
 from engarde_pipeline.core.limits import REJECTED_SHARE_LIMIT
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.defs.assets.campaign_space_aggregates import campaign_space_aggregates
@@ -35,7 +35,11 @@ from engarde_pipeline.postgres.reads.quality import (
     rejected_and_processed,
     rows_with_more_clicks_than_impressions,
 )
-from engarde_pipeline.postgres.totals.campaign_totals import update_triggers, wrong_totals
+from engarde_pipeline.postgres.totals.campaign_totals import (
+    campaigns_with_several_currencies,
+    update_triggers,
+    wrong_totals,
+)
 from engarde_pipeline.postgres.totals.platform_days import dates_with_other_sums
 from engarde_pipeline.runs.history import counts_of, latest_materializations
 from engarde_pipeline.runs.sync_runs import is_dry_run
@@ -44,8 +48,9 @@ from engarde_pipeline.sync.sums import differing_sums
 DESCRIPTIONS = {
     "records_accounted_for": "Every record of a synced date is counted as inserted, updated, unchanged or"
     " rejected: processed = inserted + updated + unchanged + rejected.",
-    "sums_equal_bigquery": "Each date's sum of each measure in Postgres, rejected records included, equals the"
-    " sum that BigQuery computes. If BigQuery has changed since the sync, sync the date again.",
+    "sums_equal_bigquery": "Each date's sum of each measure in Postgres, by currency and rejected records"
+    " included, equals the sum that BigQuery computes. If BigQuery has changed since the sync, sync the date"
+    " again.",
     "rejected_share_below_5_percent": "Less than 5 % of the records were rejected.",
     "clicks_not_above_impressions": "No row has more clicks than impressions. Only a warning, because some"
     " platforms count late clicks.",
@@ -57,14 +62,24 @@ NO_DAY_COUNTED_TWICE_DESCRIPTION = (
 )
 SUMS_EQUAL_ROWS = "platform_days_equal_rows"
 SUMS_EQUAL_ROWS_DESCRIPTION = (
-    "The sums per tenant, date and platform that the API reads equal the sums of the rows. If they differ, rows"
-    " were changed while the table's triggers were disabled. To rebuild the sums, run `engarde db downgrade 0004`,"
-    " `engarde db upgrade` and deploy/postgres-role.sql."
+    "The sums per tenant, date, platform and currency that the API reads equal the sums of the rows. If they"
+    " differ, rows were changed while the table's triggers were disabled, or by an earlier version that does not"
+    " know currencies. docs/recovery.md has the statements that rebuild the sums."
 )
 TOTALS_EQUAL_ROWS = "totals_equal_rows"
 TOTALS_EQUAL_ROWS_DESCRIPTION = (
-    "The totals of each campaign space equal the sums of its rows in `campaign_metrics`."
+    "The totals of each campaign space equal the sums of its rows in `campaign_metrics`. With rows in several"
+    " currencies it has no totals of money; where the application's columns for them are NOT NULL, its totals are"
+    " not updated, and differ."
 )
+ONE_CURRENCY = "one_currency_per_campaign"
+ONE_CURRENCY_DESCRIPTION = (
+    "All rows of a campaign space have the same currency, or none has one. Otherwise its totals of money are NULL,"
+    " because amounts of different currencies cannot be added. Only a warning, because a campaign may change its"
+    " currency. If older rows have none, the source got the column later: sync their dates again, or set their"
+    " currency in BigQuery."
+)
+_CAMPAIGNS_SHOWN = 20
 
 
 def _metric_checks(table: MetricTable) -> AssetChecksDefinition:
@@ -112,18 +127,27 @@ campaign_asset_metrics_checks = _metric_checks(ASSET_METRICS)
     specs=[
         AssetCheckSpec(
             TOTALS_EQUAL_ROWS, asset=campaign_space_aggregates.key, description=TOTALS_EQUAL_ROWS_DESCRIPTION
-        )
+        ),
+        AssetCheckSpec(ONE_CURRENCY, asset=campaign_space_aggregates.key, description=ONE_CURRENCY_DESCRIPTION),
     ],
     can_subset=True,
 )
-def totals_equal_rows(context: AssetCheckExecutionContext, postgres: Postgres) -> Iterator[AssetCheckResult]:
-    """Compare the totals with the rows."""
+def totals_checks(context: AssetCheckExecutionContext, postgres: Postgres) -> Iterator[AssetCheckResult]:
+    """Compare the totals with the rows, and the currencies of each campaign space's rows with each other."""
     if _is_dry(context):
         return
+    selected = {key.name for key in context.selected_asset_check_keys}
     with explained(), postgres.connect(context.run.run_id) as connection:
-        totals = wrong_totals(connection)
-        triggers = update_triggers(connection) if totals.affected else []
-    yield AssetCheckResult(
+        if TOTALS_EQUAL_ROWS in selected:
+            yield _totals_equal_rows(connection)
+        if ONE_CURRENCY in selected:
+            yield _one_currency(connection)
+
+
+def _totals_equal_rows(connection: psycopg.Connection) -> AssetCheckResult:
+    totals = wrong_totals(connection)
+    triggers = update_triggers(connection) if totals.affected else []
+    return AssetCheckResult(
         asset_key=campaign_space_aggregates.key,
         check_name=TOTALS_EQUAL_ROWS,
         passed=totals.affected == 0,
@@ -131,6 +155,26 @@ def totals_equal_rows(context: AssetCheckExecutionContext, postgres: Postgres) -
         if triggers
         else None,
         metadata={"campaign_spaces": totals.campaign_spaces, "campaign_spaces_that_differ": totals.affected},
+    )
+
+
+def _one_currency(connection: psycopg.Connection) -> AssetCheckResult:
+    number, campaigns = campaigns_with_several_currencies(connection, _CAMPAIGNS_SHOWN)
+    return AssetCheckResult(
+        asset_key=campaign_space_aggregates.key,
+        check_name=ONE_CURRENCY,
+        passed=number == 0,
+        severity=AssetCheckSeverity.WARN,
+        metadata={
+            "campaign_spaces_with_several_currencies": number,
+            "campaign_spaces": MetadataValue.table(
+                [
+                    TableRecord({"campaign_space": campaign, "currencies": currencies})
+                    for campaign, currencies in campaigns.items()
+                ],
+                TableSchema([TableColumn(name) for name in ("campaign_space", "currencies")]),
+            ),
+        },
     )
 
 
@@ -145,7 +189,7 @@ def _dates(context: AssetCheckExecutionContext) -> list[date]:
     run = context.op_execution_context
     if run.has_partition_key or run.has_partition_key_range:
         return [date.fromisoformat(key) for key in run.partition_keys]
-    return [*(today() - timedelta(days=n) for n in reversed(range(PROVISIONAL_DAYS))), *dates_ahead()]
+    return [*(today() - timedelta(days=n) for n in reversed(range(provisional_days()))), *dates_ahead()]
 
 
 def _records_accounted_for(instance: DagsterInstance, asset: AssetKey, dates: Sequence[date]) -> AssetCheckResult:
@@ -174,6 +218,7 @@ def _sums_equal_bigquery(
         TableRecord(
             {
                 "date": sums.day.isoformat(),
+                "currency": sums.currency,
                 "measure": name,
                 "bigquery": str(sums.bigquery[name]),
                 "postgres": str(sums.postgres[name]),
@@ -190,7 +235,9 @@ def _sums_equal_bigquery(
             "dates_checked": len(dates),
             "differences": MetadataValue.table(
                 different[:100],
-                TableSchema([TableColumn(name) for name in ("date", "measure", "bigquery", "postgres")]),
+                TableSchema(
+                    [TableColumn(name) for name in ("date", "currency", "measure", "bigquery", "postgres")]
+                ),
             ),
         },
     )

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -109,6 +109,7 @@ def sync_partitions(
         if source_table is None:
             _mark_without_source(context, postgres, table, dates, dry_run)
             return Output(None, metadata=NO_MATERIALIZATIONS_AT_THE_END)
+        read_at = datetime.now(UTC)
         # Read the versions before the data: a partition that changes during the read gets a new version and is
         # synced again.
         versions = read_versions(source, source_table, dates).among(dates)
@@ -121,7 +122,12 @@ def sync_partitions(
         writers = 1 if dry_run else load_pipeline_settings().engarde_writers
         connect = partial(postgres.connect, context.run.run_id)
         options = LoadOptions(
-            run_id, config.shrink_threshold, config.growth_threshold, versions=versions, dry_run=dry_run
+            run_id,
+            config.shrink_threshold,
+            config.growth_threshold,
+            versions=versions,
+            dry_run=dry_run,
+            read_at=read_at,
         )
         outcomes = sync_in_parallel(table, dates, source, connect, options, writers, is_stopping)
         with ExitStack() as stack:

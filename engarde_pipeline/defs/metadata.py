@@ -13,7 +13,8 @@ from dagster import (
     TableSchema,
 )
 
-from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, CTR, METRIC_DATE, ROAS, Measure, MetricTable
+from engarde_pipeline.core.currencies import published
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, CTR, CURRENCY, METRIC_DATE, ROAS, Measure, MetricTable
 from engarde_pipeline.postgres.load.changes import CampaignChange
 from engarde_pipeline.postgres.load.rejected import RejectedRow
 from engarde_pipeline.runs.history import BYTES_READ, LARGEST_CHANGES
@@ -30,7 +31,7 @@ def source_key(table: MetricTable) -> AssetKey:
 
 def source_schema(table: MetricTable) -> TableSchema:
     """Return the columns read from BigQuery."""
-    keys = [TableColumn(key.name, key.bigquery_type, key.description) for key in table.keys]
+    keys = [TableColumn(key.name, key.bigquery_type, key.description) for key in table.dimensions]
     measures = [
         TableColumn(
             measure.name, "INT64" if measure.kind == "count" else "FLOAT64 or NUMERIC", measure.description
@@ -61,6 +62,7 @@ def target_schema(table: MetricTable) -> TableSchema:
                 )
                 for ratio in table.ratios
             ),
+            TableColumn("currency", "text", CURRENCY.description),
             TableColumn("bigquery_sync_id", "uuid", "The Dagster run that last changed the row."),
             TableColumn("synced_from_bigquery_at", "timestamptz", "When the row was last changed."),
         ]
@@ -89,7 +91,7 @@ def target_lineage(table: MetricTable) -> TableColumnLineage:
         "platform": ["platform"],
         METRIC_DATE: [METRIC_DATE],
         **({"metric_hour": ["metric_hour"]} if "metric_hour" in table.key_names else {}),
-        **{name: [name] for name in table.measure_names},
+        **{name: [name] for name in (CURRENCY.name, *table.measure_names)},
         **{ratio.name: [ratio.numerator, ratio.denominator] for ratio in table.ratios},
     }
     return _lineage({column: [(source, name) for name in names] for column, names in origins.items()})
@@ -112,8 +114,8 @@ def date_metadata(table: MetricTable, synced: SyncedDate, is_provisional: bool) 
     return {
         **synced.merged.counts.published,
         "dagster/partition_row_count": synced.merged.rows,
-        "spend": float(synced.merged.spend),
-        "revenue": float(synced.merged.revenue),
+        **published("spend", synced.merged.spend),
+        **published("revenue", synced.merged.revenue),
         "provisional": is_provisional,
         BYTES_READ: synced.bytes_read,
         "bigquery_read_method": synced.method,
@@ -133,8 +135,8 @@ def dry_run_metadata(table: MetricTable, synced: SyncedDate, is_provisional: boo
     del after["dagster/partition_row_count"], after["dagster/column_lineage"]  # nothing of this is in the table
     return {
         **after,
-        "spend_before": float(merged.changes.spend_before),
-        "revenue_before": float(merged.changes.revenue_before),
+        **published("spend_before", merged.changes.spend_before),
+        **published("revenue_before", merged.changes.revenue_before),
         LARGEST_CHANGES: changes_table(merged.changes.largest),
     }
 
@@ -157,17 +159,23 @@ def rejects_table(rejected: list[RejectedRow]) -> MetadataValue[Any]:
                     "reason": row.reason_code,
                     "record": ", ".join(f"{key}={value}" for key, value in row.keys.items() if value is not None),
                     "what_to_do": row.reason,
+                    "currency": row.currency or "",
                     "measures": ", ".join(f"{name}={value}" for name, value in row.measures.items()),
                 }
             )
             for row in rejected
         ],
-        schema=TableSchema([TableColumn(name) for name in ("reason", "record", "what_to_do", "measures")]),
+        schema=TableSchema(
+            [TableColumn(name) for name in ("reason", "record", "what_to_do", "currency", "measures")]
+        ),
     )
 
 
 def _total_column(measure: Measure) -> TableColumn:
-    return TableColumn(f"total_{measure.name}", _TYPES[measure.kind], f"Sum over all dates. {measure.description}")
+    several = " NULL if the rows have several currencies." if measure.is_money else ""
+    return TableColumn(
+        f"total_{measure.name}", _TYPES[measure.kind], f"Sum over all dates. {measure.description}{several}"
+    )
 
 
 def _lineage(origins: dict[str, list[tuple[AssetKey, str]]]) -> TableColumnLineage:

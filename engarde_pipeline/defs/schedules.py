@@ -3,6 +3,7 @@
 They find what the sensors missed.
 """
 
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from dagster import AssetKey, DefaultScheduleStatus, RunRequest, ScheduleEvaluationContext, SkipReason, schedule
@@ -18,6 +19,7 @@ from engarde_pipeline.runs.planning import (
     current_plan,
     dates_with_new_mappings,
     inspect_tables,
+    note_compared,
     note_moved_rows,
     window,
 )
@@ -41,8 +43,10 @@ def hourly_sync(
         source = bigquery.open_source()
         with postgres.connect() as connection:
             note_moved_rows(connection)
-            due = current_plan(context.instance, source, connection, inspect_tables(source))
-            due += dates_with_new_mappings(connection)
+            moment = datetime.now(UTC)
+            plan = current_plan(context.instance, source, connection, inspect_tables(source))
+            note_compared(connection, plan, moment)
+            due = plan.due + dates_with_new_mappings(connection)
         return _requests(context, postgres, due, "All dates are up to date with BigQuery.")
     except EngardeError as error:
         return SkipReason(f"The dates to sync could not be determined: {error}")

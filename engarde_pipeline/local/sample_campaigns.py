@@ -3,6 +3,7 @@
 All ids follow from names, so they are the same on every machine and in every year.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -13,11 +14,15 @@ _NAMESPACE = UUID("5e0f6e2c-7d0b-5c39-9a6e-2f6f3b1d9c41")
 
 @dataclass(frozen=True)
 class Tenant:
-    """A brand whose campaigns are shown; `market` decides its week and its year."""
+    """A brand whose campaigns are shown; `market` decides its week and its year.
+
+    `currencies` has the currency of its account on each platform.
+    """
 
     id: UUID
     name: str
     market: str
+    currencies: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -44,20 +49,29 @@ class Campaign:
     external_campaign_id: str
     assets: tuple[Asset, ...]
     market: str
+    currency: str
     goal: str
     daily_budget: float
     flight: tuple[int, int] | None
 
 
-def _tenant(name: str, market: str) -> Tenant:
-    return Tenant(uuid5(_NAMESPACE, name), name, market)
+def _tenant(name: str, market: str, currency: str, **others: str) -> Tenant:
+    currencies = {**dict.fromkeys(_FORMATS, currency), **others}
+    return Tenant(uuid5(_NAMESPACE, name), name, market, currencies)
 
+
+_FORMATS = {
+    "google": ("RSA", "Image 1.91:1", "Image 1:1", "Video 15s"),
+    "meta": ("Carousel", "Reel 9:16", "Static 4:5", "Collection"),
+    "tiktok": ("Spark UGC", "In-Feed 9s", "In-Feed 15s", "Carousel"),
+    "linkedin": ("Single Image", "Document Ad", "Video", "Message"),
+}
 
 TENANTS = (
-    _tenant("Larkspur Outdoor", "retail"),
-    _tenant("Maison Verlaine", "retail"),
-    _tenant("Cobalt Ledger", "business"),
-    _tenant("Tramonto Travel", "travel"),
+    _tenant("Larkspur Outdoor", "retail", "USD"),
+    _tenant("Maison Verlaine", "retail", "EUR"),
+    _tenant("Cobalt Ledger", "business", "EUR"),
+    _tenant("Tramonto Travel", "travel", "EUR", tiktok="USD", linkedin="USD"),
 )
 
 # platform | goal | daily budget | flight (days on / every) | name
@@ -139,13 +153,6 @@ _THEMES = {
     "Tramonto Travel": ("Villa with Pool", "Last Minute", "Free Cancellation", "Puglia", "Rooftop Views"),
 }
 
-_FORMATS = {
-    "google": ("RSA", "Image 1.91:1", "Image 1:1", "Video 15s"),
-    "meta": ("Carousel", "Reel 9:16", "Static 4:5", "Collection"),
-    "tiktok": ("Spark UGC", "In-Feed 9s", "In-Feed 15s", "Carousel"),
-    "linkedin": ("Single Image", "Document Ad", "Video", "Message"),
-}
-
 # How the platforms' ids look: a fixed beginning and the number of random digits after it.
 _CAMPAIGN_IDS = {"google": ("2", 10), "meta": ("1202", 14), "tiktok": ("18", 14), "linkedin": ("6", 8)}
 _ASSET_IDS = {"google": ("7", 11), "meta": ("1202", 14), "tiktok": ("18", 14), "linkedin": ("5", 8)}
@@ -173,6 +180,7 @@ def _campaign(tenant: Tenant, platform: str, goal: str, budget: str, flight: str
         external_campaign_id=_external_id(random, _CAMPAIGN_IDS[platform]),
         assets=_assets(random, tenant, platform, campaign_id),
         market=tenant.market,
+        currency=tenant.currencies[platform],
         goal=goal,
         daily_budget=float(budget),
         flight=(int(days_on), int(every)) if every else None,

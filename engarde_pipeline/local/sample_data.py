@@ -103,12 +103,16 @@ def _create_table(client: bigquery.Client, dataset: str, table: MetricTable) -> 
     description.description = "Sample data: daily numbers of invented campaigns."
     description.time_partitioning = bigquery.TimePartitioning(field=METRIC_DATE)
     description.clustering_fields = [key.name for key in table.keys if key.required]
-    client.create_table(description, exists_ok=True, **_LIMITS)
+    found = client.create_table(description, exists_ok=True, **_LIMITS)
+    if {field.name for field in found.schema} != {field.name for field in description.schema}:
+        # An earlier version has made it. All rows are loaded again.
+        client.delete_table(found, **_LIMITS)
+        client.create_table(description, **_LIMITS)
 
 
 def _schema(table: MetricTable) -> list[bigquery.SchemaField]:
     meanings = {METRIC_DATE: "The date, in the ad account's own time zone."}
-    meanings |= {key.name: key.description for key in table.keys}
+    meanings |= {key.name: key.description for key in table.dimensions}
     meanings |= {measure.name: measure.description for measure in table.measures}
     types = {pa.string(): "STRING", pa.date32(): "DATE", pa.int64(): "INT64", pa.float64(): "FLOAT64"}
     return [

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, METRIC_DATE, MetricTable
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, CURRENCY, METRIC_DATE, MetricTable
 from engarde_pipeline.local.sample_campaigns import Asset, Campaign, campaigns
 
 Row = dict[str, Any]
@@ -81,6 +81,7 @@ _NO_CAMPAIGN_DAY = 17
 _MALFORMED_TENANT_DAY = 20
 _UNKNOWN_TENANT_DAY = 23
 _UNKNOWN_ASSET_DAY = 26
+_OTHER_CURRENCY_DAY = 27
 
 
 def campaign_rows(dates: Collection[date], restated: bool = False, partial: Collection[date] = ()) -> pa.Table:
@@ -122,6 +123,7 @@ def arrow_schema(table: MetricTable) -> pa.Schema:
         [
             *((key.name, pa.string()) for key in table.keys if key.required),
             (METRIC_DATE, pa.date32()),
+            (CURRENCY.name, pa.string()),
             *((measure.name, types[measure.kind]) for measure in table.measures),
         ]
     )
@@ -153,6 +155,7 @@ def _row(campaign: Campaign, day: date, spend: float, random: Random) -> Row:
         "campaign_id": campaign.external_campaign_id,
         "platform": campaign.platform,
         METRIC_DATE: day,
+        CURRENCY.name: campaign.currency,
         "impressions": max(clicks, round(clicks / ctr)),
         "clicks": clicks,
         "spend": round(spend, 6),
@@ -245,6 +248,7 @@ def _asset_row(campaign: Campaign, day: date, asset: Asset, total: Row, share: f
         "asset_id": asset.external_asset_id,
         "platform": campaign.platform,
         METRIC_DATE: day,
+        CURRENCY.name: campaign.currency,
         "impressions": impressions,
         "clicks": min(impressions, round(total["clicks"] * share)),
         "spend": round(total["spend"] * share, 6),
@@ -266,6 +270,8 @@ def _faults(day: date, restated: bool) -> Iterator[Row]:
         yield row | dict.fromkeys(CAMPAIGN_METRICS.measure_names, 0) | {"spend": -12.5}
     elif position == _NOT_A_NUMBER_DAY and not restated:
         yield row | {"revenue": nan}
+    elif position == _OTHER_CURRENCY_DAY and not restated:
+        yield row | {CURRENCY.name: "EUR"}
     elif position == _NO_CAMPAIGN_DAY:
         yield row | {"campaign_id": None}
     elif position == _MALFORMED_TENANT_DAY:

@@ -1,7 +1,8 @@
 """The current plan, from BigQuery's metadata, Dagster's history and the versions in Postgres."""
 
+import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -17,13 +18,23 @@ from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.postgres.load.new_mappings import mapped_rejections
 from engarde_pipeline.postgres.load.removed_rows import removed_dates
 from engarde_pipeline.postgres.load.source_keys import note_moved_keys
-from engarde_pipeline.postgres.load.synced_dates import synced_versions
+from engarde_pipeline.postgres.load.synced_dates import note_unchanged, synced_versions
 from engarde_pipeline.runs.history import recorded_versions
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.plan import MAY_HAVE_CHANGED, MISSING, NEW_MAPPING, REMOVED, PlannedDate, plan_dates
 
+logger = logging.getLogger(__name__)
+
 NO_TABLE = Versions({}, MISSING_TABLE)
 """The versions of an optional table that does not exist in BigQuery; its dates are marked as such once."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The dates that are due, and for each table the other synced dates that have another version in BigQuery."""
+
+    due: list[PlannedDate]
+    differing: dict[MetricTable, list[date]]
 
 
 def window(now: datetime | None = None) -> list[date]:
@@ -51,16 +62,19 @@ def current_plan(
     connection: psycopg.Connection,
     tables: Mapping[MetricTable, SourceTable | None],
     now: datetime | None = None,
-) -> list[PlannedDate]:
-    """Return the dates of `tables` that are due; reads only partition metadata from BigQuery.
+) -> Plan:
+    """Return the plan of `tables`; reads only partition metadata from BigQuery.
 
-    The date that has not begun in UTC is due once BigQuery has rows for it, or if BigQuery does not report that.
+    The date that has not begun in UTC is due once BigQuery has rows for it, or if BigQuery does not report that. A
+    date outside the window whose partition is gone differs, but is not due.
 
     Raises:
         SourceError: BigQuery cannot be read.
     """
     due: list[PlannedDate] = []
+    differing: dict[MetricTable, list[date]] = {}
     days, ahead = window(now), dates_ahead(now)
+    first, last = first_date(), latest_date(now)
     for table, found in tables.items():
         versions = read_versions(source, found, [*days, *ahead]) if found else NO_TABLE
         begun = [day for day in ahead if not versions.is_per_date or versions.by_date.get(day, EMPTY) != EMPTY]
@@ -68,9 +82,11 @@ def current_plan(
         held = synced_versions(connection, table)
         removed = removed_dates(connection, table) if found else {}
         planned = plan_dates(table, [*days, *begun], versions, recorded, held, removed)
+        planned = [date for date in planned if first <= date.day <= last]
         due += [_missing_only_with_partition(date) if date.day in ahead else date for date in planned]
-    first, last = first_date(), latest_date(now)
-    return [planned for planned in due if first <= planned.day <= last]
+        changed = {day for day, version in held.items() if versions.of(day) != version}
+        differing[table] = sorted(changed - {date.day for date in planned})
+    return Plan(due, differing)
 
 
 def _missing_only_with_partition(planned: PlannedDate) -> PlannedDate:
@@ -98,6 +114,18 @@ def still_due(
             )
         ]
     return left
+
+
+def note_compared(connection: psycopg.Connection, plan: Plan, moment: datetime) -> None:
+    """Note that the synced dates of the plan's tables had their held versions in BigQuery at `moment`.
+
+    The API says when dates were compared. A failure is logged: it must not stop the syncs of other dates.
+    """
+    due = {table: {planned.day for planned in plan.due if planned.table is table} for table in plan.differing}
+    try:
+        note_unchanged(connection, {table: due[table].union(plan.differing[table]) for table in due}, moment)
+    except psycopg.Error as error:
+        logger.warning("When the dates were compared with BigQuery could not be noted: %s", error)
 
 
 def note_moved_rows(connection: psycopg.Connection) -> None:

@@ -6,11 +6,12 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.exc import ArgumentError
 
 from engarde_pipeline.core import addresses
+from engarde_pipeline.core.restatement import DEFAULT, RestatementDays, parse_restatement_days
 
 API_ROLE = "engarde_api"
 """The database role of the REST API, restricted to one tenant at a time (migration 0003)."""
@@ -86,6 +87,10 @@ def _rate_limit(value: str) -> str:
     return value
 
 
+def _restatement_days(value: str | RestatementDays) -> RestatementDays:
+    return parse_restatement_days(value) if isinstance(value, str) else value
+
+
 class PipelineSettings(BaseSettings):
     """The settings that need no server; all of them have defaults."""
 
@@ -109,6 +114,12 @@ class PipelineSettings(BaseSettings):
         gt=1,
         description="A complete date is refused when BigQuery has more than so many times its source rows,"
         " impressions or spend of the last sync (rule 12).",
+    )
+    engarde_restatement_days: Annotated[RestatementDays, NoDecode, BeforeValidator(_restatement_days)] = Field(
+        default=DEFAULT,
+        validate_default=True,
+        description="The number of the latest dates that each platform may still restate, as platform=days,"
+        " separated by commas; * stands for the platforms that are not named.",
     )
     engarde_writers: int = Field(
         default=2,

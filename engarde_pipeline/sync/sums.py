@@ -15,9 +15,10 @@ from engarde_pipeline.postgres.reads.sums import sums_by_date as postgres_sums
 
 @dataclass(frozen=True)
 class DateSums:
-    """A date's sum of each measure, in BigQuery and in Postgres."""
+    """The sum of each measure of a date and currency, in BigQuery and in Postgres."""
 
     day: date
+    currency: str
     bigquery: dict[str, Decimal]
     postgres: dict[str, Decimal]
 
@@ -30,7 +31,7 @@ class DateSums:
 def differing_sums(
     source: Source, table: SourceTable, connection: psycopg.Connection, dates: Sequence[date]
 ) -> list[DateSums]:
-    """Return the sums of those `dates` on which they differ; a date without rows has sums of 0.
+    """Return the sums by date and currency of those `dates` on which they differ; without rows, they are 0.
 
     Runs one query in BigQuery for the whole range of dates; raises as `bigquery.sums.sums_by_date` does.
     """
@@ -39,5 +40,10 @@ def differing_sums(
     in_bigquery = bigquery_sums(source, table, min(dates), max(dates))
     in_postgres = postgres_sums(connection, table.metric_table, dates)
     zero = dict.fromkeys(table.metric_table.measure_names, Decimal(0))
-    compared = (DateSums(day, in_bigquery.get(day, zero), in_postgres.get(day, zero)) for day in dates)
+    wanted = set(dates)
+    compared = (
+        DateSums(*key, in_bigquery.get(key, zero), in_postgres.get(key, zero))
+        for key in sorted({*in_bigquery, *in_postgres})
+        if key[0] in wanted
+    )
     return [sums for sums in compared if sums.differing_measures]

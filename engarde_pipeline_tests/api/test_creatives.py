@@ -60,6 +60,7 @@ def test_by_date_they_are_sums_with_every_ratio_of_the_sums(api: Service, galler
 
     assert first == {
         "date": "2026-03-01",
+        "currency": None,
         "impressions": 1500,
         "clicks": 10,
         "spend": 47.5,
@@ -116,6 +117,7 @@ def test_a_creative_has_a_point_per_date_and_a_summary(api: Service, gallery: Ga
     ]
     assert answer["campaign_asset_id"] == str(gallery.assets[0])
     assert answer["summary"] == {
+        "currency": None,
         "total_impressions": 2000,
         "total_clicks": 40,
         "total_spend": 20.0,

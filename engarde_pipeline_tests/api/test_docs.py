@@ -32,10 +32,12 @@ def _holds(said: Any, answered: Any) -> bool:
 
 
 def test_every_example_is_answered_as_the_page_says(api: Service, shop: Shop) -> None:
-    shop.load(*DAYS, engagements=50)
-    shop.load_unmapped(DAYS[1])
-    shop.world.sync(*DAYS)
-    shop.world.sync(*DAYS, table=ASSET_METRICS)
+    shop.add_currencies()
+    shop.load(*DAYS, engagements=50, currency="EUR")
+    shop.load_unmapped(DAYS[1], currency="EUR")
+    versions = dict.fromkeys(DAYS, "v1")
+    shop.world.sync(*DAYS, versions=versions)
+    shop.world.sync(*DAYS, table=ASSET_METRICS, versions=versions)
     job_id = ""
     examples = EXAMPLE.findall(PAGE)
     assert len(examples) == PAGE.count("```http")

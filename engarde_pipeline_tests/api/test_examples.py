@@ -20,7 +20,7 @@ BOTH = {"start_date": str(DAYS[0]), "end_date": str(DAYS[1])}
 
 JOB, CAMPAIGN = "/sync-jobs/{job_id}", "/metrics/{campaign_space_id}"
 ASSET = "/assets/{campaign_asset_id}/metrics"
-TIMES = ("first_seen_at", "last_seen_at")
+TIMES = ("first_seen_at", "last_seen_at", "synced_at")
 
 
 @pytest.fixture
@@ -31,9 +31,11 @@ def document(api: Service) -> dict[str, Any]:
 
 @pytest.fixture
 def synced(shop: Shop) -> Shop:
-    shop.load(*DAYS, engagements=50)
-    shop.world.sync(*DAYS)
-    shop.world.sync(*DAYS, table=ASSET_METRICS)
+    shop.add_currencies()
+    shop.load(*DAYS, engagements=50, currency="EUR")
+    versions = dict.fromkeys(DAYS, "v1")
+    shop.world.sync(*DAYS, versions=versions)
+    shop.world.sync(*DAYS, table=ASSET_METRICS, versions=versions)
     return shop
 
 
@@ -96,7 +98,7 @@ def test_those_of_creatives(api: Service, synced: Shop, document: dict[str, Any]
 
 
 def test_that_of_rejected_records(api: Service, synced: Shop, document: dict[str, Any]) -> None:
-    synced.load_unmapped(DAYS[1])
+    synced.load_unmapped(DAYS[1], currency="EUR")
     synced.world.sync(DAYS[1])
 
     answer = answered(api.get("/rejected-records", synced.tenant, **BOTH), 200)

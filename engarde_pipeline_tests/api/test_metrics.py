@@ -1,6 +1,6 @@
 """The metrics endpoints: sums, ratios of the sums, one tenant's alone."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -16,7 +16,7 @@ DATES = {"start_date": "2026-03-01", "end_date": "2026-03-02"}
 def synced(shop: Shop) -> Shop:
     shop.load(DAY)
     shop.load(NEXT, clicks=0, conversions=0)
-    shop.world.sync(DAY, NEXT)
+    shop.world.sync(DAY, NEXT, versions=dict.fromkeys((DAY, NEXT), "v1"))
     return shop
 
 
@@ -24,16 +24,23 @@ def test_by_date_they_are_the_sums_of_each_date(api: Service, synced: Shop) -> N
     answer = api.get("/metrics", synced.tenant, **DATES)
 
     assert answer.status_code == 200
-    assert answer.json() == {
+    body = answer.json()
+    assert datetime.fromisoformat(body.pop("synced_at")) <= datetime.now(UTC)
+    assert body == {
         "success": True,
         "start_date": "2026-03-01",
         "end_date": "2026-03-02",
         "group_by": "date",
         "total_records": 2,
         "next_cursor": None,
+        "missing_dates": [],
+        "provisional_from": None,
+        "rejected_records": 0,
+        "rejected_spend": 0,
         "metrics": [
             {
                 "date": "2026-03-01",
+                "currency": None,
                 "impressions": 2000,
                 "clicks": 20,
                 "spend": 21.0,
@@ -47,6 +54,7 @@ def test_by_date_they_are_the_sums_of_each_date(api: Service, synced: Shop) -> N
             },
             {
                 "date": "2026-03-02",
+                "currency": None,
                 "impressions": 2000,
                 "clicks": 0,
                 "spend": 21.0,
@@ -112,6 +120,7 @@ def test_a_campaign_has_a_point_per_date_and_a_summary(api: Service, synced: Sho
     assert answer["success"] is True
     assert [point["date"] for point in answer["metrics"]] == ["2026-03-01", "2026-03-02"]
     assert answer["summary"] == {
+        "currency": None,
         "total_impressions": 2000,
         "total_clicks": 10,
         "total_spend": 21.0,

@@ -69,7 +69,7 @@ def _counts(out: str) -> dict[str, list[int]]:
         ([], "To start: engarde demo"),
         (["sync"], "Example: engarde sync --start 2026-11-01 --end 2026-11-07"),
         (["sync"], "no date is marked as synced"),
-        (["status"], "A date of the last 30 days is provisional"),
+        (["status"], "by default 30 days"),
         (["doctor"], "one line per check and, if a check fails, how to fix it"),
         (["db"], "a downgrade removes only what an upgrade created"),
         (["db", "upgrade"], "default: the newest"),

@@ -135,6 +135,21 @@ def test_groups_have_sums_and_ratios_of_sums_and_never_add_tenants(
     assert float(meta["ctr"]) == 5.0  # 100 * (10 + 0) / (100 + 100)
 
 
+@EVERY_FORMAT
+@pytest.mark.parametrize("group_by", [None, "date", "campaign", "platform"])
+def test_currencies_are_never_added(exported: Exported, stored: Stored, kind: str, group_by: str | None) -> None:
+    stored.world.connection.execute(
+        "UPDATE campaign_metrics SET currency = 'EUR' WHERE campaign_space_id = %s AND metric_date = %s",
+        [stored.first, DAY],
+    )
+
+    rows = exported(
+        kind, "--platform", "meta", "--tenant", stored.acme, *(["--group-by", group_by] if group_by else [])
+    )
+
+    assert {row["currency"]: Decimal(row["spend"]) for row in rows} == {"EUR": LARGE, None: Decimal("0.000001")}
+
+
 @pytest.mark.parametrize(("group_by", "groups"), [("date", 3), ("campaign", 3)])
 def test_metrics_are_grouped_by_date_and_campaign(
     exported: Exported, stored: Stored, group_by: str, groups: int

@@ -21,7 +21,7 @@ def _due(instance: DagsterInstance, shop: Shop, now: str) -> dict[date, str]:
     """The dates of campaign_metrics that are due at a moment, and why."""
     source = shop.world.source
     tables = inspect_tables(source)
-    plan = current_plan(instance, source, shop.world.connection, tables, datetime.fromisoformat(now))
+    plan = current_plan(instance, source, shop.world.connection, tables, datetime.fromisoformat(now)).due
     return {planned.day: planned.reason for planned in plan if planned.table is CAMPAIGN_METRICS}
 
 

@@ -1,7 +1,7 @@
 """The sensor asks for the dates that changed, once per change, in few runs, and reads no metrics to find them."""
 
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunRequest, SensorResult, build_sensor_context
@@ -10,11 +10,12 @@ from engarde_pipeline.core.dates import dates_ahead, latest_date, today
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.defs.sensors.changed_partitions import changed_partitions
+from engarde_pipeline.postgres.load.synced_dates import MINUTES_BETWEEN_NOTES
 from engarde_pipeline.runs.history import metadata_of
 from engarde_pipeline_tests.bigquery.faulty import Answer, Fault, Request, refusal
 from engarde_pipeline_tests.dagster_runs import materializations
 from engarde_pipeline_tests.defs.bigquery_times import Times
-from engarde_pipeline_tests.shop import Shop
+from engarde_pipeline_tests.shop import NUMBERS, Shop
 
 YESTERDAY, TODAY = today() - timedelta(days=1), today()
 OLD = today() - timedelta(days=200)
@@ -77,6 +78,27 @@ def synced(
 def test_a_first_start_asks_for_the_last_thirty_dates_in_one_run(shop: Shop, tick: Tick) -> None:
     shop.load(TODAY)
     assert asked(tick()) == [(str(TODAY - timedelta(days=29)), str(TODAY), BOTH)]
+
+
+def test_dates_that_were_read_without_currencies_are_read_again(
+    synced: None, shop: Shop, tick: Tick, instance: DagsterInstance
+) -> None:
+    assert asked(tick()) == []
+
+    shop.world.create_source(currency="STRING")  # its partitions keep their times
+    keys = {"tenant_id": str(shop.tenant), "platform": "meta", "currency": "EUR"}
+    rows = [
+        {**keys, **NUMBERS, "campaign_id": name, "metric_date": day}
+        for name in ("c1", "c2")
+        for day in (YESTERDAY, TODAY)
+    ]
+    shop.world.load(rows)
+    requests = tick().run_requests or ()
+
+    assert asked(SensorResult(run_requests=[*requests])) == [(str(YESTERDAY), str(TODAY), {"campaign_metrics"})]
+    execute(instance, *requests)
+    assert {row["currency"] for row in shop.world.rows()} == {"EUR"}
+    assert asked(tick()) == []
 
 
 @pytest.mark.long
@@ -279,3 +301,81 @@ def test_a_date_nobody_could_have_is_not_asked_for(synced: None, tick: Tick, sho
     shop.load(future, date(2019, 1, 1))
     times.touch("campaign_metrics", future, date(2019, 1, 1))
     assert asked(tick()) == []
+
+
+AGES_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def compared(shop: Shop, day: date) -> datetime:
+    """Return when the campaigns of a date were compared with BigQuery."""
+    (found,) = shop.world.query(
+        "SELECT compared_at FROM synced_dates WHERE (table_name, metric_date) = ('campaign_metrics', %s)", [day]
+    )
+    moment: datetime = found["compared_at"]
+    return moment
+
+
+def forget_comparisons(shop: Shop, moment: datetime = AGES_AGO) -> None:
+    shop.world.connection.execute("UPDATE synced_dates SET compared_at = %s", [moment])
+
+
+def test_a_tick_notes_which_dates_it_found_unchanged(
+    synced: None, tick: Tick, times: Times, shop: Shop, instance: DagsterInstance
+) -> None:
+    forget_comparisons(shop)
+    before = datetime.now(UTC)
+    assert asked(tick()) == []  # no table has changed
+    assert min(compared(shop, YESTERDAY), compared(shop, TODAY)) >= before
+
+    forget_comparisons(shop)
+    times.touch("campaign_metrics", YESTERDAY)
+    requests = tick().run_requests or ()
+    assert compared(shop, YESTERDAY) == AGES_AGO
+    assert compared(shop, TODAY) > before
+    tick()
+    assert compared(shop, YESTERDAY) == AGES_AGO  # not synced yet
+
+    execute(instance, *requests)
+    assert compared(shop, YESTERDAY) > before
+
+
+def test_a_comparison_is_noted_every_few_minutes_and_no_lock_stops_the_tick(
+    synced: None, tick: Tick, shop: Shop
+) -> None:
+    recent = datetime.now(UTC) - timedelta(minutes=MINUTES_BETWEEN_NOTES - 1)
+    forget_comparisons(shop, recent)
+    tick()
+    assert compared(shop, TODAY) == recent
+
+    forget_comparisons(shop)
+    with shop.world.connection.transaction():
+        shop.world.connection.execute("SELECT FROM synced_dates WHERE metric_date = %s FOR UPDATE", [TODAY])
+        tick()
+    assert compared(shop, TODAY) == AGES_AGO
+    assert compared(shop, YESTERDAY) > AGES_AGO
+
+    shop.world.connection.execute("ALTER TABLE synced_dates RENAME compared_at TO renamed")
+    result = tick()
+    assert result.skip_reason
+    assert "No table has changed" in str(result.skip_reason.skip_message)
+
+
+def test_an_old_date_whose_partition_is_gone_is_not_noted_as_unchanged(
+    synced: None, tick: Tick, times: Times, shop: Shop, instance: DagsterInstance
+) -> None:
+    shop.load(OLD)
+    times.touch("campaign_metrics", OLD)
+    tick()
+    defs.resolve_job_def("performance_sync").execute_in_process(instance=instance, partition_key=str(OLD))
+    forget_comparisons(shop)
+    tick()
+    assert compared(shop, OLD) > AGES_AGO
+
+    forget_comparisons(shop)
+    shop.world.execute(f"DELETE FROM {shop.world.dataset}.campaign_metrics WHERE metric_date = '{OLD}'")
+    times.touch("campaign_metrics", TODAY)
+    execute(instance, *(tick().run_requests or ()))
+    for _ in range(2):
+        tick()
+        assert compared(shop, OLD) == AGES_AGO
+    assert compared(shop, YESTERDAY) > AGES_AGO

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from dagster import AssetMaterialization, DagsterInstance
+from dagster import AssetCheckSeverity, AssetMaterialization, DagsterInstance, TableMetadataValue
 
 from engarde_pipeline.core.dates import today
 from engarde_pipeline.postgres.reads.quality import days_counted_twice
@@ -19,7 +19,7 @@ def test_every_check_passes_after_a_good_sync(instance: DagsterInstance, shop: S
 
     results = check_results(run_range(instance, DAY, OTHER))
 
-    assert len(results) == 11
+    assert len(results) == 12
     assert all(results.values())
 
 
@@ -145,4 +145,24 @@ def test_sums_that_are_not_those_of_the_rows_are_found(instance: DagsterInstance
     results = check_results(checks_alone(instance))
     assert [name for name, passed in results.items() if not passed] == [
         "campaign_metrics:platform_days_equal_rows"
+    ]
+
+
+def test_a_campaign_in_two_currencies_is_named_and_only_a_warning(instance: DagsterInstance, shop: Shop) -> None:
+    shop.world.create_source(currency="STRING")
+    shop.load(DAY, currency="EUR")
+    shop.load(OTHER, currency="USD")
+
+    run = run_range(instance, DAY, OTHER)
+
+    assert run.success
+    failed = [check for check in run.get_asset_check_evaluations() if not check.passed]
+    assert [(check.check_name, check.severity) for check in failed] == [
+        ("one_currency_per_campaign", AssetCheckSeverity.WARN)
+    ]
+    table = failed[0].metadata["campaign_spaces"]
+    assert isinstance(table, TableMetadataValue)
+    assert [record.data for record in table.records] == [
+        {"campaign_space": f"{name} {campaign}", "currencies": "EUR, USD"}
+        for name, campaign in (("c1", shop.first), ("c2", shop.second))
     ]

@@ -33,6 +33,8 @@ def test_the_portfolio_spans_tenants_and_platforms() -> None:
     assert len(TENANTS) >= 3
     assert {campaign.platform for campaign in campaigns()} == {"google", "meta", "tiktok", "linkedin"}
     assert 55 <= len(campaigns()) <= 65
+    assert {currency for tenant in TENANTS for currency in tenant.currencies.values()} == {"EUR", "USD"}
+    assert max(len(set(tenant.currencies.values())) for tenant in TENANTS) == 2
 
 
 def test_a_date_is_the_same_whenever_it_is_made() -> None:
@@ -86,9 +88,20 @@ def test_the_last_thirty_dates_hold_every_kind_of_bad_record(world: World) -> No
         "malformed_tenant",
         "unknown_tenant",
         "campaign_not_mapped",
+        "mixed_currency",
         "not_a_number",
         "negative_measure",
     }
+
+
+def test_a_table_of_an_earlier_version_is_made_again(world: World) -> None:
+    world.create_source()
+
+    assert len(_fill(world)) == DAYS
+    (row,) = world.source.client.query(
+        f"SELECT COUNT(DISTINCT currency) FROM {world.dataset}.campaign_metrics WHERE metric_date > '2000-01-01'"
+    ).result(timeout=60)
+    assert row[0] == 2
 
 
 @pytest.mark.long

@@ -286,6 +286,37 @@ def test_rejected_records_that_are_there_get_their_tenant(empty_database_url: st
     assert query(empty_database_url, statement) == before
 
 
+def test_the_sums_are_per_currency_between_an_upgrade_and_a_downgrade_with_rows(empty_database_url: str) -> None:
+    application(empty_database_url, {})
+    migrate.upgrade(empty_database_url, "0010")
+    restated = "UPDATE campaign_metrics SET spend = spend + 1"
+    sums = "SELECT sum(row_count) AS rows, sum(spend) AS spend FROM platform_days"
+    with connect(empty_database_url) as connection:
+        connection.execute(_ONE_METRIC_ROW)
+
+        migrate.upgrade(empty_database_url)
+        connection.execute(f"{restated}, currency = 'EUR'".encode())
+        connection.execute(
+            "INSERT INTO synced_dates (table_name, metric_date, version, run_id)"
+            " VALUES ('campaign_metrics', current_date, '20261101T000000-9-90-currency+7', gen_random_uuid())"
+        )
+        assert connection.execute(
+            "SELECT currency, sum(row_count), sum(spend) FROM platform_days GROUP BY 1 ORDER BY 1"
+        ).fetchall() == [("EUR", 1, 2), (None, 0, 0)]
+
+        migrate.downgrade(empty_database_url, "0010")
+        connection.execute(restated.encode())
+        assert query(empty_database_url, sums) == [{"rows": 1, "spend": 3}]
+        assert query(empty_database_url, "SELECT version FROM synced_dates") == [
+            {"version": "20261101T000000-9-90+7"}
+        ]
+
+        migrate.upgrade(empty_database_url)
+        connection.execute(restated.encode())
+    assert query(empty_database_url, sums) == [{"rows": 1, "spend": 4}]
+    assert query(empty_database_url, "SELECT currency FROM campaign_metrics") == [{"currency": None}]
+
+
 def test_a_failed_upgrade_leaves_nothing(empty_database_url: str) -> None:
     with connect(empty_database_url) as connection:
         connection.execute("CREATE TABLE rejected_metric_rows (mine text)")

@@ -1,19 +1,24 @@
 """platform_days is what the rows of campaign_metrics add up to, whoever wrote them and whatever else happens."""
 
 import random
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+import engarde_pipeline
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.schema import migrate
 from engarde_pipeline.postgres.totals.platform_days import compact, dates_with_other_sums
+
+ROOT = Path(engarde_pipeline.__file__).parents[1]
 
 DAYS = [date(2026, 3, 1) + timedelta(days=n) for n in range(4)]
 MEASURES = ", ".join(CAMPAIGN_METRICS.measure_names)
@@ -22,15 +27,17 @@ SUMS = ", ".join(f"sum({name})" for name in CAMPAIGN_METRICS.measure_names)
 # Numbers of all sizes: the largest counts there are do not overflow a sum, nor is a micro lost beside them.
 _INSERT = """
 INSERT INTO campaign_metrics (tenant_id, campaign_space_id, platform, metric_date, metric_hour, impressions,
-    clicks, spend, conversions, revenue, bigquery_sync_id, synced_from_bigquery_at)
+    clicks, spend, conversions, revenue, currency, bigquery_sync_id, synced_from_bigquery_at)
 SELECT tenant_id, id, platform, %(day)s, %(hour)s, %(count)s,
-    %(count)s / 3, %(count)s * 0.000001, 0.5, %(count)s, gen_random_uuid(), now()
+    %(count)s / 3, %(count)s * 0.000001, 0.5, %(count)s,
+    CASE %(hour)s::smallint WHEN 0 THEN 'EUR' WHEN 23 THEN 'USD' END, gen_random_uuid(), now()
 FROM campaign_spaces
 ON CONFLICT DO NOTHING
 """
 _UPDATES = (
     "UPDATE campaign_metrics SET clicks = clicks / 2, spend = spend + 0.000001 WHERE metric_date = %(day)s",
     "UPDATE campaign_metrics SET platform = 'tiktok' WHERE metric_date = %(day)s AND platform = 'meta'",
+    "UPDATE campaign_metrics SET currency = 'USD' WHERE metric_date = %(day)s AND currency IS NULL",
     "UPDATE campaign_metrics SET metric_date = metric_date + 10 WHERE metric_date = %(day)s AND metric_hour = 0",
     "UPDATE campaign_metrics SET clicks = 1 WHERE false",
     "DELETE FROM campaign_metrics WHERE metric_date = %(day)s AND metric_hour IS NULL",
@@ -60,8 +67,8 @@ def insert(connection: psycopg.Connection, day: date, count: int = 7, hour: int 
 def kept(connection: psycopg.Connection) -> list[tuple[Any, ...]]:
     """Return the sums as they are kept."""
     return connection.execute(
-        f"SELECT tenant_id, metric_date, platform, sum(row_count), {SUMS} FROM platform_days"
-        " GROUP BY 1, 2, 3 HAVING sum(row_count) <> 0 ORDER BY 1, 2, 3".encode()
+        f"SELECT tenant_id, metric_date, platform, currency, sum(row_count), {SUMS} FROM platform_days"
+        " GROUP BY 1, 2, 3, 4 HAVING sum(row_count) <> 0 ORDER BY 1, 2, 3, 4".encode()
     ).fetchall()
 
 
@@ -74,8 +81,8 @@ def parts(connection: psycopg.Connection) -> int:
 def added_up(connection: psycopg.Connection) -> list[tuple[Any, ...]]:
     """Return the sums of the rows."""
     return connection.execute(
-        f"SELECT tenant_id, metric_date, platform, count(*), {SUMS} FROM campaign_metrics"
-        " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3".encode()
+        f"SELECT tenant_id, metric_date, platform, currency, count(*), {SUMS} FROM campaign_metrics"
+        " GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4".encode()
     ).fetchall()
 
 
@@ -188,13 +195,26 @@ def test_rows_that_are_copied_are_added_too(connection: psycopg.Connection) -> N
 
 def test_the_migration_adds_up_the_rows_there_are(connection: psycopg.Connection, database_url: str) -> None:
     seed(connection)
-    migrate.downgrade(database_url, "0004")
     insert(connection, DAYS[0])
     insert(connection, DAYS[1], hour=3)
+    migrate.downgrade(database_url, "0004")
 
     migrate.upgrade(database_url)
 
     assert kept(connection) == added_up(connection) != []
+
+
+def test_sums_that_differ_are_rebuilt_as_the_documentation_says(connection: psycopg.Connection) -> None:
+    seed(connection)
+    for hour in (None, 0, 23):
+        insert(connection, DAYS[0], hour=hour)
+    connection.execute("UPDATE platform_days SET currency = NULL, clicks = clicks + 1")
+    (statements,) = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "recovery.md").read_text(), re.DOTALL)
+
+    connection.execute(statements.encode())
+
+    assert kept(connection) == added_up(connection) != []
+    assert dates_with_other_sums(connection, DAYS) == []
 
 
 def test_sums_that_differ_are_found_by_their_date(connection: psycopg.Connection) -> None:
@@ -205,6 +225,6 @@ def test_sums_that_differ_are_found_by_their_date(connection: psycopg.Connection
 
     connection.execute("UPDATE platform_days SET revenue = revenue - 1 WHERE metric_date = %s", [DAYS[1]])
     connection.execute("DELETE FROM platform_days WHERE metric_date = %s", [DAYS[2]])
-    connection.execute("UPDATE platform_days SET platform = platform || 'x' WHERE metric_date = %s", [DAYS[3]])
+    connection.execute("UPDATE platform_days SET currency = 'USD' WHERE metric_date = %s", [DAYS[3]])
 
     assert dates_with_other_sums(connection, DAYS) == DAYS[1:]

@@ -133,7 +133,8 @@ def _is_calm(platform: Platform, instance: DagsterInstance, seconds: float) -> b
 
 def _due(platform: Platform, instance: DagsterInstance) -> list[PlannedDate]:
     source, connection = Source(load_settings()), platform.world.connection
-    return current_plan(instance, source, connection, inspect_tables(source)) + dates_with_new_mappings(connection)
+    plan = current_plan(instance, source, connection, inspect_tables(source))
+    return plan.due + dates_with_new_mappings(connection)
 
 
 def _bring_the_hour_forward(platform: Platform, instance: DagsterInstance) -> bool:

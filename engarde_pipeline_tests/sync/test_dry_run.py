@@ -40,13 +40,13 @@ def _dry_then_real(world: World, *days: date, **options: Any) -> list[SyncedDate
     return dry
 
 
-def _sums(world: World, table: MetricTable, day: date) -> tuple[Decimal, Decimal]:
+def _sums(world: World, table: MetricTable, day: date) -> tuple[dict[str, Decimal], dict[str, Decimal]]:
     (sums,) = world.query(
         "SELECT coalesce(sum(spend), 0) AS spend, coalesce(sum(revenue), 0) AS revenue"
         f" FROM {table.target} WHERE metric_date = %s",
         [day],
     )
-    return sums["spend"], sums["revenue"]
+    return {"": sums["spend"]}, {"": sums["revenue"]}
 
 
 @pytest.fixture
@@ -84,12 +84,12 @@ def test_it_says_what_a_sync_does_and_writes_nothing(restated: World) -> None:
     assert changes is not None
     counts = {name: count for name, count in vars(first.merged.counts).items() if count}
     assert counts == {"processed": 4, "inserted": 1, "updated": 1, "rejected": 2, "deleted": 1, "source_rows": 4}
-    assert (changes.spend_before, changes.revenue_before) == before == (Decimal("12.5"), Decimal(45))
+    assert (changes.spend_before, changes.revenue_before) == before == ({"": Decimal("12.5")}, {"": Decimal(45)})
     assert (first.merged.spend, first.merged.revenue) == _sums(restated, CAMPAIGN_METRICS, DAY)
     assert changes.largest == [
-        CampaignChange("later", "meta", Decimal(0), Decimal("30.25"), Decimal(0), Decimal(1)),
-        CampaignChange("gone", "meta", Decimal("2.5"), Decimal(0), Decimal(5), Decimal(0)),
-        CampaignChange("c1", "meta", Decimal(10), Decimal(8), Decimal(40), Decimal(41)),
+        CampaignChange("later", "meta", "", Decimal(0), Decimal("30.25"), Decimal(0), Decimal(1)),
+        CampaignChange("gone", "meta", "", Decimal("2.5"), Decimal(0), Decimal(5), Decimal(0)),
+        CampaignChange("c1", "meta", "", Decimal(10), Decimal(8), Decimal(40), Decimal(41)),
     ]
     assert [record.reason_code for record in first.merged.rejected] == ["campaign_not_mapped", "malformed_tenant"]
     assert isinstance(second, SyncedDate)
@@ -165,7 +165,7 @@ def test_a_slice(restated: World, tenant: UUID, campaign: UUID) -> None:
 
     assert isinstance(first, SyncedDate)
     assert first.merged.changes is not None
-    assert (first.merged.changes.spend_before, first.merged.spend) == (Decimal(10), Decimal(8))
+    assert (first.merged.changes.spend_before, first.merged.spend) == ({"": Decimal(10)}, {"": Decimal(8)})
 
 
 def test_keys_that_lead_to_another_campaign_are_not_noted(restated: World, tenant: UUID, campaign: UUID) -> None:

@@ -13,11 +13,13 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.postgres.load.changes import LARGEST_SHOWN
 from engarde_pipeline.postgres.load.held_dates import DateWouldShrink
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate
 from engarde_pipeline_tests import oracle
 from engarde_pipeline_tests.oracle import Application, Asset, Campaign, DateState, MetricRow, Rejection
 from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, versions
+from engarde_pipeline_tests.sync.test_rejected import BAD_CURRENCIES
 from engarde_pipeline_tests.world import ASSET_COLUMNS, CAMPAIGN_COLUMNS, World
 
 DAY_AFTER_NEXT = NEXT_DAY + timedelta(days=1)
@@ -65,6 +67,8 @@ BAD_NUMBERS: dict[str, Sequence[Any]] = {
     "FLOAT64": (nan, inf, -inf, -1e-9, -0.01, 1e32, 99999999999999999999999999999999.0, 1.7e308),
     "NUMERIC(38, 9)": (Decimal("-0.000000001"), Decimal(-5)),
 }
+CURRENCIES = ("EUR", "USD", None)
+
 BAD_KEYS: Sequence[dict[str, Any]] = (
     {"tenant_id": None},
     {"tenant_id": "ACME"},
@@ -85,6 +89,7 @@ BAD_KEYS: Sequence[dict[str, Any]] = (
     {"metric_hour": 24},
     {"metric_hour": TOP},
     {"tenant_id": "acme", "platform": None},
+    *({"currency": currency} for currency in BAD_CURRENCIES),
 )
 """Also where they change nothing: a column may be missing, or a key optional."""
 
@@ -153,6 +158,7 @@ def source_rows(draw: st.DrawFn, table: MetricTable, columns: dict[str, str], kn
         "asset_id": asset.external_id,
         "platform": campaign.platform,
         "metric_hour": draw(st.sampled_from([None, 0, 23])),
+        "currency": draw(st.sampled_from([*CURRENCIES, *[CURRENCIES[campaign.id.int % 3]] * 9])),
         **draw(numbers(table, columns)),
     }
     if draw(st.integers(0, 7)) == 7:
@@ -180,6 +186,9 @@ def restated_rows(
     changes = {
         "same": st.just({}),
         "other numbers": numbers(table, columns),
+        "another currency": st.sampled_from([{"currency": currency} for currency in CURRENCIES])
+        if "currency" in columns
+        else st.just({}),
         "bad": faults(table, columns),
     }
     # Often most rows fare alike: a date that is bad or gone as a whole is a case of its own.
@@ -197,6 +206,8 @@ def stories(draw: st.DrawFn, table: MetricTable) -> Story:
     }
     if draw(st.booleans()):
         types |= {"metric_hour": "INT64"} if table is CAMPAIGN_METRICS else {"tenant_id": "STRING"}
+    if draw(st.booleans()):
+        types |= {"currency": "STRING"}
     columns = {**(CAMPAIGN_COLUMNS if table is CAMPAIGN_METRICS else ASSET_COLUMNS), **types}
     later = draw(applications())
     rows = draw(st.lists(source_rows(table, columns, later), min_size=3, max_size=12))
@@ -295,11 +306,13 @@ def dry_run(
         merged, changes, state = outcome.merged, outcome.merged.changes, before[outcome.day]
         assert changes is not None
         assert (changes.spend_before, changes.revenue_before) == (state.total("spend"), state.total("revenue"))
-        with localcontext(prec=100):  # there are fewer campaigns than are shown
-            spend = sum(change.spend_after - change.spend_before for change in changes.largest)
-            revenue = sum(change.revenue_after - change.revenue_before for change in changes.largest)
-            assert spend == merged.spend - changes.spend_before
-            assert revenue == merged.revenue - changes.revenue_before
+        with localcontext(prec=100):  # no more changes than are shown
+            for currency in [] if len(changes.largest) == LARGEST_SHOWN else ["", "EUR", "USD"]:
+                of_currency = [change for change in changes.largest if change.currency == currency]
+                spend = sum(change.spend_after - change.spend_before for change in of_currency)
+                revenue = sum(change.revenue_after - change.revenue_before for change in of_currency)
+                assert spend == merged.spend.get(currency, 0) - changes.spend_before.get(currency, 0)
+                assert revenue == merged.revenue.get(currency, 0) - changes.revenue_before.get(currency, 0)
     return [said(outcome) for outcome in outcomes]
 
 
@@ -326,18 +339,19 @@ def held(world: World, table: MetricTable) -> State:
         names[row["id"]] = (row[table.target_id], row.get("metric_hour"))
         measures = {name: Decimal(row[name]) for name in table.measure_names}
         state[row["metric_date"]].rows[names[row["id"]]] = MetricRow(
-            row["tenant_id"], row["platform"], measures, row["bigquery_sync_id"]
+            row["tenant_id"], row["platform"], row["currency"], measures, row["bigquery_sync_id"]
         )
     # The measures as text: Python's json would read them as floats.
     for row in world.query(
-        "SELECT metric_date, keys, reason_code, kept_row_ids, run_id,"
+        "SELECT metric_date, keys, reason_code, currency, kept_row_ids, run_id,"
         " (SELECT jsonb_object_agg(key, value) FROM jsonb_each_text(measures)) AS measures"
         " FROM rejected_metric_rows WHERE resolved_at IS NULL AND table_name = %s",
         [table.source],
     ):
         state[row["metric_date"]].rejected[frozenset(row["keys"].items())] = Rejection(
             row["reason_code"],
-            {name: None if value == "NaN" else Decimal(value) for name, value in row["measures"].items()},
+            row["currency"],
+            {name: None if value in (None, "NaN") else Decimal(value) for name, value in row["measures"].items()},
             frozenset(names[kept] for kept in row["kept_row_ids"]),
             row["run_id"],
         )

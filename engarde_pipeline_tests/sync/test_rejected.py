@@ -22,6 +22,7 @@ from engarde_pipeline_tests.sync.test_assets import BAD_ASSETS
 from engarde_pipeline_tests.world import World
 
 FIRST_RUN, SECOND_RUN = uuid4(), uuid4()
+BAD_CURRENCIES = ("", "usd", "EURO", "EU", "EUR ", "EUR\n", "EU\0", "ÉUR", "€")
 STRANGER = "00000000-0000-4000-8000-000000000000"
 TOP = 2**63 - 1
 
@@ -41,6 +42,7 @@ BAD_RECORDS: list[tuple[RejectReason, dict[str, Any]]] = [
     (RejectReason.CAMPAIGN_NOT_MAPPED, {"campaign_id": ""}),
     (RejectReason.CAMPAIGN_NOT_MAPPED, {"platform": "google"}),
     (RejectReason.AMBIGUOUS_CAMPAIGN, {"campaign_id": "twice"}),
+    *((RejectReason.MALFORMED_CURRENCY, {"currency": currency}) for currency in BAD_CURRENCIES),
     (RejectReason.NOT_A_NUMBER, {"spend": nan}),
     (RejectReason.NOT_A_NUMBER, {"revenue": nan}),
     (RejectReason.NEGATIVE_MEASURE, {"impressions": -1}),
@@ -69,7 +71,7 @@ def test_a_record_with_one_fault_is_rejected_for_it(
     for _ in range(2):
         world.campaign(tenant, "twice")
     world.campaign(tenant, "good")
-    world.create_source(metric_hour="INT64")
+    world.create_source(metric_hour="INT64", currency="STRING")
     world.load([row(tenant, **fault), row(tenant, "good", clicks=1)])
 
     synced = world.sync_one(DAY)
@@ -82,7 +84,8 @@ def test_a_record_with_one_fault_is_rejected_for_it(
 
 def test_every_reason_is_tested() -> None:
     assert {reason for reason, _ in BAD_RECORDS + BAD_ASSETS} == set(RejectReason) - {
-        RejectReason.NOT_REPRESENTABLE
+        RejectReason.NOT_REPRESENTABLE,
+        RejectReason.MIXED_CURRENCY,  # which needs two rows; see test_currencies
     }
 
 

@@ -18,7 +18,7 @@ from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, asset_row, row
 from engarde_pipeline_tests.world import World
 
 STRANGER = "00000000-0000-4000-8000-000000000000"
-Sums = dict[date, dict[str, Decimal]]
+Sums = dict[tuple[date, str], dict[str, Decimal]]
 
 
 def in_bigquery(world: World, table: MetricTable = CAMPAIGN_METRICS) -> Sums:
@@ -47,8 +47,8 @@ def test_a_synced_date_has_bigquerys_sums(world: World, tenant: UUID, campaign: 
         "revenue": Decimal("1.1"),
     }
     assert in_postgres(world) == {
-        DAY: {**{name: 2 * value for name, value in one.items()}, "spend": Decimal("0.3")},
-        NEXT_DAY: {**one, "spend": Decimal("0.000001")},
+        (DAY, ""): {**{name: 2 * value for name, value in one.items()}, "spend": Decimal("0.3")},
+        (NEXT_DAY, ""): {**one, "spend": Decimal("0.000001")},
     }
 
 
@@ -126,7 +126,7 @@ def test_a_row_edited_by_hand_shows(world: World, tenant: UUID, campaign: UUID, 
 
     world.connection.execute(f"UPDATE campaign_metrics SET {measure} = {measure} + {step}".encode())
 
-    theirs, ours = in_bigquery(world)[DAY], in_postgres(world)[DAY]
+    theirs, ours = in_bigquery(world)[DAY, ""], in_postgres(world)[DAY, ""]
     assert {name for name in theirs if theirs[name] != ours[name]} == {measure}
 
 
@@ -170,7 +170,7 @@ def test_a_tenant_spelled_in_two_ways_is_rounded_once(world: World, tenant: UUID
 
     world.sync_one(DAY)
 
-    assert in_postgres(world)[DAY]["spend"] == Decimal("0.000001")
+    assert in_postgres(world)[DAY, ""]["spend"] == Decimal("0.000001")
     assert in_bigquery(world) == in_postgres(world)
 
 
@@ -206,4 +206,4 @@ def test_assets_have_bigquerys_sums(world: World, tenant: UUID, asset: UUID, wit
     world.sync_one(DAY, table=ASSET_METRICS)
 
     assert in_bigquery(world, ASSET_METRICS) == in_postgres(world, ASSET_METRICS)
-    assert in_postgres(world, ASSET_METRICS)[DAY]["engagements"] == 20
+    assert in_postgres(world, ASSET_METRICS)[DAY, ""]["engagements"] == 20

@@ -10,7 +10,13 @@ import pytest
 
 from engarde_pipeline.core.metrics import ASSET_METRICS
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.totals.campaign_totals import Totals, note_changed, update_totals, wrong_totals
+from engarde_pipeline.postgres.totals.campaign_totals import (
+    Totals,
+    campaigns_with_several_currencies,
+    note_changed,
+    update_totals,
+    wrong_totals,
+)
 from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, asset_row, row
 from engarde_pipeline_tests.sync.waiting import until_a_backend_waits
 from engarde_pipeline_tests.world import World
@@ -262,4 +268,79 @@ def test_a_sum_too_large_for_a_narrower_column_stops_no_other_campaign(
 
     assert totals(world, campaign)["total_spend"] is None
     assert totals(world, sane)["total_spend"] == 1
+    assert differing(world) == 1
+
+
+# Rule 13
+
+
+@pytest.mark.parametrize("other", ["USD", None])
+def test_rows_in_several_currencies_have_no_totals_of_money(
+    world: World, tenant: UUID, campaign: UUID, other: str | None
+) -> None:
+    second = world.campaign(tenant, "c2")
+    world.create_source(currency="STRING")
+    later = date(2026, 4, 1)  # in another month
+
+    def load(currency: str | None) -> None:
+        world.replace(later, [row(tenant, metric_date=later, currency=currency, clicks=1, spend=2.0, revenue=4.0)])
+        world.sync_one(later)
+        update(world)
+
+    world.load(
+        [
+            row(tenant, currency="EUR", impressions=100, clicks=1, spend=1.0, conversions=3, revenue=2.0),
+            row(tenant, "c2", currency="USD", spend=5.0, revenue=10.0),
+        ]
+    )
+    world.sync_one(DAY)
+
+    load(other)
+
+    assert totals(world, campaign) == {
+        "total_impressions": 100,
+        "total_clicks": 2,
+        "total_spend": None,
+        "total_conversions": 3,
+        "total_revenue": None,
+        "avg_ctr": 2,
+        "avg_roas": None,
+    }
+    assert (totals(world, second)["total_spend"], totals(world, second)["avg_roas"]) == (5, 2)
+    assert differing(world) == 0
+    assert campaigns_with_several_currencies(world.connection, 20) == (
+        1,
+        {f"c1 {campaign}": f"EUR, {other or 'none'}"},
+    )
+    assert update(world).affected == 0
+
+    load("EUR")
+    assert (totals(world, campaign)["total_spend"], totals(world, campaign)["avg_roas"]) == (3, 2)
+    assert campaigns_with_several_currencies(world.connection, 20) == (0, {})
+
+
+def test_totals_of_money_that_must_not_be_null_are_left_as_they_are(
+    world: World, tenant: UUID, campaign: UUID
+) -> None:
+    world.connection.execute(
+        "UPDATE campaign_spaces SET total_spend = 0; ALTER TABLE campaign_spaces ALTER total_spend SET NOT NULL"
+    )
+    other = world.query(
+        "INSERT INTO campaign_spaces (tenant_id, name, platform, external_campaign_id, total_spend)"
+        " VALUES (%s, 'Other', 'meta', 'c2', 0) RETURNING id",
+        [tenant],
+    )[0]["id"]
+    world.create_source(currency="STRING")
+    world.load([row(tenant, currency="EUR", clicks=1, spend=1.0)])
+    world.sync_one(DAY)
+    update(world)
+    before = totals(world, campaign)
+
+    world.load([row(tenant, name, metric_date=NEXT_DAY, currency="USD", spend=2.0) for name in ("c1", "c2")])
+    world.sync_one(NEXT_DAY)
+    update(world)
+
+    assert totals(world, campaign) == before
+    assert before["total_spend"] == 1
+    assert totals(world, other)["total_spend"] == 2
     assert differing(world) == 1

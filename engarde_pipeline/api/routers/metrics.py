@@ -8,9 +8,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from engarde_pipeline.api.authenticated_route import AuthenticatedRoute
-from engarde_pipeline.api.database import Database, Row
-from engarde_pipeline.api.dependencies import DatabaseDep, ResponseCacheDep
+from engarde_pipeline.api.conditional_route import ConditionalRoute
+from engarde_pipeline.api.database import Row
+from engarde_pipeline.api.dependencies import MetricsReader, MetricsReaderDep
 from engarde_pipeline.api.errors import responses
 from engarde_pipeline.api.json_response import json_response
 from engarde_pipeline.api.metric_schemas import (
@@ -34,7 +34,6 @@ from engarde_pipeline.api.parameters import (
     invalid_cursor,
 )
 from engarde_pipeline.api.references import References, check_and_execute
-from engarde_pipeline.api.response_cache import ResponseCache
 from engarde_pipeline.api.schemas import Count
 from engarde_pipeline.api.tokens import CurrentCaller
 from engarde_pipeline.core.metrics import ASSET_METRICS
@@ -47,11 +46,17 @@ from engarde_pipeline.postgres.reads.metrics_queries import (
     groups,
     reads_rows,
 )
+from engarde_pipeline.postgres.reads.trust import with_trust
 
 MAX_GROUPS = 10_000
 """Groups on a page; enough for all campaigns of a tenant."""
 
-router = APIRouter(tags=["metrics"], responses=responses(401, 403, 422, 429, 503), route_class=AuthenticatedRoute)
+_CURSOR = r"(?P<currency>([A-Z]{3})?)\|(?P<key>.+)"
+_ORDERED_CURSOR = rf"(?P<value>([0-9]+(\.[0-9]+)?)?)\|{_CURSOR}"
+
+router = APIRouter(
+    tags=["metrics"], responses=responses(401, 403, 404, 422, 429, 503), route_class=ConditionalRoute
+)
 
 _ORDER_BY = Query(description="Order by this measure or ratio, null last. Default: by the group's key.")
 
@@ -62,11 +67,10 @@ Limit = Annotated[Count, Query(ge=1, le=MAX_GROUPS)]
 Cursor = Annotated[str | None, Query(max_length=300, description="`next_cursor` of the previous page.")]
 
 
-@router.get("/metrics", response_model=Metrics, responses=responses(404))
+@router.get("/metrics", response_model=Metrics)
 async def metrics(
     caller: CurrentCaller,
-    database: DatabaseDep,
-    cache: ResponseCacheDep,
+    reader: MetricsReaderDep,
     campaign_space_ids: CampaignIds = None,
     start_date: StartOf30Days = None,
     end_date: EndDate = None,
@@ -80,13 +84,13 @@ async def metrics(
     """The tenant's metrics by date, campaign or platform: sums, and ratios of these sums."""
     start, end = date_range(start_date, end_date, 30)
     query = MetricsQuery(caller.tenant_id, start, end, campaign_space_ids, platform)
-    return await _groups(database, cache, query, group_by, _page(group_by, order_by, order, limit, cursor))
+    return await _groups(reader, query, group_by, _page(group_by, order_by, order, limit, cursor))
 
 
-@router.get("/metrics/{campaign_space_id}", response_model=CampaignMetrics, responses=responses(404))
+@router.get("/metrics/{campaign_space_id}", response_model=CampaignMetrics)
 async def campaign_metrics(
     caller: CurrentCaller,
-    database: DatabaseDep,
+    reader: MetricsReaderDep,
     campaign_space_id: UUID,
     start_date: StartOf90Days = None,
     end_date: EndDate = None,
@@ -94,14 +98,13 @@ async def campaign_metrics(
     """The metrics of one campaign space by date, and their summary."""
     start, end = date_range(start_date, end_date, 90)
     query = MetricsQuery(caller.tenant_id, start, end, [campaign_space_id])
-    return await _by_date(database, query, "campaign_space_id", campaign_space_id)
+    return await _by_date(reader, query, "campaign_space_id", campaign_space_id)
 
 
-@router.get("/assets/metrics", response_model=AssetGroupMetrics, responses=responses(404))
+@router.get("/assets/metrics", response_model=AssetGroupMetrics)
 async def asset_group_metrics(
     caller: CurrentCaller,
-    database: DatabaseDep,
-    cache: ResponseCacheDep,
+    reader: MetricsReaderDep,
     campaign_asset_ids: AssetIds = None,
     campaign_space_ids: CampaignIds = None,
     start_date: StartOf30Days = None,
@@ -118,13 +121,13 @@ async def asset_group_metrics(
     query = MetricsQuery(
         caller.tenant_id, start, end, campaign_space_ids, platform, campaign_asset_ids, ASSET_METRICS
     )
-    return await _groups(database, cache, query, group_by, _page(group_by, order_by, order, limit, cursor))
+    return await _groups(reader, query, group_by, _page(group_by, order_by, order, limit, cursor))
 
 
-@router.get("/assets/{campaign_asset_id}/metrics", response_model=AssetMetrics, responses=responses(404))
+@router.get("/assets/{campaign_asset_id}/metrics", response_model=AssetMetrics)
 async def asset_metrics(
     caller: CurrentCaller,
-    database: DatabaseDep,
+    reader: MetricsReaderDep,
     campaign_asset_id: UUID,
     start_date: StartOf90Days = None,
     end_date: EndDate = None,
@@ -132,21 +135,21 @@ async def asset_metrics(
     """The metrics of one creative by date, and their summary."""
     start, end = date_range(start_date, end_date, 90)
     query = MetricsQuery(caller.tenant_id, start, end, campaign_asset_ids=[campaign_asset_id], table=ASSET_METRICS)
-    return await _by_date(database, query, "campaign_asset_id", campaign_asset_id)
+    return await _by_date(reader, query, "campaign_asset_id", campaign_asset_id)
 
 
-async def _groups(
-    database: Database, cache: ResponseCache, query: MetricsQuery, group_by: GroupBy, page: Page
-) -> Response:
-    statement = groups(query, group_by, page)
+async def _groups(reader: MetricsReader, query: MetricsQuery, group_by: GroupBy, page: Page) -> Response:
+    statement = with_trust(groups(query, group_by, page), query, reader.calendar)
     if reads_rows(query, group_by):
-        await check_and_execute(database, _references(query))
-        row = await cache.groups(query.tenant_id, statement, fingerprint(query, group_by))
+        await check_and_execute(reader.database, _references(query))
+        versions = with_trust(fingerprint(query, group_by), query, reader.calendar)
+        row = await reader.cache.groups(query.tenant_id, statement, versions)
     else:
-        _, ((row,),) = await check_and_execute(database, _references(query), statement)
+        _, ((row,),) = await check_and_execute(reader.database, _references(query), statement)
     return json_response(
         "metrics",
         row["groups"],
+        row["trust"],
         start_date=query.start,
         end_date=query.end,
         group_by=group_by,
@@ -155,11 +158,13 @@ async def _groups(
     )
 
 
-async def _by_date(database: Database, query: MetricsQuery, name: str, subject: UUID) -> Response:
-    _, ((row,),) = await check_and_execute(database, _references(query), by_date(query))
+async def _by_date(reader: MetricsReader, query: MetricsQuery, name: str, subject: UUID) -> Response:
+    statement = with_trust(by_date(query), query, reader.calendar)
+    _, ((row,),) = await check_and_execute(reader.database, _references(query), statement)
     return json_response(
         "metrics",
         row["points"],
+        row["trust"],
         **{name: subject},
         start_date=query.start,
         end_date=query.end,
@@ -177,13 +182,13 @@ def _page(by: GroupBy, order_by: str | None, order: str | None, limit: int, curs
     descending = order_by is not None if order is None else order == "desc"
     if cursor is None:
         return Page(limit, order_by, descending)
-    value = None
-    if order_by is not None:
-        text, separator, cursor = cursor.partition("|")
-        if not separator or not re.fullmatch(r"([0-9]+(\.[0-9]+)?)?", text):
-            raise invalid_cursor()
-        value = Decimal(text) if text else None
-    return Page(limit, order_by, descending, _key(by, cursor), value)
+    match = re.fullmatch(_CURSOR if order_by is None else _ORDERED_CURSOR, cursor, re.DOTALL)
+    if not match:
+        raise invalid_cursor()
+    value = match["value"] if order_by else None
+    return Page(
+        limit, order_by, descending, _key(by, match["key"]), match["currency"], Decimal(value) if value else None
+    )
 
 
 def _key(by: GroupBy, text: str) -> object:

@@ -29,8 +29,8 @@ def campaign_metrics(
     """Each campaign's impressions, clicks, spend, conversions and revenue per date, exactly as in BigQuery, with
     ratios recomputed from the sums.
 
-    A materialized date had the same numbers in BigQuery and Postgres when it was synced. A date of the last 30
-    days is provisional, because ad platforms still restate it. Records that could not be loaded are counted as
-    rejected and listed in the date's metadata, with what to do about them.
+    A materialized date had the same numbers in BigQuery and Postgres when it was synced. A date is
+    provisional while an ad platform may still restate it (ENGARDE_RESTATEMENT_DAYS). Records that could not be
+    loaded are counted as rejected and listed in the date's metadata, with what to do about them.
     """
     return sync_partitions(context, CAMPAIGN_METRICS, config, bigquery, postgres)

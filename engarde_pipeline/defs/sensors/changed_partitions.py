@@ -4,7 +4,7 @@ docs/adr/0001-own-sensors.md says why this is not an observable source asset wit
 """
 
 from collections.abc import Mapping, Sequence, Set
-from datetime import date
+from datetime import UTC, date, datetime
 from hashlib import sha256
 from typing import Literal
 
@@ -20,7 +20,7 @@ from engarde_pipeline.defs.cursor import Cursor
 from engarde_pipeline.defs.jobs import performance_sync
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.postgres.load.removed_rows import removed_dates
-from engarde_pipeline.runs.planning import current_plan, inspect_tables, still_due
+from engarde_pipeline.runs.planning import Plan, current_plan, inspect_tables, note_compared, still_due
 from engarde_pipeline.runs.requests import described, run_requests, without_unfinished_run
 from engarde_pipeline.sync.plan import PlannedDate
 
@@ -51,7 +51,7 @@ class _DueDate(BaseModel):
 
 
 class _Cursor(Cursor):
-    """The state of each table at the last tick, and the dates that were due."""
+    """The state of each table at the last tick, the dates that were due, and those that differed besides."""
 
     sensor = "changed_partitions"
     if_unreadable = "Every table is checked again; no run is requested twice."
@@ -59,6 +59,7 @@ class _Cursor(Cursor):
     version: Literal[2] = 2
     states: dict[str, str] = Field(default_factory=dict)
     due: list[_DueDate] = Field(default_factory=list)
+    differing: dict[str, list[date]] = Field(default_factory=dict)
 
     @property
     def requested(self) -> set[_Identity]:
@@ -79,6 +80,7 @@ def changed_partitions(context: SensorEvaluationContext, bigquery: BigQuery, pos
     before_due = [date.planned for date in before.due]
     try:
         source = bigquery.open_source()
+        moment = datetime.now(UTC)
         # Where BigQuery does not report changes by date, checking is not free: hourly_sync covers those tables.
         tables = {t: found for t, found in inspect_tables(source).items() if not found or found.is_partitioned}
         with postgres.connect() as connection:
@@ -90,10 +92,14 @@ def changed_partitions(context: SensorEvaluationContext, bigquery: BigQuery, pos
             }
             kept = [p for p in before_due if p.table in tables and p.table not in changed]
             due = still_due(context.instance, connection, kept)
-            due += current_plan(context.instance, source, connection, changed)
+            plan = current_plan(context.instance, source, connection, changed)
+            due += plan.due
+            differing = {table: before.differing.get(table.source, []) for table in tables} | plan.differing
+            note_compared(connection, Plan(due, differing), moment)
         requested = before.requested
         pending = [planned for planned in due if _identity(planned) not in requested]
-        cursor = _cursor(states, due, requested)
+        others = {table.source: days for table, days in differing.items()}
+        cursor = _cursor(states, due, others, requested)
         ready = without_unfinished_run(context.instance, pending)
         if not ready:
             return SensorResult(skip_reason=_skip_reason(changed, pending), cursor=cursor)
@@ -105,10 +111,15 @@ def changed_partitions(context: SensorEvaluationContext, bigquery: BigQuery, pos
         )
     context.log.info(f"Requesting runs for {described(ready)}")
     requested |= {_identity(planned) for planned in ready}
-    return SensorResult(run_requests=run_requests(ready), cursor=_cursor(states, due, requested))
+    return SensorResult(run_requests=run_requests(ready), cursor=_cursor(states, due, others, requested))
 
 
-def _cursor(states: dict[str, str], due: Sequence[PlannedDate], requested: Set[_Identity]) -> str:
+def _cursor(
+    states: dict[str, str],
+    due: Sequence[PlannedDate],
+    differing: dict[str, list[date]],
+    requested: Set[_Identity],
+) -> str:
     dates = [
         _DueDate(
             table=planned.table.source,
@@ -120,7 +131,7 @@ def _cursor(states: dict[str, str], due: Sequence[PlannedDate], requested: Set[_
         )
         for planned in due
     ]
-    return _Cursor(states=states, due=dates).write()
+    return _Cursor(states=states, due=dates, differing=differing).write()
 
 
 def _identity(planned: PlannedDate) -> _Identity:

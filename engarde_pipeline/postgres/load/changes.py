@@ -7,6 +7,7 @@ from typing import Any, LiteralString
 
 from psycopg import sql
 
+from engarde_pipeline.core.currencies import ByCurrency, by_currency
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, MetricTable
 
 LARGEST_SHOWN = 10
@@ -15,10 +16,14 @@ LARGEST_SHOWN = 10
 
 @dataclass(frozen=True)
 class CampaignChange:
-    """The sums of the rows of one campaign that a sync inserts, updates or deletes, before and after."""
+    """The sums of the rows of one campaign that a sync inserts, updates or deletes, before and after.
+
+    A campaign whose currency changes is in both currencies; `currency` is empty where there is none.
+    """
 
     campaign: str
     platform: str
+    currency: str
     spend_before: Decimal
     spend_after: Decimal
     revenue_before: Decimal
@@ -32,8 +37,8 @@ class Changes:
     A change is larger than another one if its difference in spend is larger; if these are equal, in revenue.
     """
 
-    spend_before: Decimal
-    revenue_before: Decimal
+    spend_before: ByCurrency
+    revenue_before: ByCurrency
     largest: list[CampaignChange]
 
 
@@ -42,12 +47,13 @@ class Changes:
 # the pipeline requires are named; `name` is not one of them.
 _CHANGES: LiteralString = """
 (SELECT jsonb_build_object(
-            'spend_before', coalesce(sum(t.spend), 0)::text,
-            'revenue_before', coalesce(sum(t.revenue), 0)::text,
+            'spend_before', coalesce(jsonb_object_agg(t.currency, t.spend::text), '{{}}'),
+            'revenue_before', coalesce(jsonb_object_agg(t.currency, t.revenue::text), '{{}}'),
             'largest', (
                 SELECT coalesce(jsonb_agg(jsonb_build_object(
                            'campaign', coalesce(to_jsonb(s) ->> 'name', s.external_campaign_id::text, s.id::text),
                            'platform', coalesce(s.platform::text, ''),
+                           'currency', c.currency,
                            'spend_before', c.spend_before::text,
                            'spend_after', c.spend_after::text,
                            'revenue_before', c.revenue_before::text,
@@ -56,35 +62,46 @@ _CHANGES: LiteralString = """
                     SELECT *, row_number() OVER (
                         ORDER BY abs(spend_after - spend_before) DESC,
                                  abs(revenue_after - revenue_before) DESC,
-                                 campaign_space_id) AS place
+                                 campaign_space_id, currency) AS place
                     FROM (
                         SELECT {campaign_space_id} AS campaign_space_id,
-                               coalesce(sum(o.spend), 0) AS spend_before,
-                               coalesce(sum(d.spend), 0) AS spend_after,
-                               coalesce(sum(o.revenue), 0) AS revenue_before,
-                               coalesce(sum(d.revenue), 0) AS revenue_after
-                        FROM difference d
-                        LEFT JOIN {target} o ON o.metric_date = %(date)s AND o.id = d.row_id
+                               coalesce(r.currency, '') AS currency,
+                               coalesce(sum(r.spend) FILTER (WHERE r.is_before), 0) AS spend_before,
+                               coalesce(sum(r.spend) FILTER (WHERE NOT r.is_before), 0) AS spend_after,
+                               coalesce(sum(r.revenue) FILTER (WHERE r.is_before), 0) AS revenue_before,
+                               coalesce(sum(r.revenue) FILTER (WHERE NOT r.is_before), 0) AS revenue_after
+                        FROM (
+                            SELECT true AS is_before, o.{target_id} AS target_id, o.currency, o.spend, o.revenue
+                            FROM difference d
+                            JOIN {target} o ON o.metric_date = %(date)s AND o.id = d.row_id
+                            UNION ALL
+                            SELECT false, d.target_id, d.currency, d.spend, d.revenue
+                            FROM difference d
+                            WHERE d.record_key IS NOT NULL
+                        ) r
                         {assets}
-                        GROUP BY 1
+                        GROUP BY 1, 2
                     ) by_campaign
                 ) c
                 JOIN campaign_spaces s ON s.id = c.campaign_space_id
                 WHERE c.place <= {shown}))
- FROM {target} t
- WHERE t.metric_date = %(date)s AND {in_scope})
+ FROM (
+    SELECT coalesce(t.currency, '') AS currency, sum(t.spend) AS spend, sum(t.revenue) AS revenue
+    FROM {target} t
+    WHERE t.metric_date = %(date)s AND {in_scope}
+    GROUP BY 1
+ ) t)
 """
 
-_ASSETS: LiteralString = "JOIN campaign_assets a ON a.id = coalesce(d.target_id, o.campaign_asset_id)"
+_ASSETS: LiteralString = "JOIN campaign_assets a ON a.id = r.target_id"
 
 
 def changes_expression(table: MetricTable, in_scope: sql.Composable) -> sql.Composed:
     """Return the expression for the changes; it reads `difference`, the rows that the merge changes."""
     is_of_campaigns = table is CAMPAIGN_METRICS
     return sql.SQL(_CHANGES).format(
-        campaign_space_id=sql.SQL(
-            "coalesce(d.target_id, o.campaign_space_id)" if is_of_campaigns else "a.campaign_space_id"
-        ),
+        campaign_space_id=sql.SQL("r.target_id" if is_of_campaigns else "a.campaign_space_id"),
+        target_id=sql.Identifier(table.target_id),
         target=sql.Identifier(table.target),
         assets=sql.SQL("" if is_of_campaigns else _ASSETS),
         shown=sql.Literal(LARGEST_SHOWN),
@@ -98,8 +115,9 @@ def changes_of(found: Mapping[str, Any]) -> Changes:
         CampaignChange(
             change["campaign"],
             change["platform"],
+            change["currency"],
             *(Decimal(change[f"{name}_{when}"]) for name in ("spend", "revenue") for when in ("before", "after")),
         )
         for change in found["largest"]
     ]
-    return Changes(Decimal(found["spend_before"]), Decimal(found["revenue_before"]), largest)
+    return Changes(by_currency(found["spend_before"]), by_currency(found["revenue_before"]), largest)

@@ -15,6 +15,7 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
+from engarde_pipeline.core.currencies import ByCurrency, by_currency
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import MetricTable
 from engarde_pipeline.postgres.sql_lists import sql_list
@@ -59,10 +60,10 @@ class SourceSums:
     source_rows: int
     records: int
     impressions: Decimal
-    spend: Decimal
+    spend: ByCurrency
 
 
-NOTHING = SourceSums(0, 0, Decimal(0), Decimal(0))
+NOTHING = SourceSums(0, 0, Decimal(0), {})
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,8 @@ def check_not_grown(
 def _compared(before: SourceSums, after: SourceSums) -> Iterator[tuple[str, Decimal, Decimal]]:
     yield "source rows", Decimal(before.source_rows), Decimal(after.source_rows)
     yield "impressions", before.impressions, after.impressions
-    yield "spend", before.spend, after.spend
+    for currency, spend in before.spend.items():
+        yield f"spend {currency}".strip(), spend, after.spend.get(currency, Decimal(0))
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,10 @@ def last_syncs(connection: psycopg.Connection, table: MetricTable, days: Sequenc
         """,
         [table.target, list(days)],
     )
-    return {day: LastSync(synced_at, SourceSums(*sums)) for day, synced_at, *sums in rows}
+    return {
+        day: LastSync(synced_at, SourceSums(source_rows, records, impressions, by_currency(spend)))
+        for day, synced_at, source_rows, records, impressions, spend in rows
+    }
 
 
 @dataclass(frozen=True)

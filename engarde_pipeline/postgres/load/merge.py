@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from typing import Any, LiteralString
 from uuid import UUID, uuid4
 
@@ -15,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from engarde_pipeline.core.counts import Counts
+from engarde_pipeline.core.currencies import ByCurrency, add, by_currency
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, METRIC_HOUR, MetricTable
 from engarde_pipeline.postgres.load.changes import Changes, changes_expression, changes_of
@@ -40,7 +40,7 @@ class SessionLost(EngardeError):
 
 @dataclass(frozen=True)
 class MergedDate:
-    """The result of merging one date: its counts, its number of rows in Postgres and two of their sums.
+    """The result of merging one date: its counts, its number of rows in Postgres and their money by currency.
 
     `rejected` has up to `REJECTED_SHOWN` of its rejected records. Only a dry run has `changes`, because they cost
     time.
@@ -48,8 +48,8 @@ class MergedDate:
 
     counts: Counts
     rows: int
-    spend: Decimal
-    revenue: Decimal
+    spend: ByCurrency
+    revenue: ByCurrency
     rejected: list[RejectedRow]
     changes: Changes | None = None
 
@@ -64,7 +64,8 @@ WITH difference AS MATERIALIZED (
     SELECT t.id AS row_id, r.*
     FROM (SELECT * FROM records WHERE metric_date = %(date)s AND reason IS NULL) r
     FULL JOIN (SELECT * FROM {target} WHERE metric_date = %(date)s) t ON {matches_r}
-    WHERE (t.tenant_id, t.platform, {t_measures}) IS DISTINCT FROM (r.tenant_id, r.platform, {r_measures})
+    WHERE (t.tenant_id, t.platform, t.currency, {t_measures})
+          IS DISTINCT FROM (r.tenant_id, r.platform, r.currency, {r_measures})
       AND (r.record_key IS NOT NULL
            OR {in_scope} AND NOT EXISTS (
                SELECT FROM kept k
@@ -78,6 +79,7 @@ WITH difference AS MATERIALIZED (
     UPDATE {target} t
     SET tenant_id = d.tenant_id,
         platform = d.platform,
+        currency = d.currency,
         {set_measures},
         bigquery_sync_id = %(run_id)s,
         synced_from_bigquery_at = now()
@@ -86,9 +88,9 @@ WITH difference AS MATERIALIZED (
     RETURNING 1
 ), inserted AS (
     INSERT INTO {target} (id, tenant_id, {target_id}, platform, metric_date, {hour_column}
-                          {measures}, bigquery_sync_id, synced_from_bigquery_at)
+                          currency, {measures}, bigquery_sync_id, synced_from_bigquery_at)
     SELECT {new_id}, d.tenant_id, d.target_id, d.platform, d.metric_date, {hour_value}
-           {d_measures}, %(run_id)s, now()
+           d.currency, {d_measures}, %(run_id)s, now()
     FROM difference d
     WHERE d.row_id IS NULL
     ORDER BY d.tenant_id, d.target_id
@@ -100,13 +102,19 @@ SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM updated), (SELECT c
        {changes}
 """
 
-# Kept rows that match no good record. Postgres adds the sums, because Decimal rounds to 28 digits.
+# Kept rows that match no good record.
 _KEPT = """
-SELECT count(*), %(spend)s + coalesce(sum(t.spend), 0), %(revenue)s + coalesce(sum(t.revenue), 0)
-FROM {target} t
-WHERE t.metric_date = %(date)s AND {in_scope}
-  AND EXISTS (SELECT FROM kept k WHERE k.metric_date = %(date)s AND {matches_k})
-  AND {has_no_good_record}
+SELECT coalesce(sum(rows), 0)::bigint,
+       coalesce(jsonb_object_agg(currency, spend::text), '{{}}'),
+       coalesce(jsonb_object_agg(currency, revenue::text), '{{}}')
+FROM (
+    SELECT coalesce(t.currency, '') AS currency, count(*) AS rows, sum(t.spend) AS spend, sum(t.revenue) AS revenue
+    FROM {target} t
+    WHERE t.metric_date = %(date)s AND {in_scope}
+      AND EXISTS (SELECT FROM kept k WHERE k.metric_date = %(date)s AND {matches_k})
+      AND {has_no_good_record}
+    GROUP BY 1
+) by_currency
 """
 
 # Time-ordered uuids (version 7) are adjacent in the index. The ids of a statement share the time and random bits
@@ -159,8 +167,9 @@ def merge_date(
             )
         # A slice also keeps rows for bad records outside the slice.
         if records.rejected or not options.replaces_whole_dates:
-            sums = {"spend": spend, "revenue": revenue}
-            kept, spend, revenue = _row(connection, _compose(_KEPT, table, scope), values | sums)
+            kept, kept_spend, kept_revenue = _row(connection, _compose(_KEPT, table, scope), values)
+            spend = add(spend, by_currency(kept_spend))
+            revenue = add(revenue, by_currency(kept_revenue))
         counts = Counts(
             processed=records.processed,
             inserted=inserted,
@@ -182,7 +191,7 @@ def merge_date(
             compact(connection, day)
         version = options.versions.get(day)
         if version is not None:
-            note_synced(connection, table, day, version, run_id, records.source)
+            note_synced(connection, table, day, version, run_id, records.source, options.read_at)
         rejected = open_rejections(connection, table, day, REJECTED_SHOWN) if records.rejected else []
     rows = counts.loaded + kept
     return MergedDate(counts, rows, spend, revenue, rejected, changes_of(changes) if changes else None)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from uuid import UUID
 
 from engarde_pipeline.postgres.load.scope import EVERYTHING, Scope
@@ -15,8 +15,8 @@ class LoadOptions:
     `run_id` is stored in every row that changes. `shrink_threshold` is the smallest share of a date's rows that
     may remain (rule 5). `growth_threshold` is how many times larger a complete date may become; with it, repeated
     source rows are refused, too (rule 12). None turns these checks off. `versions` are the versions of the
-    BigQuery partitions, read before the dates are read; they become the held versions, for whole dates only. A
-    `dry_run` is rolled back, and its merges return the changes, too (rule 16).
+    BigQuery partitions, read at `read_at`, before the dates are read; they become the held versions, for whole
+    dates only. A `dry_run` is rolled back, and its merges return the changes, too (rule 16).
     """
 
     run_id: UUID
@@ -25,6 +25,7 @@ class LoadOptions:
     scope: Scope = EVERYTHING
     versions: Mapping[date, str] = field(default_factory=dict)
     dry_run: bool = False
+    read_at: datetime | None = None
 
     @property
     def replaces_whole_dates(self) -> bool:

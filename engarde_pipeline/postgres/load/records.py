@@ -1,26 +1,23 @@
-"""Records: resolves the staged keys to the application's ids, sums and validates the staged rows.
+"""Records: sums the staged rows by record, and validates the sums.
 
-This creates two temporary tables. `subjects` has one row per staged key: `record_key` (the lowest number of the
-keys of the same record, because a tenant id may be spelled in several ways), `tenant_key` (the tenant in BigQuery,
-or the one found through the campaign), `tenant_id`, `target_id`, and `reason`, NULL where the key is good.
-`records` has one row per record: `metric_date`, `record_key`, `source_rows`, the measures as exact sums,
-`tenant_id`, `target_id`, `platform`, `metric_hour`, and `reason`, NULL where the record is good.
+This creates the temporary table `records`, with one row per record: `metric_date`, `record_key`, `source_rows`,
+the measures as exact sums, `tenant_id`, `target_id`, `platform`, `metric_hour`, `currency`, and `reason`, NULL
+where the record is good. `currency` and the sums of money are NULL if the source rows have several currencies.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from typing import LiteralString
 
 import psycopg
 from psycopg import sql
 
+from engarde_pipeline.core.currencies import MALFORMED, ByCurrency, by_currency
 from engarde_pipeline.core.metrics import (
     AMOUNT_DECIMALS,
-    ASSET_ID,
+    CURRENCY_PATTERN,
     METRIC_HOUR,
-    TENANT_ID,
     Measure,
     MetricTable,
     RejectReason,
@@ -29,94 +26,17 @@ from engarde_pipeline.postgres.load.held_dates import NOTHING, SourceSums
 from engarde_pipeline.postgres.load.scope import EVERYTHING, Scope
 from engarde_pipeline.postgres.load.similar_keys import create_similar_keys
 from engarde_pipeline.postgres.load.source_keys import create_kept, note_source_keys
-from engarde_pipeline.postgres.schema.application_tables import CAMPAIGN_ASSETS, CAMPAIGN_SPACES, MATCH, MATCHES
+from engarde_pipeline.postgres.load.subjects import create_subjects
 from engarde_pipeline.postgres.sql_lists import sql_list
 
-# Rows without a tenant get the only tenant that has their campaign; NULL if there is none or more than one.
-_NAMED = """
-WITH owner AS MATERIALIZED (
-    SELECT platform, external_campaign_id AS campaign_id,
-           coalesce(nullif(count(DISTINCT tenant_id) FILTER (WHERE NOT is_deleted), 0),
-                    count(DISTINCT tenant_id)) AS tenants,
-           coalesce(min(tenant_id::text) FILTER (WHERE NOT is_deleted), min(tenant_id::text)) AS tenant_key
-    FROM {campaign_spaces} c
-    WHERE {tenant_is_optional}
-    GROUP BY 1, 2
-), spelled AS (
-    SELECT s.key_number,
-           coalesce(lower(s.tenant_id), CASE WHEN owner.tenants = 1 THEN owner.tenant_key END) AS tenant_key,
-           {keys},
-           s.key_fault,
-           coalesce(owner.tenants > 1, false) AS is_ambiguous
-    FROM staged_keys s
-    LEFT JOIN owner
-        ON s.tenant_id IS NULL AND owner.platform = s.platform AND owner.campaign_id = s.campaign_id
-), named AS MATERIALIZED (
-    SELECT key_number, min(key_number) OVER same AS record_key, tenant_key, {names},
-           min(key_fault) OVER same AS key_fault, is_ambiguous
-    FROM spelled
-    WINDOW same AS (PARTITION BY tenant_key, {names})
-)
-"""
-
-# External ids are not unique in the application's tables, so matches are counted first, which also prevents
-# joining a record twice. Rows that the application marked as deleted count only if all matches are deleted.
-_RESOLVED = """
-, campaign AS MATERIALIZED (
-    SELECT tenant_id, platform, external_campaign_id AS campaign_id,
-           {matches} AS matches, {match} AS id
-    FROM {campaign_spaces} c
-    WHERE external_campaign_id IN (SELECT campaign_id FROM named)
-    GROUP BY 1, 2, 3
-), asset AS MATERIALIZED (
-    SELECT campaign_space_id, external_asset_id AS asset_id,
-           {matches} AS matches, {match} AS id
-    FROM {campaign_assets} a
-    WHERE {has_assets} AND external_asset_id IN (SELECT {asset_id} FROM named r)
-    GROUP BY 1, 2
-), resolved AS (
-    SELECT r.*,
-           tenants.id AS tenant_id,
-           campaign.matches AS campaign_matches,
-           CASE WHEN campaign.matches = 1 THEN campaign.id END AS campaign_space_id,
-           asset.matches AS asset_matches,
-           CASE WHEN asset.matches = 1 THEN asset.id END AS campaign_asset_id
-    FROM named r
-    LEFT JOIN tenants ON tenants.id::text = r.tenant_key
-    LEFT JOIN campaign
-        ON campaign.tenant_id = tenants.id
-        AND campaign.platform = r.platform
-        AND campaign.campaign_id = r.campaign_id
-    LEFT JOIN asset
-        ON campaign.matches = 1
-        AND asset.campaign_space_id = campaign.id
-        AND asset.asset_id = {asset_id}
-)
-"""
-
 # The first reason that applies is recorded: reasons about the keys come before those about the measures.
-_SUBJECTS = """
-SELECT r.*, r.{target_id} AS target_id,
-       CASE
-           WHEN {null_key} THEN {NULL_KEY}
-           WHEN r.key_fault IS NOT NULL THEN r.key_fault
-           WHEN r.tenant_key IS NULL AND r.is_ambiguous THEN {AMBIGUOUS_TENANT}
-           WHEN r.tenant_key IS NULL THEN {CAMPAIGN_NOT_MAPPED}
-           WHEN r.tenant_id IS NULL AND r.tenant_key !~ {uuid} THEN {MALFORMED_TENANT}
-           WHEN r.tenant_id IS NULL THEN {UNKNOWN_TENANT}
-           WHEN r.campaign_matches IS NULL THEN {CAMPAIGN_NOT_MAPPED}
-           WHEN r.campaign_matches > 1 THEN {AMBIGUOUS_CAMPAIGN}
-           WHEN {has_assets} AND r.asset_matches IS NULL THEN {ASSET_NOT_MAPPED}
-           WHEN r.asset_matches > 1 THEN {AMBIGUOUS_ASSET}
-       END AS reason
-FROM resolved r
-"""
-
 _RECORDS = """
 CREATE TEMPORARY TABLE records AS
 SELECT r.*, k.tenant_id, k.target_id, k.platform, {hour} AS metric_hour,
+       {currency} AS currency,
        CASE
            WHEN k.reason IS NOT NULL THEN k.reason
+{currency_reasons}
            WHEN {not_a_number} THEN {NOT_A_NUMBER}
            WHEN r.is_negative THEN {NEGATIVE_MEASURE}
            WHEN {out_of_range} THEN {OUT_OF_RANGE}
@@ -130,6 +50,7 @@ _SUMS = """
 SELECT s.metric_date, k.record_key,
        count(*) AS source_rows,
        {sums},
+       {currency_of_rows}
        coalesce(bool_or({negative}), false) AS is_negative
 FROM staged s
 JOIN subjects k USING (key_number)
@@ -151,17 +72,34 @@ FROM staged s
 ORDER BY 1, 2
 """
 
-_UUID = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+# Whether the source has currencies. Without them, nothing is computed for them.
+_HAS_CURRENCIES = "SELECT EXISTS (SELECT FROM staged_keys WHERE currency IS NOT NULL)"
+
+# Rows without a currency beside rows with one are several currencies, too. Bytes are compared faster than text.
+_CURRENCIES_DIFFER = """
+(count(k.currency) BETWEEN 1 AND count(*) - 1
+ OR min(k.currency COLLATE "C") IS DISTINCT FROM max(k.currency COLLATE "C"))
+"""
+_CURRENCY_OF_ROWS = """
+CASE WHEN {currencies_differ} THEN NULL ELSE min(k.currency COLLATE "C") END AS currency_of_rows,
+{currencies_differ} AS is_mixed,
+"""
+
+_CURRENCY_REASONS = """
+           WHEN {is_mixed} THEN {MIXED_CURRENCY}
+           WHEN {currency} !~ {pattern} THEN {MALFORMED_CURRENCY}
+"""
+
 _REASONS = {reason.name: sql.Literal(str(reason)) for reason in RejectReason}
 
 
 @dataclass(frozen=True)
 class Records:
-    """The number of bad records of one date, two sums over the good ones, and what the source has."""
+    """The number of bad records of one date, the money of the good ones, and what the source has."""
 
     rejected: int
-    spend: Decimal
-    revenue: Decimal
+    spend: ByCurrency
+    revenue: ByCurrency
     source: SourceSums
 
     @property
@@ -173,7 +111,7 @@ class Records:
         return self.source.source_rows
 
 
-_NO_RECORDS = Records(0, Decimal(0), Decimal(0), NOTHING)
+_NO_RECORDS = Records(0, {}, {}, NOTHING)
 
 
 @dataclass(frozen=True)
@@ -196,29 +134,42 @@ class PreparedRecords:
 
 # The sums of the source leave out values that no sum can have: negative ones, NaN and infinity.
 _BY_DATE = """
+WITH by_currency AS (
+    SELECT metric_date,
+           {currency} AS currency,
+           count(reason) AS rejected,
+           count(*) AS records,
+           sum(source_rows) AS source_rows,
+           sum(spend) FILTER (WHERE reason IS NULL) AS spend,
+           sum(revenue) FILTER (WHERE reason IS NULL) AS revenue,
+           sum(impressions) FILTER (WHERE impressions BETWEEN 0 AND {impressions_limit}) AS source_impressions,
+           sum(spend) FILTER (WHERE spend BETWEEN 0 AND {spend_limit}) AS source_spend
+    FROM records
+    GROUP BY 1, 2
+)
 SELECT metric_date,
-       count(reason),
-       coalesce(sum(spend) FILTER (WHERE reason IS NULL), 0),
-       coalesce(sum(revenue) FILTER (WHERE reason IS NULL), 0),
+       sum(rejected)::bigint,
+       coalesce(jsonb_object_agg(currency, spend::text) FILTER (WHERE rejected < records), '{{}}'),
+       coalesce(jsonb_object_agg(currency, revenue::text) FILTER (WHERE rejected < records), '{{}}'),
        sum(source_rows)::bigint,
-       count(*),
-       coalesce(sum(impressions) FILTER (WHERE impressions BETWEEN 0 AND {impressions_limit}), 0),
-       coalesce(sum(spend) FILTER (WHERE spend BETWEEN 0 AND {spend_limit}), 0)
-FROM records
+       sum(records)::bigint,
+       coalesce(sum(source_impressions), 0),
+       coalesce(jsonb_object_agg(currency, source_spend::text) FILTER (WHERE source_spend IS NOT NULL), '{{}}')
+FROM by_currency
 GROUP BY metric_date
 """
 
 
 def create_records(connection: psycopg.Connection, table: MetricTable, scope: Scope) -> PreparedRecords:
-    """Create the temporary tables `subjects` and `records` from the staged rows, within `scope`.
+    """Create the temporary table `records` from the staged rows, within `scope`.
 
-    Also creates `kept` (see `source_keys.create_kept`) and, if any record is bad, `similar_keys`.
+    Also creates `subjects`, `kept` (see `source_keys.create_kept`) and, if any record is bad, `similar_keys`.
     """
-    connection.execute("DROP TABLE IF EXISTS pg_temp.subjects, pg_temp.records, pg_temp.kept")
-    connection.execute(sql.SQL("CREATE TEMPORARY TABLE subjects AS {}").format(_subjects(table)))
-    connection.execute("ANALYZE subjects")
+    connection.execute("DROP TABLE IF EXISTS pg_temp.records, pg_temp.kept")
+    create_subjects(connection, table)
     is_summed = connection.execute(_IS_SUMMED).fetchone() == (True,)
-    connection.execute(_records(table, _SINGLE_ROWS if is_summed else _SUMS))
+    has_currencies = connection.execute(_HAS_CURRENCIES).fetchone() == (True,)
+    connection.execute(_records(table, is_summed, has_currencies))
     noted_by = note_source_keys(connection, table)
     create_kept(connection, table)
     if scope != EVERYTHING:
@@ -230,14 +181,28 @@ def create_records(connection: psycopg.Connection, table: MetricTable, scope: Sc
         )
     connection.execute("CREATE INDEX ON records (metric_date)")
     by_date = {
-        day: Records(rejected, spend, revenue, SourceSums(*source))
-        for day, rejected, spend, revenue, *source in connection.execute(_by_date(table))
+        day: Records(
+            rejected,
+            by_currency(spend),
+            by_currency(revenue),
+            SourceSums(rows, records, impressions, by_currency(source_spend)),
+        )
+        for day, rejected, spend, revenue, rows, records, impressions, source_spend in connection.execute(
+            _by_date(table, has_currencies)
+        )
     }
     if any(records.rejected for records in by_date.values()):
         create_similar_keys(connection, table)
     row = connection.execute("SELECT 'pg_temp.records'::regclass::oid").fetchone()
     assert row is not None  # noqa: S101  a SELECT of scalars has one row
     return PreparedRecords(by_date, int(row[0]), noted_by, is_summed)
+
+
+def currency_group() -> sql.Composed:
+    """Return the expression for the currency of a record in sums: "" for none, `MALFORMED` for malformed ones."""
+    return sql.SQL("CASE WHEN currency !~ {} THEN {} ELSE coalesce(currency, '') END").format(
+        sql.Literal(CURRENCY_PATTERN), sql.Literal(MALFORMED)
+    )
 
 
 def matches(table: MetricTable, alias: LiteralString) -> sql.Composed:
@@ -256,60 +221,73 @@ def has_no_good_record(table: MetricTable) -> sql.Composed:
     ).format(matches(table, "g"))
 
 
-def _subjects(table: MetricTable) -> sql.Composed:
-    keys = [key for key in table.key_names if key != "tenant_id"]
-    has_assets = ASSET_ID in table.keys
-    return sql.SQL(_NAMED + _RESOLVED + _SUBJECTS).format(
-        campaign_spaces=sql.SQL(CAMPAIGN_SPACES),
-        campaign_assets=sql.SQL(CAMPAIGN_ASSETS),
-        matches=sql.SQL(MATCHES),
-        match=sql.SQL(MATCH),
-        tenant_is_optional=sql.Literal(TENANT_ID not in table.keys),
-        keys=sql_list("s.{name}", keys),
-        names=sql_list("{name}", keys),
-        has_assets=sql.Literal(has_assets),
-        asset_id=sql.SQL("r.asset_id") if has_assets else sql.SQL("NULL::text"),
-        target_id=sql.Identifier(table.target_id),
-        null_key=sql_list("r.{name} IS NULL", _required_keys(table), " OR "),
-        uuid=sql.Literal(_UUID),
-        **_REASONS,
-    )
-
-
-def _records(table: MetricTable, totals: LiteralString) -> sql.Composed:
+def _records(table: MetricTable, is_summed: bool, has_currencies: bool) -> sql.Composed:
     amounts = [measure.name for measure in table.measures if measure.kind == "amount"]
+    currency, currency_reasons = sql.SQL("NULL::text"), sql.Composed([])
+    if has_currencies:
+        # A record of one source row has the currency of its key.
+        currency = sql.SQL("k.currency" if is_summed else "r.currency_of_rows")
+        currency_reasons = sql.SQL(_CURRENCY_REASONS).format(
+            is_mixed=sql.SQL("false" if is_summed else "r.is_mixed"),
+            currency=currency,
+            pattern=sql.Literal(CURRENCY_PATTERN),
+            **_REASONS,
+        )
     return sql.SQL(_RECORDS).format(
         hour=_hour(table),
-        totals=sql.SQL(totals).format(
-            sums=sql.SQL(", ").join(_total("sum(s.{})", measure) for measure in table.measures),
-            numbers=sql.SQL(", ").join(_total("s.{}::numeric", measure) for measure in table.measures),
-            negative=sql_list("s.{name} < 0", table.measure_names, " OR "),
-        ),
+        currency=currency,
+        currency_reasons=currency_reasons,
+        totals=_single_rows(table) if is_summed else _sums(table, has_currencies),
         not_a_number=sql_list("r.{name} = 'NaN'", amounts, " OR "),
         out_of_range=sql.SQL(" OR ").join(_out_of_range(table)),
         **_REASONS,
     )
 
 
-def _by_date(table: MetricTable) -> sql.Composed:
+def _single_rows(table: MetricTable) -> sql.Composed:
+    return sql.SQL(_SINGLE_ROWS).format(
+        numbers=sql.SQL(", ").join(
+            sql.SQL("{} AS {}").format(_total("s.{}::numeric", measure), sql.Identifier(measure.name))
+            for measure in table.measures
+        ),
+        negative=_is_negative(table),
+    )
+
+
+def _sums(table: MetricTable, has_currencies: bool) -> sql.Composed:
+    differ = sql.SQL(_CURRENCIES_DIFFER)
+    sums = []
+    for measure in table.measures:
+        total = _total("sum(s.{})", measure)
+        if has_currencies and measure.is_money:
+            total = sql.SQL("CASE WHEN {} THEN NULL ELSE {} END").format(differ, total)
+        sums.append(sql.SQL("{} AS {}").format(total, sql.Identifier(measure.name)))
+    return sql.SQL(_SUMS).format(
+        sums=sql.SQL(", ").join(sums),
+        currency_of_rows=sql.SQL(_CURRENCY_OF_ROWS if has_currencies else "").format(currencies_differ=differ),
+        negative=_is_negative(table),
+    )
+
+
+def _is_negative(table: MetricTable) -> sql.Composed:
+    return sql_list("s.{name} < 0", table.measure_names, " OR ")
+
+
+def _by_date(table: MetricTable, has_currencies: bool) -> sql.Composed:
     limits = {f"{measure.name}_limit": sql.Literal(measure.limit) for measure in table.measures}
-    return sql.SQL(_BY_DATE).format(**limits)
+    currency = currency_group() if has_currencies else sql.Literal("")
+    return sql.SQL(_BY_DATE).format(currency=currency, **limits)
 
 
 def _hour(table: MetricTable) -> sql.SQL:
     return sql.SQL("k.metric_hour" if METRIC_HOUR in table.keys else "NULL::bigint")
 
 
-def _required_keys(table: MetricTable) -> list[str]:
-    return ["tenant_key" if key is TENANT_ID else key.name for key in table.keys if key.required]
-
-
 def _total(template: LiteralString, measure: Measure) -> sql.Composed:
-    name = sql.Identifier(measure.name)
-    total = sql.SQL("coalesce({}, 0)").format(sql.SQL(template).format(name))
+    total = sql.SQL("coalesce({}, 0)").format(sql.SQL(template).format(sql.Identifier(measure.name)))
     if measure.kind == "amount":
         total = sql.SQL("round({}, {})").format(total, sql.Literal(AMOUNT_DECIMALS))
-    return sql.SQL("{} AS {}").format(total, name)
+    return total
 
 
 def _out_of_range(table: MetricTable) -> Iterator[sql.Composed]:

@@ -27,6 +27,7 @@ WITH kept_rows AS (
 ), bad AS (
     SELECT jsonb_build_object({keys}) AS keys,
            jsonb_build_object({measures}) AS measures,
+           r.currency,
            r.reason,
            coalesce(similar_keys.sentence, %(sentences)s::jsonb ->> r.reason) AS sentence,
            coalesce(kept_rows.ids, '{{}}') AS kept_row_ids
@@ -37,12 +38,13 @@ WITH kept_rows AS (
     WHERE r.metric_date = %(date)s AND r.reason IS NOT NULL
 )
 INSERT INTO rejected_metric_rows
-    (table_name, metric_date, keys, key_digest, measures, reason_code, reason, kept_row_ids, run_id)
-SELECT %(table)s, %(date)s, keys, sha256(convert_to(keys::text, 'UTF8')), measures,
+    (table_name, metric_date, keys, key_digest, currency, measures, reason_code, reason, kept_row_ids, run_id)
+SELECT %(table)s, %(date)s, keys, sha256(convert_to(keys::text, 'UTF8')), currency, measures,
        reason, sentence, kept_row_ids, %(run_id)s
 FROM bad
 ON CONFLICT (table_name, metric_date, key_digest) WHERE resolved_at IS NULL
-DO UPDATE SET measures = excluded.measures,
+DO UPDATE SET currency = excluded.currency,
+              measures = excluded.measures,
               reason_code = excluded.reason_code,
               reason = excluded.reason,
               kept_row_ids = excluded.kept_row_ids,
@@ -63,12 +65,13 @@ WHERE j.table_name = %(table)s
 
 @dataclass(frozen=True)
 class RejectedRow:
-    """An open rejected record."""
+    """An open rejected record. Its money is None if its source rows have several currencies."""
 
     metric_date: date
     reason_code: str
     reason: str
     keys: dict[str, Any]
+    currency: str | None
     measures: dict[str, Any]
 
 
@@ -103,7 +106,7 @@ def open_rejections(
     with connection.cursor(row_factory=class_row(RejectedRow)) as cursor:
         return cursor.execute(
             """
-            SELECT metric_date, reason_code, reason, keys, measures
+            SELECT metric_date, reason_code, reason, keys, currency, measures
             FROM rejected_metric_rows
             WHERE table_name = %s AND metric_date = %s AND resolved_at IS NULL
             ORDER BY reason_code, keys

@@ -3,7 +3,8 @@
 It owns the temporary tables of the connection, through which the steps pass their data:
 
 * `staged` and `staged_keys`, created by `staging`: the source rows, and each distinct key once;
-* `subjects` and `records`, created by `records`: the mappings of the keys, and the sums per key and date;
+* `subjects`, created by `subjects`: the mappings of the keys;
+* `records`, created by `records`: the sums per key and date;
 * `kept`, created by `source_keys`: the rows that keep their last good value because a record is bad;
 * `similar_keys`, created by `similar_keys` if a record is bad: reasons that name the similar key.
 

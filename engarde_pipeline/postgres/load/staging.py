@@ -1,8 +1,8 @@
 """Staging: copies Arrow batches into temporary tables with COPY, one batch in memory at a time.
 
 `staged` has one row per source row: its date, the number of its key, its measures. `staged_keys` has each distinct
-key once, so that its text is sent, resolved and compared once. Both are dropped with the connection, so a killed
-process leaves nothing behind.
+key with its currency once, so that its text is sent, resolved and compared once. Both are dropped with the
+connection, so a killed process leaves nothing behind.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,7 +35,7 @@ def stage(
     digits: from here on every amount is exact.
     """
     _create_tables(connection, table)
-    keys = [name for name in table.key_names if name in columns]
+    keys = [key.name for key in table.dimensions if key.name in columns]
     numbers = [METRIC_DATE, *(name for name in table.measure_names if name in columns)]
     numbering = KeyNumbers(len(keys))
     rows = 0
@@ -47,9 +47,10 @@ def stage(
                 rows += batch.num_rows
         distinct = numbering.distinct() if rows else []
         refused = _refused_characters(connection, distinct)
+        of_record = [column for name, column in zip(keys, distinct, strict=False) if name in table.key_names]
         with cursor.copy(_copy_into("staged_keys", ["key_number", *keys, "key_fault"])) as copy:
             if rows:
-                copy.write(_keys_csv(distinct, refused))
+                copy.write(_keys_csv(distinct, of_record, refused))
     connection.execute("ANALYZE staged (metric_date, key_number); ANALYZE staged_keys")
     return rows
 
@@ -57,7 +58,7 @@ def stage(
 def _create_tables(connection: psycopg.Connection, table: MetricTable) -> None:
     connection.execute("DROP TABLE IF EXISTS pg_temp.staged, pg_temp.staged_keys")
     measures = {measure.name: _STAGED_TYPES[measure.kind] for measure in table.measures}
-    keys = {key.name: _STAGED_TYPES[key.bigquery_type] for key in table.keys}
+    keys = {key.name: _STAGED_TYPES[key.bigquery_type] for key in table.dimensions}
     connection.execute(_create("staged", {"key_number": "integer", METRIC_DATE: "date", **measures}))
     connection.execute(_create("staged_keys", {"key_number": "integer", **keys, "key_fault": "text"}))
 
@@ -93,13 +94,17 @@ def _refused_characters(connection: psycopg.Connection, keys: Sequence[pa.Array]
     return unrepresentable(connection, "".join({character for text in texts for character in text}))
 
 
-def _keys_csv(keys: Sequence[pa.Array], refused: set[str]) -> pa.Buffer:
-    """Encode the keys with their numbers and faults; characters that Postgres cannot store are escaped."""
+def _keys_csv(keys: Sequence[pa.Array], of_record: Sequence[pa.Array], refused: set[str]) -> pa.Buffer:
+    """Encode the keys with their numbers and faults; characters that Postgres cannot store are escaped.
+
+    Only the columns `of_record`, which identify a record, are faulty with such a character; see `records` for the
+    currency.
+    """
     length = len(keys[0])
     none = pa.scalar(None, pa.string())
-    is_refused = _contains(keys, refused, length)
+    is_refused = _contains(of_record, refused, length)
     fault = pc.if_else(is_refused, str(RejectReason.NOT_REPRESENTABLE), none)
-    fault = pc.if_else(_contains(keys, "\x00", length), str(RejectReason.MALFORMED_KEY), fault)
+    fault = pc.if_else(_contains(of_record, "\x00", length), str(RejectReason.MALFORMED_KEY), fault)
     spelled = [_spelled_out(column, refused) for column in keys]
     return _csv([pa.array(range(length)), *spelled, fault])
 

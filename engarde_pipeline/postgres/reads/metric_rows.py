@@ -1,7 +1,7 @@
 """Rows of the metric tables, or sums of groups of them, streamed as CSV, JSON or Arrow batches.
 
-Amounts keep their six decimals in all of these. Each row has its tenant's id: numbers of different tenants are
-never added.
+Amounts keep their six decimals in all of these. Each row has its tenant's id and its currency: numbers of
+different tenants and amounts of different currencies are never added.
 """
 
 import io
@@ -22,6 +22,7 @@ from engarde_pipeline.core.metrics import (
     AMOUNT_DIGITS,
     ASSET_METRICS,
     CAMPAIGN_METRICS,
+    CURRENCY,
     METRIC_DATE,
     METRIC_HOUR,
     Kind,
@@ -49,6 +50,7 @@ _COLUMNS: dict[str, tuple[LiteralString, pa.DataType]] = {
     "asset_name": ("a.name", pa.string()),
     "external_asset_id": ("a.external_asset_id", pa.string()),
     "platform": ("m.platform", pa.string()),
+    CURRENCY.name: ("m.currency", pa.string()),
     "bigquery_sync_id": ("m.bigquery_sync_id::text", pa.string()),
     "synced_from_bigquery_at": (
         """to_char(m.synced_from_bigquery_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
@@ -175,10 +177,10 @@ class MetricRows:
     @property
     def _keys(self) -> tuple[str, ...]:
         if self.group_by:
-            return ("tenant_id", *_GROUP_KEYS[self.group_by])
+            return ("tenant_id", *_GROUP_KEYS[self.group_by], CURRENCY.name)
         hour = [METRIC_HOUR.name] if METRIC_HOUR in self.table.keys else []
         assets = _ASSET_COLUMNS if self.table is ASSET_METRICS else ()
-        return (METRIC_DATE, *hour, "tenant_id", *_CAMPAIGN_COLUMNS, *assets, "platform")
+        return (METRIC_DATE, *hour, "tenant_id", *_CAMPAIGN_COLUMNS, *assets, "platform", CURRENCY.name)
 
     @property
     def _provenance(self) -> tuple[str, ...]:

@@ -47,17 +47,17 @@ _ROWS_WITH_CAMPAIGN: LiteralString = (
 # up for the groups of the page only.
 _GROUPS = """
 WITH sums AS (
-    SELECT {column} AS {key}, {sums}
+    SELECT {column} AS {key}, m.currency, {sums}
     FROM {rows}
     WHERE {conditions}
-    GROUP BY 1
+    GROUP BY 1, 2
     HAVING {having}
 ), remaining AS (
     SELECT * FROM (SELECT s.*, {ratios} FROM sums s) s WHERE {after}
 ), page AS (
     SELECT * FROM remaining s ORDER BY {order} LIMIT %(limit)s
 ), named AS (
-    SELECT p.{key}, {name} {numbers} FROM page p {names}
+    SELECT p.{key}, p.currency, {name} {numbers} FROM page p {names}
 )
 SELECT coalesce(json_agg(s ORDER BY {order}), '[]')::text AS groups,
        CASE WHEN count(*) < (SELECT count(*) FROM remaining)
@@ -89,29 +89,27 @@ SELECT bit_xor(hashtextextended(row_version, uuid_hash_extended(id, 0))) FROM en
 
 _DATES = """
 WITH sums AS (
-    SELECT metric_date AS date, {sums}
+    SELECT metric_date AS date, m.currency, {sums}
     FROM {rows}
     WHERE {conditions}
-    GROUP BY 1
+    GROUP BY 1, 2
 ), points AS (
     SELECT s.*, {ratios} FROM sums s
 ), summary AS (
-    SELECT count(*) AS days_tracked, {sums} FROM sums
+    SELECT count(DISTINCT date) AS days_tracked,
+           CASE WHEN {is_one_currency} THEN min(currency) END AS currency,
+           {totals}
+    FROM sums
 )
-SELECT (SELECT coalesce(json_agg(points ORDER BY date), '[]')::text FROM points) AS points,
+SELECT (SELECT coalesce(json_agg(points ORDER BY date, currency NULLS FIRST), '[]')::text FROM points) AS points,
        s.*, {ratios}
 FROM summary s
 """
 
-_CAMPAIGNS = sql.SQL("SELECT id, platform FROM engarde_api.campaign_spaces WHERE id = ANY(%(ids)s)")
-_ASSETS = sql.SQL("SELECT id FROM engarde_api.campaign_assets WHERE id = ANY(%(ids)s)")
-# A platform can have metrics but no campaign space, after a campaign space has changed its platform.
-_PLATFORM = sql.SQL("""
-SELECT %(platform)s AS platform
-WHERE EXISTS (SELECT FROM engarde_api.campaign_spaces WHERE platform = %(platform)s)
-   OR EXISTS (SELECT FROM platform_days WHERE tenant_id = %(tenant_id)s AND platform = %(platform)s)
-""")
-_TENANT = sql.SQL("SELECT id FROM engarde_api.tenants")
+# NULL beside a currency makes two.
+_IS_ONE_CURRENCY: LiteralString = (
+    "min(currency) IS NOT DISTINCT FROM max(currency) AND count(currency) IN (0, count(*))"
+)
 
 _TENANT_AND_DATES = "m.tenant_id = %(tenant_id)s AND m.metric_date BETWEEN %(start)s AND %(end)s"
 _FILTERS = {
@@ -153,24 +151,26 @@ class MetricsQuery:
 class Page:
     """The order of the groups, and which of them to return.
 
-    They are ordered by the measure or ratio `order_by`, NULL last, and then by key; without `order_by`, by key.
-    Of the groups after the one with `after_key` (and `after_value`, its value of `order_by`), up to `limit` are
-    returned.
+    They are ordered by the measure or ratio `order_by`, NULL last, and then by key and currency; without
+    `order_by`, by key and currency.
+    Of the groups after the one with `after_key` and `after_currency` ("" is none), and `after_value`, its value of
+    `order_by`, up to `limit` are returned.
     """
 
     limit: int
     order_by: str | None = None
     descending: bool = False
     after_key: object = None
+    after_currency: str = ""
     after_value: Decimal | None = None
 
 
 def groups(query: MetricsQuery, by: GroupBy, page: Page) -> Statement:
-    """Return the statement for a page of groups.
+    """Return the statement for a page of groups: one per key and currency (rule 13).
 
-    Its only row has `groups`, a JSON array of the groups, each with its key, its name if it is a campaign or an
-    asset, the sums of the measures and the ratios; `next_key`, what the next page is after if there are more
-    groups: "key", or "value|key" with `order_by`; and `total`, the number of all groups.
+    Its only row has `groups`, a JSON array of the groups, each with its key, its currency, its name if it is a
+    campaign or an asset, the sums of the measures and the ratios; `next_key`, what the next page is after if there
+    are more groups: "currency|key", or "value|currency|key" with `order_by`; and `total`, the number of groups.
     """
     after: _After = None
     if page.after_key is not None:
@@ -178,8 +178,8 @@ def groups(query: MetricsQuery, by: GroupBy, page: Page) -> Statement:
     text = _groups(
         query.table, by, query.filters, _Order(page.order_by, page.descending, after), reads_rows(query, by)
     )
-    values = {"limit": page.limit, "after_key": page.after_key, "after_value": page.after_value}
-    return text, {**query.values, **values}
+    after_names = ("limit", "after_key", "after_currency", "after_value")
+    return text, {**query.values, **{name: getattr(page, name) for name in after_names}}
 
 
 def reads_rows(query: MetricsQuery, by: GroupBy) -> bool:
@@ -198,33 +198,17 @@ def fingerprint(query: MetricsQuery, by: GroupBy) -> Statement:
 def by_date(query: MetricsQuery) -> Statement:
     """Return the statement for the metrics of the one campaign space or asset that `query` filters by.
 
-    Its only row has `points`, a JSON array of the dates, each with the sums of the measures and the ratios; the
-    sums and ratios over all dates; and `days_tracked`, the number of dates.
+    Its only row has `points`, a JSON array with a point per date and currency, each with the sums of the measures
+    and the ratios; the sums and ratios over all dates, and their `currency`; and `days_tracked`, the number of
+    dates. If there are several currencies, `currency` and the sums of money are NULL.
     """
     return _by_date(query.table, query.filters), query.values
 
 
-def campaigns(ids: Sequence[UUID]) -> Statement:
-    """Return the statement for the `id` and `platform` of those campaign spaces that belong to the tenant."""
-    return _CAMPAIGNS, {"ids": list(ids)}
-
-
-def assets(ids: Sequence[UUID]) -> Statement:
-    """Return the statement for the `id` of those assets that belong to the tenant."""
-    return _ASSETS, {"ids": list(ids)}
-
-
-def platform_of(tenant_id: UUID, platform: str) -> Statement:
-    """Return the statement for a platform: one row if the tenant has campaign spaces or metrics on it."""
-    return _PLATFORM, {"tenant_id": tenant_id, "platform": platform}
-
-
-def the_tenant() -> Statement:
-    """Return the statement for the tenant itself: one row, or none if it does not exist."""
-    return _TENANT, {}
-
-
 _After = Literal["key", "value", "null"] | None
+
+_CURRENCY = sql.SQL("coalesce(s.currency, '')")
+_AFTER = sql.SQL("(%(after_key)s, %(after_currency)s)")
 
 
 @dataclass(frozen=True)
@@ -239,36 +223,52 @@ class _Order:
         direction = sql.SQL("DESC NULLS {}" if self.descending != reverse else "ASC NULLS {}").format(
             sql.SQL("FIRST" if reverse else "LAST")
         )
-        order = sql.SQL("s.{} {}").format(first, direction)
+        names = {"first": first, "direction": direction, "key": sql.Identifier(key), "currency": _CURRENCY}
         if self.by is None:
-            return order
-        return sql.SQL("{}, s.{} {}").format(order, sql.Identifier(key), sql.SQL("DESC" if reverse else "ASC"))
+            return sql.SQL("s.{first} {direction}, {currency} {direction}").format(**names)
+        then = sql.SQL("DESC" if reverse else "ASC")
+        return sql.SQL("s.{first} {direction}, s.{key} {then}, {currency} {then}").format(then=then, **names)
 
     def cursor(self, key: str) -> sql.Composed:
         """Return the expression for what the page after the group s is after."""
         if self.by is None:
-            return sql.SQL("s.{}::text").format(sql.Identifier(key))
-        return sql.SQL("concat(s.{}, '|', s.{})").format(sql.Identifier(self.by), sql.Identifier(key))
+            return sql.SQL("concat(s.currency, '|', s.{})").format(sql.Identifier(key))
+        return sql.SQL("concat(s.{}, '|', s.currency, '|', s.{})").format(
+            sql.Identifier(self.by), sql.Identifier(key)
+        )
 
     def condition(self, key: str) -> sql.Composable:
         """Return the condition that the group s is after the previous page."""
-        names = {"key": sql.Identifier(key), "by": sql.Identifier(self.by or key)}
+        group = sql.SQL("(s.{}, {})").format(sql.Identifier(key), _CURRENCY)
+        names = {"group": group, "by": sql.Identifier(self.by or key), "after": _AFTER}
         comparison = sql.SQL("<" if self.descending else ">")
         match self.after:
             case "key":
-                return sql.SQL("s.{key} {comparison} %(after_key)s").format(comparison=comparison, **names)
+                return sql.SQL("{group} {comparison} {after}").format(comparison=comparison, **names)
             case "value":
                 return sql.SQL(
                     "(s.{by} {comparison} %(after_value)s OR s.{by} IS NULL"
-                    " OR s.{by} = %(after_value)s AND s.{key} > %(after_key)s)"
+                    " OR s.{by} = %(after_value)s AND {group} > {after})"
                 ).format(comparison=comparison, **names)
             case "null":
-                return sql.SQL("s.{by} IS NULL AND s.{key} > %(after_key)s").format(**names)
+                return sql.SQL("s.{by} IS NULL AND {group} > {after}").format(**names)
         return sql.SQL("true")
 
 
 def _sums(table: MetricTable) -> sql.Composed:
     return sql_list("coalesce(sum({name}), 0) AS {name}", table.measure_names)
+
+
+def _totals(table: MetricTable) -> sql.Composed:
+    """Return the sums over groups of all currencies: those of money are NULL if there are several."""
+    money = sql.SQL("CASE WHEN {is_one_currency} THEN coalesce(sum({name}), 0) END AS {name}")
+    other = sql.SQL("coalesce(sum({name}), 0) AS {name}")
+    return sql.SQL(", ").join(
+        (money if measure.is_money else other).format(
+            name=sql.Identifier(measure.name), is_one_currency=sql.SQL(_IS_ONE_CURRENCY)
+        )
+        for measure in table.measures
+    )
 
 
 def _ratios(table: MetricTable) -> sql.Composed:
@@ -324,6 +324,8 @@ def _by_date(table: MetricTable, filters: tuple[str, ...]) -> bytes:
     composed = sql.SQL(_DATES).format(
         rows=_rows(table, "date", filters),
         sums=_sums(table),
+        totals=_totals(table),
+        is_one_currency=sql.SQL(_IS_ONE_CURRENCY),
         ratios=_ratios(table),
         conditions=_conditions(filters),
     )

@@ -24,7 +24,7 @@ WITH open AS (
 ), page AS (
     SELECT * FROM remaining ORDER BY metric_date DESC, id DESC LIMIT %(limit)s
 ), records AS (
-    SELECT id, table_name AS "table", metric_date AS date, keys, measures - 'source_rows' AS measures,
+    SELECT id, table_name AS "table", metric_date AS date, keys, currency, measures - 'source_rows' AS measures,
            measures -> 'source_rows' AS source_rows, reason_code AS reason, reason AS what_to_do,
            {first_seen_at} AS first_seen_at, {last_seen_at} AS last_seen_at
     FROM page

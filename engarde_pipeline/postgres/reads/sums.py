@@ -9,45 +9,50 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from engarde_pipeline.core.metrics import AMOUNT_DECIMALS, AMOUNT_DIGITS, MetricTable
+from engarde_pipeline.postgres.load.records import currency_group
 from engarde_pipeline.postgres.sql_lists import sql_list
 
 # A kept row has an earlier value, so its rejected record is added instead. Amounts out of range are left out, as
-# they are in the sums of BigQuery.
+# they are in the sums of BigQuery, and so is money of several currencies, which is NULL.
 _SUMS = """
 WITH rejected AS (
-    SELECT metric_date, measures, kept_row_ids
+    SELECT metric_date, {currency_group} AS currency, measures, kept_row_ids
     FROM rejected_metric_rows
     WHERE table_name = {source} AND metric_date = ANY(%(dates)s) AND resolved_at IS NULL
 ), parts AS (
-    SELECT t.metric_date, {columns}
+    SELECT t.metric_date, coalesce(t.currency, '') AS currency, {columns}
     FROM {target} t
     WHERE t.metric_date = ANY(%(dates)s)
       AND t.id NOT IN (SELECT unnest(kept_row_ids) FROM rejected)
     UNION ALL
-    SELECT metric_date, {payload}
+    SELECT metric_date, currency, {payload}
     FROM rejected
     WHERE greatest({magnitudes}) < {limit}
 )
-SELECT metric_date, {sums}
+SELECT metric_date, currency, {sums}
 FROM parts
-GROUP BY metric_date
+GROUP BY metric_date, currency
 """
 
 
 def sums_by_date(
     connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]
-) -> dict[date, dict[str, Decimal]]:
-    """Return each date's exact sum of each measure over all of its records, loaded and rejected."""
+) -> dict[tuple[date, str], dict[str, Decimal]]:
+    """Return the exact sum of each measure by date and currency, over all records, loaded and rejected.
+
+    The currency is "" where there is none. Malformed ones are one group, `MALFORMED`.
+    """
     statement = sql.SQL(_SUMS).format(
         source=sql.Literal(table.source),
+        currency_group=currency_group(),
         target=sql.Identifier(table.target),
         columns=sql_list("t.{name}::numeric", table.measure_names),
         payload=sql_list("(measures ->> {text})::numeric", table.measure_names),
         # NaN is greater than every number, infinity included.
         magnitudes=sql_list("abs((measures ->> {text})::numeric)", table.measure_names),
         limit=sql.Literal(10 ** (AMOUNT_DIGITS - AMOUNT_DECIMALS)),
-        sums=sql_list("sum({name}) AS {name}", table.measure_names),
+        sums=sql_list("coalesce(sum({name}), 0) AS {name}", table.measure_names),
     )
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(statement, {"dates": list(dates)}).fetchall()
-    return {row.pop("metric_date"): row for row in rows}
+    return {(row.pop("metric_date"), row.pop("currency")): row for row in rows}

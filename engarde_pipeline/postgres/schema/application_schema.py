@@ -32,6 +32,7 @@ TOTALS = {
     "avg_ctr": CTR.name,
     "avg_roas": ROAS.name,
 }
+_MONEY = {measure.name for measure in CAMPAIGN_METRICS.measures if measure.is_money}
 """The columns of `campaign_spaces` for the totals, with the measure or ratio of each."""
 
 LAST_UPDATED = "performance_last_updated"
@@ -180,6 +181,11 @@ def adaptations(tables: dict[str, Table]) -> list[str]:
             sentences.append(f"campaign_spaces.{name} is {_description(column)}, so it is left to the application")
         elif column.is_not_null and name in ("avg_ctr", "avg_roas"):
             sentences.append(f"campaign_spaces.{name} is NOT NULL, so it is 0 if the ratio does not exist")
+        elif column.is_not_null and TOTALS[name] in _MONEY:
+            sentences.append(
+                f"campaign_spaces.{name} is NOT NULL, so the totals of a campaign space with rows in several"
+                " currencies are not updated"
+            )
     return sentences
 
 

@@ -12,7 +12,7 @@ from engarde_pipeline.core.metrics import Kind
 from engarde_pipeline.postgres.schema.tables import column_type
 
 _SUMS = ("campaign_space_months", "platform_days")
-_KEYS_OF_SUMS = {"tenant_id", "metric_date", "platform", "row_count"}
+_KEYS = ("tenant_id", "metric_date", "platform", "currency")
 
 _KEEP_PLATFORM_DAYS = """
 CREATE OR REPLACE FUNCTION keep_platform_days() RETURNS trigger
@@ -34,10 +34,10 @@ $$
 """
 
 _ADD = """
-INSERT INTO platform_days (tenant_id, metric_date, platform, row_count, {measures})
-SELECT tenant_id, metric_date, platform, sum(sign), {sums}
+INSERT INTO platform_days ({keys}, row_count, {measures})
+SELECT {keys}, sum(sign), {sums}
 FROM ({rows}) AS rows
-GROUP BY tenant_id, metric_date, platform
+GROUP BY {keys}
 """
 
 _ADDED, _REMOVED = "SELECT 1 AS sign, * FROM added", "SELECT -1 AS sign, * FROM removed"
@@ -54,7 +54,7 @@ def add_measure(table: str, name: str, kind: Kind) -> None:
         return
     for sums in _SUMS:
         op.add_column(sums, sa.Column(name, sa.Numeric, nullable=False, server_default="0"))
-    _replace_platform_days()
+    replace_platform_days_function()
     # The table belongs to the application: without the right to add the column, there is no total.
     if op.get_bind().scalar(_OWNS_CAMPAIGN_SPACES):
         op.add_column("campaign_spaces", sa.Column(f"total_{name}", column_type(kind)), if_not_exists=True)
@@ -66,19 +66,23 @@ def drop_measure(table: str, name: str) -> None:
     if table == "campaign_metrics":
         for sums in _SUMS:
             op.drop_column(sums, name)
-        _replace_platform_days()
+        replace_platform_days_function()
 
 
-def _replace_platform_days() -> None:
-    """Let the triggers on `campaign_metrics` (migration 0005) sum all measures of `platform_days`."""
+def replace_platform_days_function() -> None:
+    """Let the triggers on `campaign_metrics` (migration 0005) sum the measures that `platform_days` has.
+
+    They sum per currency if it has that column (migration 0011).
+    """
     connection = op.get_bind()
     schema = connection.scalar(sa.text("SELECT quote_ident(current_schema())"))
     names = [column["name"] for column in sa.inspect(connection).get_columns("platform_days")]
-    measures = [name for name in names if name not in _KEYS_OF_SUMS]
+    keys = [name for name in _KEYS if name in names]
+    measures = [name for name in names if name not in {*keys, "row_count"}]
 
     def add(rows: str) -> str:
         sums = ", ".join(f"sum(sign * {name})" for name in measures)
-        return _ADD.format(measures=", ".join(measures), sums=sums, rows=rows)
+        return _ADD.format(keys=", ".join(keys), measures=", ".join(measures), sums=sums, rows=rows)
 
     op.execute(
         _KEEP_PLATFORM_DAYS.format(

@@ -67,12 +67,17 @@ def ratio_sql(ratio: Ratio) -> LiteralString:
     return f"{ratio.factor}::numeric * {ratio.numerator} / nullif({ratio.denominator}, 0)"
 
 
+def _currency() -> Column[Any]:
+    return Column("currency", Text, comment="ISO 4217; NULL: the source has none.")
+
+
 def _numbers(table: MetricTable) -> list[Column[object]]:
     return [
         *(_measure(measure) for measure in table.measures),
         *(Column(ratio.name, Numeric, Computed(ratio_sql(ratio), persisted=True)) for ratio in table.ratios),
         Column("bigquery_sync_id", Uuid, nullable=False),
         Column("synced_from_bigquery_at", DateTime(timezone=True), nullable=False),
+        _currency(),
     ]
 
 
@@ -136,6 +141,7 @@ platform_days = Table(
     Column("platform", Text, nullable=False),
     Column("row_count", BigInteger, nullable=False, comment="Rows of campaign_metrics added, less removed."),
     *map(_sum_of, CAMPAIGN_METRICS.measures),
+    _currency(),
     Index("platform_days_tenant_date", "tenant_id", "metric_date"),
     Index("platform_days_date", "metric_date"),
     comment="Parts of sums, to be added up.",
@@ -149,6 +155,14 @@ campaign_space_months = Table(
     Column("campaign_space_id", Uuid, primary_key=True),
     Column("month", Date, primary_key=True, comment="Its first day."),
     *map(_sum_of, CAMPAIGN_METRICS.measures),
+    Column("min_currency", Text, nullable=False, server_default="", comment="'' is none."),
+    Column(
+        "max_currency",
+        Text,
+        nullable=False,
+        server_default="",
+        comment="If it is not min_currency, no sum of money is valid.",
+    ),
 )
 
 changed_dates = Table(
@@ -209,6 +223,7 @@ rejected_metric_rows = Table(
         DateTime(timezone=True),
         comment="When a later sync loaded it, or found that BigQuery no longer has it.",
     ),
+    Column("currency", Text, comment="As BigQuery has it; NULL: it has none, or the source rows disagree."),
     # A record has at most one open rejection. If it is rejected again after that was resolved, there is a new one.
     Index(
         "rejected_metric_rows_open",
@@ -251,7 +266,12 @@ synced_dates = Table(
     Column("source_rows", BigInteger, comment="Of the source at the last sync."),
     Column("records", BigInteger, comment="Of the source at the last sync."),
     Column("impressions", Numeric, comment="Of the source at the last sync."),
-    Column("spend", Numeric, comment="Of the source at the last sync."),
+    Column("spend", JSONB, comment="Of the source at the last sync."),
+    Column(
+        "compared_at",
+        DateTime(timezone=True),
+        comment="When the date was last synced or found unchanged in BigQuery; NULL: at synced_at.",
+    ),
 )
 
 held_dates = Table(

@@ -4,9 +4,13 @@ The cost of an update depends on what changed, not on the history. A merge notes
 months of these dates are summed again into `campaign_space_months`, and the totals of the campaigns whose months
 changed are computed from their months. If no date was noted, the totals of all campaigns are compared with their
 months and corrected.
+
+The rows of a campaign space can have several currencies, or only some of them have one. Its totals of money are
+then NULL (rule 13). Each month has the range of its currencies, so that this is found without reading the rows.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import LiteralString
@@ -22,6 +26,7 @@ from engarde_pipeline.postgres.schema.tables import ratio_sql
 from engarde_pipeline.postgres.sql_lists import sql_list
 
 _MEASURES = CAMPAIGN_METRICS.measure_names
+_MONEY = [measure.name for measure in CAMPAIGN_METRICS.measures if measure.is_money]
 
 # An existing note is locked by the update, so that a transaction that collects it waits and then sees the new
 # rows.
@@ -32,10 +37,13 @@ ON CONFLICT (metric_date) DO UPDATE SET changed_at = now()
 
 _COLLECT = "DELETE FROM changed_dates RETURNING date_trunc('month', metric_date)::date"
 
-# A separate statement, because Postgres does not use parallel workers in a statement that writes.
+# A separate statement, because Postgres does not use parallel workers in a statement that writes. '' stands for no
+# currency, and is less than every other one.
 _SUM_MONTH = """
 CREATE TEMPORARY TABLE month_sums AS
-SELECT campaign_space_id, {sums_of_rows}
+SELECT campaign_space_id, {sums_of_rows},
+       CASE WHEN count(currency) = count(*) THEN min(currency COLLATE "C") ELSE '' END AS min_currency,
+       coalesce(max(currency COLLATE "C"), '') AS max_currency
 FROM campaign_metrics
 WHERE metric_date >= {month} AND metric_date < {month} + interval '1 month'
 GROUP BY campaign_space_id
@@ -48,21 +56,22 @@ WITH gone AS (
       AND NOT EXISTS (SELECT FROM month_sums s WHERE s.campaign_space_id = m.campaign_space_id)
     RETURNING campaign_space_id
 ), kept AS (
-    INSERT INTO campaign_space_months AS m (campaign_space_id, month, {measures})
-    SELECT campaign_space_id, {month}, {measures} FROM month_sums
-    ON CONFLICT (campaign_space_id, month) DO UPDATE SET {set_measures}
-    WHERE ({m_measures}) IS DISTINCT FROM ({excluded_measures})
+    INSERT INTO campaign_space_months AS m (campaign_space_id, month, {columns})
+    SELECT campaign_space_id, {month}, {columns} FROM month_sums
+    ON CONFLICT (campaign_space_id, month) DO UPDATE SET {set_columns}
+    WHERE ({m_columns}) IS DISTINCT FROM ({excluded_columns})
     RETURNING campaign_space_id
 )
 INSERT INTO changed_campaigns SELECT * FROM gone UNION ALL SELECT * FROM kept
 """
 
-# Campaigns without rows have totals of zero. Each number is cast to the type of its column, which may be narrower
-# in the application's table; NULL if it does not fit, which only absurd input causes. Columns that cannot be
-# written are skipped; an undefined ratio is 0 if its column is NOT NULL.
+# Campaigns without rows have totals of zero, and those with several currencies no totals of money. Each number is
+# cast to the type of its column, which may be narrower in the application's table; NULL if it does not fit, which
+# only absurd input causes. Columns that cannot be written are skipped; an undefined ratio is 0 if its column is
+# NOT NULL.
 _TOTALS = """
 WITH sums AS (
-    SELECT c.id, {sums_or_zero}
+    SELECT c.id, {sums_or_zero}, coalesce({has_several_currencies}, false) AS has_several_currencies
     FROM campaign_spaces c
     LEFT JOIN {table} m ON m.campaign_space_id = c.id
     WHERE {chosen}
@@ -70,8 +79,14 @@ WITH sums AS (
 ), exact AS (
     SELECT *, {ctr} AS ctr, {roas} AS roas FROM sums
 ), totals AS (
-    SELECT id, {fitted} FROM exact
+    SELECT id, has_several_currencies, {fitted} FROM exact
 )
+"""
+
+# Whether the rows of a campaign space have several currencies, from its months and from its rows.
+_SEVERAL_IN_MONTHS: LiteralString = 'min(m.min_currency COLLATE "C") <> max(m.max_currency COLLATE "C")'
+_SEVERAL_IN_ROWS: LiteralString = """
+count(m.currency) BETWEEN 1 AND count(m.id) - 1 OR min(m.currency COLLATE "C") <> max(m.currency COLLATE "C")
 """
 
 _CHANGED = "c.id IN (SELECT campaign_space_id FROM changed_campaigns)"
@@ -83,7 +98,8 @@ INSERT INTO changed_campaigns SELECT id FROM campaign_spaces WHERE NOT ({total_c
 
 _EVERY_CAMPAIGN = "INSERT INTO changed_campaigns SELECT id FROM campaign_spaces"
 
-# Campaigns with equal totals are not updated, nor those whose sums do not fit, so that the others are updated.
+# Campaigns with equal totals are not updated, nor those whose sums do not fit or must not be NULL, so that the
+# others are updated.
 _UPDATE = """
 UPDATE campaign_spaces c
 SET {set_totals}
@@ -99,11 +115,39 @@ FROM campaign_spaces c
 JOIN totals s USING (id)
 """
 
+# The name is read through JSON, because the application's table may have no column `name`.
+_WITH_SEVERAL_CURRENCIES = """
+WITH several AS MATERIALIZED (
+    SELECT campaign_space_id
+    FROM campaign_space_months
+    GROUP BY campaign_space_id
+    HAVING min(min_currency COLLATE "C") <> max(max_currency COLLATE "C")
+), found AS (
+    SELECT c.id, to_jsonb(c) ->> 'name' AS name, count(*) OVER () AS campaigns
+    FROM campaign_spaces c
+    WHERE c.id IN (SELECT campaign_space_id FROM several)
+    ORDER BY name, id
+    LIMIT %s
+)
+SELECT f.campaigns, concat_ws(' ', f.name, f.id), string_agg(r.currency, ', ' ORDER BY r.currency)
+FROM found f
+CROSS JOIN LATERAL (
+    SELECT DISTINCT coalesce(m.currency, 'none') AS currency
+    FROM campaign_metrics m
+    WHERE m.campaign_space_id = f.id
+) r
+GROUP BY f.campaigns, f.name, f.id
+ORDER BY f.name, f.id
+"""
+
 _WHOLE_NUMBERS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
 
 
 class TotalsRefused(EngardeError):
     """A constraint or trigger of the application rejects the totals."""
+
+
+_COLUMNS_OF_MONTHS = (*_MEASURES, "min_currency", "max_currency")
 
 
 @dataclass(frozen=True)
@@ -161,6 +205,15 @@ def wrong_totals(connection: psycopg.Connection) -> Totals:
     return Totals(*row)
 
 
+def campaigns_with_several_currencies(connection: psycopg.Connection, limit: int) -> tuple[int, dict[str, str]]:
+    """Return how many campaign spaces have rows in several currencies, and the currencies of up to `limit`.
+
+    The keys are their names and ids. "none" stands for rows without a currency.
+    """
+    rows = connection.execute(_WITH_SEVERAL_CURRENCIES, [limit]).fetchall()
+    return (rows[0][0] if rows else 0), {campaign: currencies for _, campaign, currencies in rows}
+
+
 def update_triggers(connection: psycopg.Connection) -> list[str]:
     """Return the triggers that can change or drop what is written to `campaign_spaces`."""
     return [
@@ -177,10 +230,10 @@ def _update_month(connection: psycopg.Connection, month: date) -> None:
         statement = sql.SQL(text).format(
             month=sql.Literal(month),
             sums_of_rows=sql_list("sum({name}) AS {name}", _MEASURES),
-            measures=sql_list("{name}", _MEASURES),
-            m_measures=sql_list("m.{name}", _MEASURES),
-            excluded_measures=sql_list("excluded.{name}", _MEASURES),
-            set_measures=sql_list("{name} = excluded.{name}", _MEASURES),
+            columns=sql_list("{name}", _COLUMNS_OF_MONTHS),
+            m_columns=sql_list("m.{name}", _COLUMNS_OF_MONTHS),
+            excluded_columns=sql_list("excluded.{name}", _COLUMNS_OF_MONTHS),
+            set_columns=sql_list("{name} = excluded.{name}", _COLUMNS_OF_MONTHS),
         )
         connection.execute(statement)
 
@@ -211,6 +264,8 @@ def _totals_statement(
     campaign_spaces: Table, text: LiteralString, table: str, chosen: LiteralString
 ) -> sql.Composed:
     columns, written = campaign_spaces.columns, writable_totals(campaign_spaces)
+    several = sql.SQL(_SEVERAL_IN_ROWS if table == CAMPAIGN_METRICS.target else _SEVERAL_IN_MONTHS)
+    nullable = [total for column, total in written.items() if total in _MONEY and not columns[column].is_not_null]
     sums = [total for total in written.values() if total in _MEASURES]
     assignments = [
         sql.SQL("{} = s.{}").format(sql.Identifier(column), sql.Identifier(total))
@@ -221,15 +276,28 @@ def _totals_statement(
     return sql.SQL(text).format(
         table=sql.Identifier(table),
         chosen=sql.SQL(chosen),
-        sums_or_zero=sql_list("coalesce(sum(m.{name}), 0) AS {name}", _MEASURES),
+        sums_or_zero=sql.SQL(", ").join(_sum_or_zero(name, several) for name in _MEASURES),
+        has_several_currencies=several,
         ctr=sql.SQL(ratio_sql(CTR)),
         roas=sql.SQL(ratio_sql(ROAS)),
         fitted=sql.SQL(", ").join(_fitted(total, columns[column]) for column, total in written.items()),
         set_totals=sql.SQL(", ").join(assignments),
         columns=sql_list("c.{name}", written.keys()),
         s_columns=sql_list("s.{name}", written.values()),
-        fits=sql.SQL("({}) IS NOT NULL").format(sql_list("s.{name}", sums)) if sums else sql.SQL("true"),
+        fits=sql.SQL(" AND ").join([sql.SQL("true"), *(_fits(total, nullable) for total in sums)]),
     )
+
+
+def _sum_or_zero(name: str, several: sql.SQL) -> sql.Composed:
+    total = sql.SQL("coalesce(sum(m.{}), 0)").format(sql.Identifier(name))
+    if name in _MONEY:
+        total = sql.SQL("CASE WHEN {} THEN NULL ELSE {} END").format(several, total)
+    return sql.SQL("{} AS {}").format(total, sql.Identifier(name))
+
+
+def _fits(total: str, nullable: Sequence[str]) -> sql.Composed:
+    fits = sql.SQL("s.{} IS NOT NULL").format(sql.Identifier(total))
+    return sql.SQL("({} OR s.has_several_currencies)").format(fits) if total in nullable else fits
 
 
 def _fitted(total: str, column: Column) -> sql.Composed:

@@ -1,4 +1,4 @@
-"""The sums per tenant, date and platform that the API reads; triggers keep them up to date (migration 0005)."""
+"""The sums per tenant, date, platform and currency for the API, kept up to date by triggers (migration 0005)."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -15,25 +15,25 @@ _COMPACT = """
 WITH parts AS (
     DELETE FROM platform_days WHERE metric_date = %(date)s RETURNING *
 )
-INSERT INTO platform_days (tenant_id, metric_date, platform, row_count, {measures})
-SELECT tenant_id, metric_date, platform, sum(row_count), {sums}
+INSERT INTO platform_days (tenant_id, metric_date, platform, currency, row_count, {measures})
+SELECT tenant_id, metric_date, platform, currency, sum(row_count), {sums}
 FROM parts
-GROUP BY tenant_id, metric_date, platform
+GROUP BY tenant_id, metric_date, platform, currency
 HAVING sum(row_count) <> 0
 """
 
 _DIFFERENT = """
 WITH parts AS (
-    SELECT tenant_id, metric_date, platform, 1 AS row_count, {measures}
+    SELECT tenant_id, metric_date, platform, currency, 1 AS row_count, {measures}
     FROM campaign_metrics
     WHERE metric_date = ANY(%(dates)s)
     UNION ALL
-    SELECT tenant_id, metric_date, platform, -row_count, {minus_measures}
+    SELECT tenant_id, metric_date, platform, currency, -row_count, {minus_measures}
     FROM platform_days
     WHERE metric_date = ANY(%(dates)s)
 ), different AS (
     SELECT metric_date FROM parts
-    GROUP BY tenant_id, metric_date, platform
+    GROUP BY tenant_id, metric_date, platform, currency
     HAVING sum(row_count) <> 0 OR {sums_differ}
 )
 SELECT DISTINCT metric_date FROM different ORDER BY metric_date

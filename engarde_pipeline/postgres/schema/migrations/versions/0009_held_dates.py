@@ -1,7 +1,9 @@
 """What the source had at each date's last sync, and the dates that are held (rules 5 and 12).
 
-* `synced_dates` gets the source rows, records, impressions and spend of the last sync, rejected records included,
-  with which the next load of the date is compared. They are NULL until the date is synced again.
+* `synced_dates` gets the source rows, records, impressions and spend (by currency) of the last sync, rejected
+  records included, with which the next load of the date is compared. They are NULL until the date is synced again.
+* `compared_at` in `synced_dates` is when the date was last found equal to BigQuery: later than `synced_at` if
+  nothing was new.
 * `held_dates`: dates whose last load was refused, with the reason and the evidence.
 """
 
@@ -9,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0009"
 down_revision = "0008"
@@ -19,7 +22,7 @@ SOURCE: dict[str, sa.types.TypeEngine[Any]] = {
     "source_rows": sa.BigInteger(),
     "records": sa.BigInteger(),
     "impressions": sa.Numeric(),
-    "spend": sa.Numeric(),
+    "spend": postgresql.JSONB(),
 }
 
 
@@ -34,6 +37,14 @@ def upgrade() -> None:
     )
     for name, kind in SOURCE.items():
         op.add_column("synced_dates", sa.Column(name, kind, comment="Of the source at the last sync."))
+    op.add_column(
+        "synced_dates",
+        sa.Column(
+            "compared_at",
+            sa.DateTime(timezone=True),
+            comment="When the date was last synced or found unchanged in BigQuery; NULL: at synced_at.",
+        ),
+    )
     op.create_table(
         "held_dates",
         sa.Column("table_name", sa.Text(), primary_key=True, comment="The target table."),
@@ -48,5 +59,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("held_dates")
-    for name in ("source_run_id", *SOURCE):
+    for name in ("source_run_id", *SOURCE, "compared_at"):
         op.drop_column("synced_dates", name)

@@ -6,7 +6,9 @@
 * The view `engarde_api.campaign_assets`. An asset's tenant is its campaign space's. As in migration 0006, it
   refers to no column of the application that it does not need.
 * `row_version` in the views of campaign spaces and assets changes whenever such a row does, so that the API can
-  tell that a name has changed.
+  tell that a name has changed. By the external ids it finds the rejected records of a campaign or asset.
+* The API's role may read which dates are synced and when they were compared with BigQuery: these columns of
+  `synced_dates` are the same for all tenants. The others are sums over all of them.
 """
 
 import sqlalchemy as sa
@@ -27,14 +29,16 @@ END
 """
 
 CAMPAIGN_SPACES = (
-    "SELECT id, tenant_id, to_jsonb(c) ->> 'name' AS name, engarde_api.platform_of(c) AS platform{row_version}"
+    "SELECT id, tenant_id, to_jsonb(c) ->> 'name' AS name, engarde_api.platform_of(c) AS platform{more}"
     " FROM campaign_spaces c WHERE tenant_id = engarde_api.tenant_id()"
 )
+
+MORE = ", to_jsonb(c) ->> 'external_campaign_id' AS external_campaign_id, c.xmin::text AS row_version"
 
 # Both transaction ids: the campaign space's name is read through its assets, too.
 CAMPAIGN_ASSETS = (
     "SELECT a.id, a.campaign_space_id, to_jsonb(a) ->> 'name' AS name,"
-    " concat_ws(' ', a.xmin, c.xmin) AS row_version"
+    " to_jsonb(a) ->> 'external_asset_id' AS external_asset_id, concat_ws(' ', a.xmin, c.xmin) AS row_version"
     " FROM campaign_assets a JOIN campaign_spaces c ON c.id = a.campaign_space_id"
     " WHERE c.tenant_id = engarde_api.tenant_id()"
 )
@@ -63,13 +67,15 @@ def upgrade() -> None:
         " USING (tenant_id = engarde_api.tenant_id())"
     )
     op.execute("GRANT SELECT ON rejected_metric_rows TO engarde_api")
-    _create_view("campaign_spaces", CAMPAIGN_SPACES.format(row_version=", c.xmin::text AS row_version"))
+    _create_view("campaign_spaces", CAMPAIGN_SPACES.format(more=MORE))
     _create_view("campaign_assets", CAMPAIGN_ASSETS)
+    op.execute("GRANT SELECT (table_name, metric_date, synced_at, compared_at) ON synced_dates TO engarde_api")
 
 
 def downgrade() -> None:
+    op.execute("REVOKE ALL ON synced_dates FROM engarde_api")
     op.execute("DROP VIEW engarde_api.campaign_assets")
-    _create_view("campaign_spaces", CAMPAIGN_SPACES.format(row_version=""))
+    _create_view("campaign_spaces", CAMPAIGN_SPACES.format(more=""))
     op.execute("REVOKE ALL ON rejected_metric_rows FROM engarde_api")
     op.execute("DROP POLICY one_tenant ON rejected_metric_rows")
     op.execute("DROP POLICY everyone ON rejected_metric_rows")
