@@ -3,8 +3,7 @@
 They find what the sensors missed.
 """
 
-from datetime import UTC, datetime
-from decimal import Decimal
+from datetime import UTC, date, datetime
 
 from dagster import AssetKey, DefaultScheduleStatus, RunRequest, ScheduleEvaluationContext, SkipReason, schedule
 
@@ -25,7 +24,7 @@ from engarde_pipeline.runs.planning import (
 )
 from engarde_pipeline.runs.requests import run_requests, without_unfinished_run
 from engarde_pipeline.sync.plan import SUMS_DIFFER, PlannedDate
-from engarde_pipeline.sync.sums import differing_sums
+from engarde_pipeline.sync.sums import DateSums, differing_sums
 
 
 @schedule(
@@ -83,8 +82,11 @@ def differing_dates(bigquery: BigQuery, postgres: Postgres) -> list[PlannedDate]
         for table, found in inspect_tables(source).items():
             if found is None:
                 continue
-            different = differing_sums(source, found, connection, days)
-            due += [PlannedDate(table, sums.day, SUMS_DIFFER, _sums_version(sums.bigquery)) for sums in different]
+            # A date can differ in several currencies.
+            versions: dict[date, list[str]] = {}
+            for sums in differing_sums(source, found, connection, days):
+                versions.setdefault(sums.day, []).append(_sums_version(sums))
+            due += [PlannedDate(table, day, SUMS_DIFFER, " ".join(of)) for day, of in versions.items()]
     return due
 
 
@@ -100,5 +102,5 @@ def _requests(
     return run_requests(ready, run_key=f"{context.scheduled_execution_time:%Y-%m-%dT%H:%M}")
 
 
-def _sums_version(sums: dict[str, Decimal]) -> str:
-    return " ".join(str(value) for value in sums.values())
+def _sums_version(sums: DateSums) -> str:
+    return " ".join([sums.currency, *map(str, sums.bigquery.values())]).strip()

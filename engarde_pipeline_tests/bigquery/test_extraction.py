@@ -88,6 +88,7 @@ _ROWS = st.lists(
             "spend": _FLOAT,
             "conversions": _NUMERIC,
             "revenue": _FLOAT,
+            "currency": _TEXT,
         }
     ),
     min_size=1,
@@ -103,7 +104,7 @@ _ROWS = st.lists(
 def test_storage_api_and_query_give_the_rows_that_were_loaded(
     world: World, query_source: Source, rows: list[dict[str, Any]]
 ) -> None:
-    world.create_source(metric_hour="INT64", conversions="NUMERIC(38, 9)")
+    world.create_source(metric_hour="INT64", conversions="NUMERIC(38, 9)", currency="STRING")
     world.load(rows)
     method, streamed = _read(world.source)
     other_method, queried = _read(query_source)

@@ -7,7 +7,7 @@ import pytest
 
 from engarde_pipeline.bigquery.errors import SchemaMismatch, TableMissing
 from engarde_pipeline.bigquery.extraction import Source
-from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, METRIC_TABLES, MetricTable
 from engarde_pipeline_tests.world import ASSET_COLUMNS, CAMPAIGN_COLUMNS, PROJECT, World
 
 EXPECTED = {
@@ -134,7 +134,11 @@ def test_every_fault_of_a_table_is_in_one_error(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("table", "column", "kind"),
-    [(CAMPAIGN_METRICS, "metric_hour", "INT64"), (ASSET_METRICS, "tenant_id", "STRING")],
+    [
+        (CAMPAIGN_METRICS, "metric_hour", "INT64"),
+        (ASSET_METRICS, "tenant_id", "STRING"),
+        *((table, "currency", "STRING") for table in METRIC_TABLES),
+    ],
 )
 def test_an_optional_column_is_read_where_it_is_there(
     world: World, table: MetricTable, column: str, kind: str
@@ -147,6 +151,7 @@ def test_an_optional_column_is_read_where_it_is_there(
     ("table", "column", "wrong", "expected"),
     [
         (CAMPAIGN_METRICS, "metric_hour", "STRING", "INT64"),
+        (CAMPAIGN_METRICS, "currency", "INT64", "STRING"),
         (ASSET_METRICS, "tenant_id", "INT64", "STRING"),
     ],
 )

@@ -49,6 +49,29 @@ def test_the_cost_comes_first_then_what_would_change(engarde: Engarde, configure
     assert "largest changes" not in engarde("sync", *RANGE, "--dry-run").words  # nothing would change any more
 
 
+def test_sums_are_shown_by_currency(engarde: Engarde, configured: World) -> None:
+    tenant = configured.tenant()
+    configured.create_source(currency="STRING")
+    for name, currency, spend in (("c1", "EUR", 1_234.5), ("c2", "USD", 20.0), ("c3", None, 3.0)):
+        configured.campaign(tenant, name)
+        row = {"tenant_id": str(tenant), "platform": "meta", "campaign_id": name, "metric_date": DAY}
+        configured.load([{**row, "spend": spend, "revenue": 2 * spend, "currency": currency}])
+
+    dry = engarde("sync", "--start", DAY, "--end", DAY, "--dry-run", width=150).words
+
+    for part in (
+        f"{DAY} 3 0 0 0 0 0.00 0.00 3.00 6.00 0.00 0.00 EUR 1,234.50 2,469.00 0.00 0.00 USD 20.00 40.00",
+        "c1 meta EUR 0.00 1,234.50 0.00 2,469.00",
+        "c2 meta USD 0.00 20.00 0.00 40.00",
+        "c3 meta 0.00 3.00 0.00 6.00",
+    ):
+        assert part in dry, part
+
+    assert engarde("sync", "--start", DAY, "--end", DAY).code == 0
+    status = engarde("status", width=150).words
+    assert "3 3.00 6.00 1,234.50 EUR 2,469.00 EUR 20.00 USD 40.00 USD" in status, status
+
+
 def test_a_date_that_would_be_held_is_shown_with_its_evidence(
     engarde: Engarde, configured: World, tenant: UUID
 ) -> None:

@@ -29,7 +29,7 @@ from engarde_pipeline.core.dates import today
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.defs.resources import BigQuery, Postgres
-from engarde_pipeline.defs.schedules import hourly_sync, nightly_reconciliation
+from engarde_pipeline.defs.schedules import differing_dates, hourly_sync, nightly_reconciliation
 from engarde_pipeline.defs.sensors.lost_runs import SILENCE, lost_runs
 from engarde_pipeline.defs.sensors.new_mappings import new_mappings
 from engarde_pipeline.defs.sensors.pending_totals import pending_totals
@@ -111,6 +111,12 @@ def test_every_night_the_dates_whose_sums_differ_are_asked_for(instance: Dagster
     shop.world.connection.execute("UPDATE campaign_metrics SET clicks = 11 WHERE metric_date = %s", [YESTERDAY])
 
     assert _ranges(_schedule(instance, nightly_reconciliation)) == [(str(YESTERDAY), str(YESTERDAY))]
+
+    shop.world.connection.execute(
+        "UPDATE campaign_metrics SET currency = 'USD' WHERE metric_date = %s", [YESTERDAY]
+    )
+    (planned,) = differing_dates(BigQuery(), Postgres())  # once, though sums in two currencies differ
+    assert planned.day == YESTERDAY
 
 
 def test_rejected_records_do_not_make_sums_differ(instance: DagsterInstance, shop: Shop) -> None:

@@ -36,7 +36,10 @@ def encoded(request: pytest.FixtureRequest, postgres_server: str, emulator: Emul
 def test_what_the_database_cannot_hold_is_rejected_and_the_rest_is_loaded(encoded: World) -> None:
     tenant = encoded.tenant("Café")
     encoded.campaign(tenant, "café")
-    encoded.load([row(tenant, "café"), row(tenant, "日本é"), row(tenant, "a\x00é"), row(tenant, "plain")])
+    encoded.campaign(tenant, "yen")
+    encoded.create_source(currency="STRING")
+    rows = [row(tenant, "café"), row(tenant, "日本é"), row(tenant, "a\x00é"), row(tenant, "plain")]
+    encoded.load([*rows, row(tenant, "yen", currency="日\x00")])
 
     encoded.sync_one(DAY)
 
@@ -54,6 +57,7 @@ def test_what_the_database_cannot_hold_is_rejected_and_the_rest_is_loaded(encode
         **other,
         "a\\u0000é": RejectReason.MALFORMED_KEY,
         "plain": RejectReason.CAMPAIGN_NOT_MAPPED,
+        "yen": RejectReason.MALFORMED_CURRENCY,
     }
 
 
