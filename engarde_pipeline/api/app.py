@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.middleware.gzip import GZipMiddleware
 
+from engarde_pipeline.api.compression import COMPRESS_LEVEL, LARGE_BYTES, CompressedBodies
 from engarde_pipeline.api.dagster_client import DagsterClient
 from engarde_pipeline.api.database import Database, check_isolation
 from engarde_pipeline.api.docs_page import add_docs_page
@@ -23,9 +24,6 @@ from engarde_pipeline.runs.webserver import Webserver
 from engarde_pipeline.settings import ApiSettings
 
 PREFIX = "/api/campaign-performance"
-
-_LARGE_BYTES = 10_000
-"""The size from which responses are compressed."""
 
 _DESCRIPTION = """Start a sync, follow its progress, and read metrics and rejected records. A response has
 data of one tenant only, the one in the claim `tenant_id` of the bearer token. Errors are returned as
@@ -75,10 +73,12 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
     app.state.rate_limit = RateLimit(settings.api_rate_limit)
     app.state.database = database
     app.state.response_cache = ResponseCache(database)
+    app.state.compressed_bodies = CompressedBodies()
     app.state.dagster = dagster
     app.state.submission_queue = SubmissionQueue(database, dagster, Submitter(Webserver(settings.webserver_url)))
     app.state.event_broker = EventBroker(dagster)
-    app.add_middleware(GZipMiddleware, minimum_size=_LARGE_BYTES, compresslevel=1)  # not server-sent events
+    # Not for server-sent events, and not for metrics, which are compressed already.
+    app.add_middleware(GZipMiddleware, minimum_size=LARGE_BYTES, compresslevel=COMPRESS_LEVEL)
     if settings.api_cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import Request, Response
 
 from engarde_pipeline.api.authenticated_route import AuthenticatedRoute
+from engarde_pipeline.api.compression import LARGE_BYTES
 
 _ENTITY_TAG = re.compile(r'(?:W/)?"([^"]*)"')
 
@@ -51,6 +52,11 @@ class ConditionalRoute(AuthenticatedRoute):
             }
             if _is_current(tag, request.headers.getlist("if-none-match")):
                 return Response(status_code=304, headers=headers)
+            body = bytes(response.body)
+            if len(body) >= LARGE_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
+                body = await request.app.state.compressed_bodies.get(tag, body)
+                headers |= {"Content-Encoding": "gzip", "Content-Length": str(len(body))}
+                response.body = body
             response.headers.update(headers)
             return response
 

@@ -34,18 +34,22 @@ async def check_and_execute(
         Problem: 403, the tenant does not exist; 404, it has no such campaign space or asset; 422, it has
             nothing on this platform; 503, Postgres does not respond in time.
     """
-    checks = [the_tenant(), campaigns(references.campaign_space_ids), assets(references.campaign_asset_ids)]
+    checks = {"tenant": the_tenant()}
+    if references.campaign_space_ids:
+        checks["campaign spaces"] = campaigns(references.campaign_space_ids)
+    if references.campaign_asset_ids:
+        checks["assets"] = assets(references.campaign_asset_ids)
     if references.platform:
-        checks.append(platform_of(references.tenant_id, references.platform))
-    rows = await database.execute(references.tenant_id, *checks, *statements)
-    tenant, found, found_assets, *_ = rows
-    if not tenant:
+        checks["platform"] = platform_of(references.tenant_id, references.platform)
+    rows = await database.execute(references.tenant_id, *checks.values(), *statements)
+    found = dict(zip(checks, rows, strict=False))
+    if not found["tenant"]:
         raise Problem(403, "The tenant in the token does not exist.")
-    _check_found("campaign spaces", references.campaign_space_ids, found)
-    _check_found("assets", references.campaign_asset_ids, found_assets)
-    if references.platform and not rows[3]:
+    _check_found("campaign spaces", references.campaign_space_ids, found.get("campaign spaces", []))
+    _check_found("assets", references.campaign_asset_ids, found.get("assets", []))
+    if references.platform and not found["platform"]:
         raise invalid("platform", f"the tenant has no campaign spaces or metrics on {references.platform!r}")
-    return found, rows[len(checks) :]
+    return found.get("campaign spaces", []), rows[len(checks) :]
 
 
 async def check_tenant(caller: CurrentCaller, database: DatabaseDep) -> None:

@@ -107,9 +107,7 @@ FROM summary s
 """
 
 # NULL beside a currency makes two.
-_IS_ONE_CURRENCY: LiteralString = (
-    "min(currency) IS NOT DISTINCT FROM max(currency) AND count(currency) IN (0, count(*))"
-)
+_IS_ONE_CURRENCY: LiteralString = "count(DISTINCT coalesce(currency, '')) < 2"
 
 _TENANT_AND_DATES = "m.tenant_id = %(tenant_id)s AND m.metric_date BETWEEN %(start)s AND %(end)s"
 _FILTERS = {

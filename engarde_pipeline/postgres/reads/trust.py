@@ -3,6 +3,7 @@
 `with_trust` extends the statement of a response, so that both are read from the same snapshot.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -17,44 +18,52 @@ from engarde_pipeline.postgres.reads.metrics_queries import MetricsQuery, Statem
 # Amounts in a rejected record are JSON numbers; "NaN" and the like are text, and null is the sum of several
 # currencies (rule 13).
 _TRUST = """
-WITH synced AS MATERIALIZED (
-    SELECT metric_date, coalesce(compared_at, synced_at) AS compared_at
+WITH synced AS (
+    SELECT min(coalesce(compared_at, synced_at)) AS synced_at,
+           count(*) FILTER (WHERE metric_date BETWEEN %(first)s AND %(last)s) AS dates
     FROM synced_dates
     WHERE table_name = %(table_name)s AND metric_date BETWEEN %(start)s AND %(end)s
-), missing AS (
-    SELECT coalesce(json_agg(day ORDER BY day), '[]') AS missing_dates
-    FROM (SELECT %(first_of_dates)s::date + n AS day FROM generate_series(0, %(number_of_dates)s::int - 1) n) d
-    WHERE NOT EXISTS (SELECT FROM synced WHERE metric_date = day)
 ), provisional AS (
-    SELECT %(today)s::date + 1 - coalesce(max(days), %(longest)s) AS first_date
-    FROM (SELECT coalesce((%(restatement_days)s ->> platform)::int, %(others)s) AS days FROM ({platforms}) p) w
+    SELECT %(today)s::date + 1 - coalesce(max(w), %(longest)s) AS first_date
+    FROM (SELECT coalesce((%(windows)s ->> platform)::int, %(others)s) AS w FROM ({platforms}) p) p
 ), rejected AS (
-    SELECT count(*) AS rejected_records,
-           CASE WHEN count(*) FILTER (WHERE kind = 'null') = 0
-                 AND count(DISTINCT currency) FILTER (WHERE kind = 'number')
-                     + (count(*) FILTER (WHERE kind = 'number' AND currency IS NULL) > 0)::int <= 1
-                THEN coalesce(sum(CASE kind WHEN 'number' THEN spend::numeric END), 0)
+    SELECT coalesce(sum(records), 0) AS rejected_records,
+           CASE WHEN count(*) FILTER (WHERE kind = 'number') < 2 AND count(*) FILTER (WHERE kind = 'null') = 0
+                THEN coalesce(sum(spend), 0)
            END AS rejected_spend
     FROM (
-        SELECT currency, measures -> 'spend' AS spend, jsonb_typeof(measures -> 'spend') AS kind
-        FROM rejected_metric_rows
-        WHERE tenant_id = %(tenant_id)s
-          AND metric_date BETWEEN %(start)s AND %(end)s
-          AND resolved_at IS NULL
-          AND table_name = %(source)s
-          {filters}
+        SELECT kind, count(*) AS records, sum(CASE kind WHEN 'number' THEN spend::numeric END) AS spend
+        FROM (
+            SELECT currency, measures -> 'spend' AS spend, jsonb_typeof(measures -> 'spend') AS kind
+            FROM rejected_metric_rows
+            WHERE tenant_id = %(tenant_id)s
+              AND metric_date BETWEEN %(start)s AND %(end)s
+              AND resolved_at IS NULL
+              AND table_name = %(source)s
+              {filters}
+        ) r
+        GROUP BY kind, currency
     ) r
 )
 SELECT json_build_object(
-           'synced_at',
-           (SELECT to_char(min(compared_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM synced),
-           'missing_dates', missing_dates,
+           'synced_at', to_char(synced_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+           'missing_dates',
+           CASE WHEN dates = %(days)s THEN '[]'::json ELSE (
+               SELECT coalesce(json_agg(day ORDER BY day), '[]')
+               FROM (
+                   SELECT %(first)s::date + n AS day
+                   FROM generate_series(0, %(days)s::int - 1) n
+               ) d
+               WHERE NOT EXISTS (
+                   SELECT FROM synced_dates WHERE table_name = %(table_name)s AND metric_date = day
+               )
+           ) END,
            'provisional_from',
            CASE WHEN first_date <= %(end)s THEN greatest(first_date, %(start)s) END,
            'rejected_records', rejected_records,
            'rejected_spend', rejected_spend
        )::text AS trust
-FROM missing, provisional, rejected
+FROM synced, provisional, rejected
 """
 
 # Without a filter: the platforms that have numbers on dates which can be provisional at all.
@@ -115,26 +124,30 @@ def with_trust(statement: Statement, query: MetricsQuery, calendar: Calendar) ->
     """
     text, values = statement
     assert isinstance(text, bytes)  # noqa: S101  the statements of `metrics_queries` are composed
-    days = calendar.restatement_days
+    restatement = calendar.restatement_days
     first = max(query.start, calendar.first_date)
     # The date ahead of UTC is not missing: most accounts have not reached it.
     last = min(query.end, calendar.today)
-    return b"SELECT s.*, t.trust FROM (%b) s, (%b) t" % (text, _trust(query.filters)), {
+    return _with_trust(text, query.filters), {
         **query.values,
         **values,
         "table_name": query.table.target,
         "source": query.table.source,
-        "first_of_dates": first,
-        "number_of_dates": max(0, (last - first).days + 1),
+        "first": first,
+        "last": last,
+        "days": max(0, (last - first).days + 1),
         "today": calendar.today,
-        "restatement_days": Jsonb(days.by_platform),
-        "others": days.others,
-        "longest": days.longest,
+        "windows": Jsonb(restatement.by_platform),
+        "others": restatement.others,
+        "longest": restatement.longest,
     }
 
 
+# psycopg does not cache how it converts a statement of more than 4096 bytes.
 @cache
-def _trust(filters: tuple[str, ...]) -> bytes:
+def _with_trust(statement: bytes, filters: tuple[str, ...]) -> bytes:
     platforms = next((text for name, text in _PLATFORMS.items() if name in filters), _PLATFORMS_WITH_NUMBERS)
-    conditions = sql.SQL("\n").join(sql.SQL(_FILTERS[name]) for name in filters)
-    return sql.SQL(_TRUST).format(platforms=sql.SQL(platforms), filters=conditions).as_bytes()
+    conditions = sql.SQL(" ").join(sql.SQL(_FILTERS[name]) for name in filters)
+    trust = sql.SQL(_TRUST).format(platforms=sql.SQL(platforms), filters=conditions).as_bytes()
+    text = b"SELECT s.*, t.trust FROM (%b) s, (%b) t" % (statement, trust)
+    return re.sub(rb"(?<=\() | (?=\))", b"", re.sub(rb"\s+", b" ", text))
