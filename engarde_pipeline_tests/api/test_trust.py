@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -9,10 +10,14 @@ from uuid import UUID
 
 import pytest
 from dagster import DagsterInstance
+from psycopg._queries import MAX_CACHED_STATEMENT_LENGTH
 
 from engarde_pipeline.api.app import PREFIX
 from engarde_pipeline.core.dates import today
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.core.restatement import DEFAULT, parse_restatement_days
+from engarde_pipeline.postgres.reads.metrics_queries import MetricsQuery, Page, by_date, fingerprint, groups
+from engarde_pipeline.postgres.reads.trust import Calendar, with_trust
 from engarde_pipeline.settings import load_api_settings
 from engarde_pipeline_tests.api.service import SECRET, Service, serving, settings
 from engarde_pipeline_tests.conftest import FIRST_DATE
@@ -292,3 +297,23 @@ def test_a_login_that_takes_the_apis_role_reads_it_too(
     monkeypatch.setenv("JWT_SECRET_KEY", SECRET)
     with serving(load_api_settings(), instance) as service:
         assert trust(service, synced.tenant)["missing_dates"] == [str(DAYS[3]), str(DAYS[4]), str(DAYS[6])]
+
+
+def test_psycopg_caches_how_it_converts_the_statements() -> None:
+    """Longer statements would be parsed by each request, which takes as long as reading what they add."""
+    calendar = Calendar(DAYS[0], DAYS[1], parse_restatement_days(DEFAULT))
+    one = [UUID(int=1)]
+    for table in (CAMPAIGN_METRICS, ASSET_METRICS):
+        whole = MetricsQuery(UUID(int=1), DAYS[0], DAYS[1], table=table)
+        of_one = (
+            replace(whole, campaign_asset_ids=one)
+            if table is ASSET_METRICS
+            else replace(whole, campaign_space_ids=one)
+        )
+        for statement in (
+            with_trust(groups(whole, "campaign", Page(1, "spend", True, one[0], "", Decimal(1))), whole, calendar),
+            with_trust(fingerprint(whole, "campaign"), whole, calendar),
+            with_trust(by_date(of_one), of_one, calendar),
+        ):
+            assert isinstance(statement[0], bytes)
+            assert len(statement[0]) <= MAX_CACHED_STATEMENT_LENGTH
