@@ -63,8 +63,8 @@ NO_DAY_COUNTED_TWICE_DESCRIPTION = (
 SUMS_EQUAL_ROWS = "platform_days_equal_rows"
 SUMS_EQUAL_ROWS_DESCRIPTION = (
     "The sums per tenant, date, platform and currency that the API reads equal the sums of the rows. If they"
-    " differ, rows were changed while the table's triggers were disabled, or by an earlier version that does not"
-    " know currencies. docs/recovery.md has the statements that rebuild the sums."
+    " differ, rows were changed while the table's triggers were disabled. docs/recovery.md has the statements that"
+    " rebuild the sums."
 )
 TOTALS_EQUAL_ROWS = "totals_equal_rows"
 TOTALS_EQUAL_ROWS_DESCRIPTION = (

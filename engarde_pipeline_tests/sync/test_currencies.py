@@ -12,6 +12,7 @@ from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 from engarde_pipeline.postgres.load.changes import CampaignChange
 from engarde_pipeline.postgres.load.held_dates import DateHasGrown
 from engarde_pipeline.postgres.reads.sums import sums_by_date as postgres_sums
+from engarde_pipeline.postgres.totals.campaign_totals import update_totals
 from engarde_pipeline.postgres.totals.platform_days import dates_with_other_sums
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate
 from engarde_pipeline.sync.sums import differing_sums
@@ -249,3 +250,50 @@ def test_the_growth_of_spend_is_that_of_each_currency(source: World, tenant: UUI
 
     source.replace(DAY, [one | {"currency": "JPY"} for one in rows(160_000.0, 160.0)])  # no comparison is possible
     assert isinstance(sync(), SyncedDate)
+
+
+# What version 0.1.0 does with a date that has changed: it knows no currencies.
+_OLDER_VERSION = """
+WITH parts AS (DELETE FROM platform_days RETURNING *)
+INSERT INTO platform_days
+    (tenant_id, metric_date, platform, row_count, impressions, clicks, spend, conversions, revenue)
+SELECT tenant_id, metric_date, platform, sum(row_count),
+       sum(impressions), sum(clicks), sum(spend), sum(conversions), sum(revenue)
+FROM parts
+GROUP BY tenant_id, metric_date, platform;
+UPDATE campaign_space_months SET min_currency = '', max_currency = '';
+UPDATE synced_dates SET run_id = gen_random_uuid(), version = 'of the older version';
+"""
+
+
+def test_sums_that_an_older_version_has_written_during_an_upgrade_are_put_right(
+    source: World, tenant: UUID, campaign: UUID
+) -> None:
+    source.campaign(tenant, "c2")
+    source.load([row(tenant, name, currency=of, spend=2.0) for name, of in (("c1", "EUR"), ("c2", "USD"))])
+    source.sync_one(DAY, versions={DAY: "1"})
+    update_totals(source.connection)
+    source.connection.execute(_OLDER_VERSION)
+    assert dates_with_other_sums(source.connection, DAYS) == [DAY]
+
+    synced = source.sync_one(DAY, versions={DAY: "1"})
+
+    assert counted(synced) == {"processed": 2, "unchanged": 2, "source_rows": 2}
+    assert dates_with_other_sums(source.connection, DAYS) == []
+    update_totals(source.connection)
+    months = source.query("SELECT min_currency, max_currency FROM campaign_space_months ORDER BY 1")
+    assert months == [{"min_currency": of, "max_currency": of} for of in ("EUR", "USD")]
+
+    before = _but_when_compared(source)
+    source.sync_one(DAY, versions={DAY: "1"})
+    assert _but_when_compared(source) == before
+
+
+def _but_when_compared(source: World) -> dict[str, list[dict[str, Any]]]:
+    """Return all rows with their physical versions, but that each sync notes when it compared a date."""
+    written = ("xmin", "ctid", "compared_at")
+    rows = source.everything()
+    rows["synced_dates"] = [
+        {name: value for name, value in row.items() if name not in written} for row in rows["synced_dates"]
+    ]
+    return rows

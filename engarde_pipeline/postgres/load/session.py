@@ -20,7 +20,7 @@ from datetime import date
 import psycopg
 import pyarrow as pa
 
-from engarde_pipeline.core.metrics import MetricTable
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.postgres.load.held_dates import (
     DateHeld,
     LastSync,
@@ -39,6 +39,9 @@ from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.records import create_records
 from engarde_pipeline.postgres.load.removed_rows import open_removals
 from engarde_pipeline.postgres.load.staging import stage
+from engarde_pipeline.postgres.load.synced_dates import synced_by_older_version
+from engarde_pipeline.postgres.totals.campaign_totals import note_changed
+from engarde_pipeline.postgres.totals.platform_days import rebuild
 
 
 class LoadSession:
@@ -55,6 +58,7 @@ class LoadSession:
         self._removals: dict[date, list[int]] = {}
         self._held: set[date] = set()
         self._last_syncs: dict[date, LastSync] = {}
+        self._older: set[date] = set()
         self._repeated: dict[date, Repetition] = {}
 
     @contextmanager
@@ -71,6 +75,7 @@ class LoadSession:
                 self._removals = open_removals(self._connection, self._table, dates)
                 self._held = held_among(self._connection, self._table, dates)
                 self._last_syncs = last_syncs(self._connection, self._table, dates)
+                self._older = synced_by_older_version(self._connection, self._table, dates)
             yield
 
     def rolled_back_if_dry(self) -> AbstractContextManager[object]:
@@ -102,8 +107,11 @@ class LoadSession:
         removals = [*self._removals.get(day, ()), *self._prepared.noted_by]
         dry_run = self._options.dry_run
         is_held = day in self._held
+        # During an upgrade, a version that does not know currencies adds up sums of several currencies (rule 13).
+        has_older_sums = self._table is CAMPAIGN_METRICS and day in self._older
+        is_in_transaction = dry_run or is_held or has_older_sums
         # The savepoint of a dry run releases the locks on rows as soon as the commit of a sync would.
-        with self._connection.transaction(force_rollback=dry_run) if dry_run or is_held else nullcontext():
+        with self._connection.transaction(force_rollback=dry_run) if is_in_transaction else nullcontext():
             if is_held:
                 release(self._connection, self._table, day)
             merged = merge_date(
@@ -114,6 +122,9 @@ class LoadSession:
                 self._options,
                 removals if self._options.replaces_whole_dates else (),
             )
+            if has_older_sums:
+                rebuild(self._connection, day)
+                note_changed(self._connection, day)
             if dry_run:  # constraints of the application that are checked at a commit
                 self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
             return merged

@@ -4,7 +4,7 @@ The version is written in the transaction that writes the date. It is therefore 
 is lost, and if an earlier state of the database is restored. What the partition had is stored beside it (rule 12).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from uuid import UUID
 
@@ -15,8 +15,8 @@ from engarde_pipeline.core.currencies import as_texts
 from engarde_pipeline.core.metrics import MetricTable
 from engarde_pipeline.postgres.load.held_dates import COMPLETE_AFTER_DAYS, NOTHING, SourceSums
 
-# If the date was synced again and nothing is new, only `compared_at` is written. That a date is complete at a sync
-# is new (rule 12).
+# If the date was synced again and nothing is new, only `compared_at` is written. It is new that a date is complete
+# at a sync (rule 12), or that this version of the pipeline has synced it.
 _NOTE = """
 INSERT INTO synced_dates AS s (table_name, metric_date, version, run_id, source_run_id,
                                source_rows, records, impressions, spend, compared_at)
@@ -27,6 +27,7 @@ SET version = excluded.version, run_id = excluded.run_id, synced_at = excluded.s
     impressions = excluded.impressions, spend = excluded.spend, compared_at = excluded.compared_at
 WHERE (s.version, s.source_rows, s.records, s.impressions, s.spend) IS DISTINCT FROM
       (excluded.version, excluded.source_rows, excluded.records, excluded.impressions, excluded.spend)
+   OR s.source_run_id IS DISTINCT FROM s.run_id
    OR (excluded.synced_at AT TIME ZONE 'UTC')::date >= s.metric_date + %s
       AND (s.synced_at AT TIME ZONE 'UTC')::date < s.metric_date + %s
 """
@@ -94,6 +95,18 @@ def note_unchanged(
             "minutes": MINUTES_BETWEEN_NOTES,
         },
     )
+
+
+def synced_by_older_version(connection: psycopg.Connection, table: MetricTable, days: Sequence[date]) -> set[date]:
+    """Return those of `days` that a version of the pipeline before migration 0009 has synced last."""
+    rows = connection.execute(
+        """
+        SELECT metric_date FROM synced_dates
+        WHERE table_name = %s AND metric_date = ANY(%s) AND source_run_id IS DISTINCT FROM run_id
+        """,
+        [table.target, list(days)],
+    )
+    return {day for (day,) in rows}
 
 
 def synced_versions(connection: psycopg.Connection, table: MetricTable) -> dict[date, str]:

@@ -22,6 +22,17 @@ GROUP BY tenant_id, metric_date, platform, currency
 HAVING sum(row_count) <> 0
 """
 
+_REBUILD = """
+WITH parts AS (
+    DELETE FROM platform_days WHERE metric_date = %(date)s
+)
+INSERT INTO platform_days (tenant_id, metric_date, platform, currency, row_count, {measures})
+SELECT tenant_id, metric_date, platform, currency, count(*), {sums}
+FROM campaign_metrics
+WHERE metric_date = %(date)s
+GROUP BY tenant_id, metric_date, platform, currency
+"""
+
 _DIFFERENT = """
 WITH parts AS (
     SELECT tenant_id, metric_date, platform, currency, 1 AS row_count, {measures}
@@ -47,6 +58,11 @@ def compact(connection: psycopg.Connection, day: date) -> None:
     row = connection.execute("SELECT to_regclass('platform_days')").fetchone()
     if row and row[0]:
         connection.execute(_compose(_COMPACT), {"date": day})
+
+
+def rebuild(connection: psycopg.Connection, day: date) -> None:
+    """Sum the rows of `day` again; like `compact`, without what other transactions add at the same time."""
+    connection.execute(_compose(_REBUILD), {"date": day})
 
 
 def dates_with_other_sums(connection: psycopg.Connection, dates: Sequence[date]) -> list[date]:
