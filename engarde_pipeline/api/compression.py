@@ -5,14 +5,11 @@ from asyncio import to_thread
 
 from cachetools import LRUCache
 
-LARGE_BYTES = 10_000
-"""The size from which responses are compressed."""
+LARGE_BYTES = 100_000
+"""The size from which responses are compressed. For smaller ones, it would take more time than their query."""
 
 COMPRESS_LEVEL = 1
 """The fastest: the numbers of metrics hardly get smaller with more work."""
-
-_THREAD_BYTES = 2**17
-"""The size from which compressing would block other requests for too long."""
 
 _MAX_BYTES = 16 * 2**20
 
@@ -27,12 +24,7 @@ class CompressedBodies:
         """Return `body`, which has this hash, compressed."""
         found = self._bodies.get(digest)
         if found is None:
-            in_thread = len(body) >= _THREAD_BYTES
-            found = await to_thread(_compress, body) if in_thread else _compress(body)
+            found = await to_thread(gzip.compress, body, COMPRESS_LEVEL, mtime=0)  # not while others wait
             if len(found) <= _MAX_BYTES:
                 self._bodies[digest] = found
         return found
-
-
-def _compress(body: bytes) -> bytes:
-    return gzip.compress(body, COMPRESS_LEVEL, mtime=0)

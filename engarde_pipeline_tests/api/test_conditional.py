@@ -78,8 +78,8 @@ def test_large_responses_are_compressed_if_the_client_can_read_them(api: Service
     year = {"start_date": str(NEXT - timedelta(days=3000)), "end_date": str(NEXT + timedelta(days=180))}
     synced.world.connection.execute(
         "INSERT INTO campaign_metrics (tenant_id, campaign_space_id, platform, metric_date, bigquery_sync_id,"
-        " synced_from_bigquery_at) SELECT tenant_id, id, platform, date '2025-01-01' + n, gen_random_uuid(), now()"
-        " FROM campaign_spaces, generate_series(0, 300) n"
+        " synced_from_bigquery_at) SELECT tenant_id, id, platform, date '2024-01-01' + n, gen_random_uuid(), now()"
+        " FROM campaign_spaces, generate_series(0, 700) n"
     )
 
     def raw(encoding: str, **params: str) -> tuple[httpx.Headers, bytes]:

@@ -284,6 +284,16 @@ def test_sums_that_an_older_version_has_written_during_an_upgrade_are_put_right(
     months = source.query("SELECT min_currency, max_currency FROM campaign_space_months ORDER BY 1")
     assert months == [{"min_currency": of, "max_currency": of} for of in ("EUR", "USD")]
 
-    before = source.everything()
+    before = _but_when_compared(source)
     source.sync_one(DAY, versions={DAY: "1"})
-    assert source.everything() == before
+    assert _but_when_compared(source) == before
+
+
+def _but_when_compared(source: World) -> dict[str, list[dict[str, Any]]]:
+    """Return all rows with their physical versions, but that each sync notes when it compared a date."""
+    written = ("xmin", "ctid", "compared_at")
+    rows = source.everything()
+    rows["synced_dates"] = [
+        {name: value for name, value in row.items() if name not in written} for row in rows["synced_dates"]
+    ]
+    return rows
