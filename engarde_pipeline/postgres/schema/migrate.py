@@ -17,6 +17,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.postgres.connection import create_engine
 from engarde_pipeline.postgres.schema import application_schema, before_upgrade, newer_schema
 
@@ -249,12 +250,25 @@ def _wait_for_another(connection: Connection) -> None:
         ) from None
 
 
+def _keep_writers_out(connection: Connection) -> None:
+    """Wait for the writers of the metric tables, and let no other one begin before the end of the transaction.
+
+    Their triggers write to further tables. A migration that locked one of those first could deadlock with them.
+    """
+    if connection.scalar(text(f"SELECT to_regclass('{VERSION_TABLE}')")) is None:
+        return  # tables of these names are not the pipeline's
+    for table in METRIC_TABLES:
+        if connection.scalar(text(f"SELECT to_regclass('{table.target}')")):
+            connection.execute(text(f"LOCK TABLE {table.target} IN SHARE ROW EXCLUSIVE MODE"))
+
+
 def _when_unlocked(connection: Connection, migrate: Callable[[], None]) -> None:
     for attempt in range(1, LOCK_ATTEMPTS + 1):
         try:
             with connection.begin():
                 _wait_for_another(connection)
                 connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+                _keep_writers_out(connection)
                 migrate()
         except DBAPIError as error:
             if not isinstance(error.orig, errors.LockNotAvailable | errors.DeadlockDetected):
