@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from engarde_pipeline.core.dates import latest_date, today
 from engarde_pipeline.local.sample_data import fill_bigquery, seed_postgres
@@ -81,6 +81,7 @@ def page() -> Iterator[Page]:
     with _chromium() as browser:
         tab = browser.new_page(viewport={"width": 1400, "height": 900})
         tab.set_default_timeout(60_000)
+        expect.set_options(timeout=60_000)
         yield tab
         browser.close()
 

@@ -30,7 +30,7 @@ def test_a_range_is_backfilled_and_told_date_by_date(
 ) -> None:
     # The dates, all of them missing.
     page.goto(f"{ui}/assets/campaign_metrics?view=partitions")
-    expect(page.get_by_text(f"Missing ({DATES})")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text(f"Missing ({DATES})")).to_be_visible()
 
     # The range is chosen and launched.
     page.get_by_role("button", name="Materialize").first.click()
