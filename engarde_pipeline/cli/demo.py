@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import typer
+from rich import box
 from rich.table import Table
 
 from engarde_pipeline.cli.servers import dagster_instance, sample_servers
@@ -74,11 +75,19 @@ def _highest_spend(connection: "psycopg.Connection") -> Table:
         ORDER BY c.currency, c.place
         """
     ).fetchall()
-    table = Table(title="The campaigns with the highest spend, in each currency", title_justify="left")
-    for column in ("tenant", "campaign", "platform", "currency"):
+    table = Table(
+        title="The campaigns with the highest spend, in each currency",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+    )
+    for column in ("tenant", "campaign"):
         table.add_column(column)
+    for column in ("platform", "currency"):
+        table.add_column(column, no_wrap=True)
     for column in ("spend", "revenue", "ROAS", "CTR %"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for *texts, spend, revenue, roas, ctr in rows:
         table.add_row(*texts, f"{spend:,.2f}", f"{revenue:,.2f}", _rounded(roas), _rounded(ctr))
     return table

@@ -35,6 +35,7 @@ def test_the_demo_shows_the_job_at_work_and_its_second_run_that_nothing_changed(
         assert "90 dates of sample data were loaded" in first
         assert "The campaigns with the highest spend" in first
         assert "campaign_not_mapped" in first
+        assert "…" not in first, "an amount is cut off"
         assert "make dev" in first
         assert "Nothing changed" not in first
 
