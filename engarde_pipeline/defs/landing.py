@@ -322,6 +322,11 @@ def dry_run_observation(
     )
 
 
+def _reason(outcome: FailedDate) -> str:
+    message = _message(outcome.error)
+    return message if str(outcome.day) in message else f"{outcome.day}: {message}"
+
+
 def transient(failed: list[FailedDate]) -> list[FailedDate]:
     """Return the dates that failed because of a transient error, after which a dry run cannot say what happens."""
     return [outcome for outcome in failed if is_transient(outcome.error)]
@@ -336,9 +341,8 @@ def failure(failed: list[FailedDate], asked: int, dry_run: bool) -> Failure:
         _disable_retries()
     failed = sorted(failed, key=lambda outcome: outcome.day)
     days = sorted({outcome.day for outcome in failed})
-    reasons = [f"{outcome.day}: {_message(outcome.error)}" for outcome in failed]
-    first = first_sentence(_message(failed[0].error))
-    summary = first if str(days[0]) in first else f"{days[0]}: {first}"
+    reasons = [_reason(outcome) for outcome in failed]
+    summary = first_sentence(reasons[0])
     if asked == 1:
         what = f"The date {days[0]} did not land."
     elif len(days) == asked:

@@ -23,7 +23,10 @@ LANDED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVA
 """The event types of dates; `history.event_of_date` leaves out those that did not land."""
 
 SUMMARY = "summary"
-"""The metadata entry of a `Failure` with its first reason in a sentence. Without it, its first sentence is that."""
+"""The metadata entry of a `Failure` with its first reason in a sentence.
+
+The job log shows it instead of the first sentence of the description.
+"""
 
 _RUNNING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 

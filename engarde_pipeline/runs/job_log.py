@@ -60,10 +60,10 @@ from engarde_pipeline.runs.tags import (
     recorded_not_landing,
 )
 
-_SUCCEEDED_OR_FAILED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE)
 CANCELLED = "cancelled"
 """The mark of a cancelled job in its metadata."""
 
+_SUCCEEDED_OR_FAILED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE)
 _TRIGGERS = {SCHEDULE_NAME_TAG: "schedule", SENSOR_NAME_TAG: "sensor", BACKFILL_ID_TAG: "backfill"}
 _PAGE = 50
 _MAXIMUM_SEARCHED = 1000
@@ -75,8 +75,8 @@ class SyncJob:
 
     `tenant_id` is None for a sync of all tenants. The counts are those of the latest attempt of each asset; while
     a job is running, those of the dates that have landed. `records_failed` counts the rejected records. A dry run
-    has `dry_run` in its metadata, and its counts are those that a sync would have. A cancelled job is `failed`, with
-    `cancelled` in its metadata.
+    has `dry_run` in its metadata, and its counts are those that a sync would have. A cancelled job is
+    `failed`, and has `cancelled` in its metadata.
     """
 
     id: str

@@ -48,7 +48,7 @@ _COUNTS = f"{HIDDEN_TAG_PREFIX}engarde_counts."
 _COUNTS_BEFORE = "engarde/counts."
 """Runs of version 0.1.0 have their counts in these tags."""
 
-_NOT_LANDING = "engarde/would_not_land."
+_NOT_LANDING = f"{HIDDEN_TAG_PREFIX}engarde_would_not_land."
 
 
 def dates_tag(start: date, end: date) -> dict[str, str]:

@@ -154,11 +154,19 @@ def test_a_date_may_shrink_when_the_caller_says_so(instance: DagsterInstance, sh
 @pytest.mark.parametrize(
     ("last", "says", "summary"),
     [
-        (FIRST, "The date 2026-03-01 did not land.\n* 2026-03-01: ", "so nothing was changed."),
-        (SECOND, "None of the 2 dates landed.\n* ", "so nothing was changed. None of the 2 dates landed."),
+        (
+            FIRST,
+            "The date 2026-03-01 did not land.\n* campaign_metrics 2026-03-01: BigQuery",
+            "so nothing was changed.",
+        ),
+        (
+            SECOND,
+            "None of the 2 dates landed.\n* campaign_metrics 2026-03-01: ",
+            "so nothing was changed. None of the 2 dates landed.",
+        ),
         (
             THIRD,
-            "2 of 3 dates did not land: 2026-03-01, 2026-03-02. The others are synced.\n* ",
+            "2 of 3 dates did not land: 2026-03-01, 2026-03-02. The others are synced.\n* campaign_metrics ",
             "so nothing was changed. 2 of 3 dates did not land.",
         ),
     ],

@@ -102,8 +102,8 @@ def test_a_failed_sync_says_why_in_one_sentence_and_what_landed(instance: Dagste
     job = _job(instance, run.run_id)
     assert job.status == "failed"
     assert job.error_message == (
-        "campaign_metrics 2026-03-02: BigQuery has 0 records where Postgres has 2 rows; 0 would be left, less than the"
-        " 50% that ENGARDE_SHRINK_THRESHOLD requires, so nothing was changed. 1 of 2 dates did not land."
+        "campaign_metrics 2026-03-02: BigQuery has 0 records where Postgres has 2 rows; 0 would be left, less than"
+        " the 50% that ENGARDE_SHRINK_THRESHOLD requires, so nothing was changed. 1 of 2 dates did not land."
     )
     assert "--allow-shrink" in (job.error_details or "")
     assert "Traceback" not in (job.error_details or "")

@@ -44,10 +44,10 @@ class Changes:
 
 
 # An expression for the statement of the merge. It reads only `difference`, the rows that the merge changes, with
-# their earlier values: a date without changes costs nothing, and no row of the table is read twice. The second part
-# of the union has the earlier values of the rows whose currency changes. The campaign of an asset is looked up by
+# their earlier values: a date without changes costs nothing, and no row of the table is read twice. The second
+# part of the union has the earlier values of rows whose currency changes. The campaign of an asset is looked up by
 # a subquery, because a join might read all assets for a few rows. Numbers are text, because Python would read
-# numbers of jsonb as floats. Only the columns of the application that the pipeline requires are named; `name` is
+# numbers of jsonb as floats. Only those columns of the application are named that the pipeline requires; `name` is
 # not one of them.
 _CHANGES: LiteralString = """
 (WITH by_campaign AS MATERIALIZED (
