@@ -1,22 +1,18 @@
 """Syncs the partitions of an asset and records a materialization for each date as it is committed."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 import psycopg
 from dagster import (
     AssetExecutionContext,
-    AssetKey,
     AssetMaterialization,
-    AssetObservation,
     Config,
     Failure,
-    OpExecutionContext,
     Output,
 )
 from pydantic import Field
@@ -32,26 +28,26 @@ from engarde_pipeline.dagster_internals import (
     RETRY_NUMBER_TAG,
 )
 from engarde_pipeline.defs.interruption import stopping_between_dates
-from engarde_pipeline.defs.metadata import date_metadata, sync_metadata
+from engarde_pipeline.defs.metadata import date_metadata
+from engarde_pipeline.defs.outcomes import (
+    disable_retries,
+    dry_run_observation,
+    failed_observation,
+    failure,
+    transient,
+)
 from engarde_pipeline.defs.resources import BigQuery, Postgres
-from engarde_pipeline.postgres.faults import explanation
-from engarde_pipeline.postgres.load.held_dates import DateHasGrown, DateHeld, DateWouldShrink
+from engarde_pipeline.postgres.faults import message_of
+from engarde_pipeline.postgres.load.held_dates import DateHasGrown, DateWouldShrink
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.synced_dates import note_synced
-from engarde_pipeline.runs.attempts import SUMMARY, first_sentence
 from engarde_pipeline.runs.history import (
-    DID_NOT_LAND,
-    HELD,
-    SLICE,
-    WOULD_NOT_LAND,
     landed_before,
-    named_for,
 )
-from engarde_pipeline.runs.run_config import DRY_RUN
 from engarde_pipeline.runs.sync_runs import is_dry_run
-from engarde_pipeline.runs.tags import MANUAL, NO_RETRIES, REASON, record_counts, record_dates, record_not_landing
+from engarde_pipeline.runs.tags import MANUAL, REASON, record_counts, record_dates, record_not_landing
 from engarde_pipeline.settings import load_pipeline_settings
-from engarde_pipeline.sync.dates import FailedDate, SyncedDate
+from engarde_pipeline.sync.dates import FailedDate
 from engarde_pipeline.sync.faults import is_transient
 from engarde_pipeline.sync.parallel import sync_in_parallel
 
@@ -194,17 +190,8 @@ def explained() -> Iterator[None]:
         yield
     except (EngardeError, psycopg.Error) as error:
         if not is_transient(error):
-            _disable_retries()
-        raise Failure(description=_message(error), allow_retries=False) from error
-
-
-def _message(error: Exception) -> str:
-    return explanation(error) if isinstance(error, psycopg.Error) else str(error)
-
-
-def _disable_retries() -> None:
-    context = OpExecutionContext.get()
-    context.instance.add_run_tags(context.run.run_id, NO_RETRIES)
+            disable_retries()
+        raise Failure(description=message_of(error), allow_retries=False) from error
 
 
 def _mark_without_source(
@@ -261,99 +248,3 @@ def _not_landed_before(context: AssetExecutionContext, dates: list[date]) -> lis
 def _landed_earlier(context: AssetExecutionContext) -> set[date]:
     is_retry = RETRY_NUMBER_TAG in context.run.tags
     return landed_before(context.instance, context.run, context.asset_key) if is_retry else set()
-
-
-def failed_observation(
-    table: MetricTable, outcome: FailedDate, slice_of_date: str | None = None
-) -> AssetObservation:
-    """Return the observation of a date that did not land: the page of the date shows the reason and what to do."""
-    reason = _message(outcome.error)
-    metadata = {DID_NOT_LAND: reason, **_held(outcome.error)}
-    if slice_of_date:
-        return slice_observation(table, outcome.day, slice_of_date, f"did not land: {reason}", metadata)
-    return AssetObservation(
-        asset_key=AssetKey(table.target),
-        partition=outcome.day.isoformat(),
-        description=f"The date did not land: {reason}",
-        metadata=metadata,
-    )
-
-
-def slice_observation(
-    table: MetricTable, day: date, slice_of_date: str, became: str, metadata: Mapping[str, Any]
-) -> AssetObservation:
-    """Return the observation of a slice of a date, whose entries replace none of the date on its page (rule 8)."""
-    return AssetObservation(
-        asset_key=AssetKey(table.target),
-        partition=day.isoformat(),
-        description=f"A slice of the date ({slice_of_date}): {became}",
-        metadata={SLICE: slice_of_date, **named_for(SLICE, metadata)},
-    )
-
-
-def _held(error: Exception) -> dict[str, str]:
-    return {HELD: error.reason} if isinstance(error, DateHeld) else {}
-
-
-def dry_run_observation(
-    table: MetricTable, outcome: SyncedDate | FailedDate, slice_of_date: str | None = None
-) -> AssetObservation:
-    """Return the observation of a date in a dry run: its counts, or the reason why it would not land.
-
-    Its entries replace none of the date on its page.
-    """
-    subject = f"Dry run of a slice of the date ({slice_of_date})" if slice_of_date else "Dry run"
-    would_not_land: dict[str, Any] = {}
-    if isinstance(outcome, FailedDate):
-        reason = _message(outcome.error)
-        becomes = f"The date would not land: {reason}"
-        would_not_land = {WOULD_NOT_LAND: reason}
-        metadata: dict[str, Any] = _held(outcome.error)
-    else:
-        becomes = f"It would be: {outcome.merged.counts.sentence}."
-        metadata = sync_metadata(outcome, is_provisional(outcome.day))
-    if slice_of_date:
-        metadata = {SLICE: slice_of_date, **metadata}
-    return AssetObservation(
-        asset_key=AssetKey(table.target),
-        partition=outcome.day.isoformat(),
-        description=f"{subject}, nothing was written. {becomes}",
-        metadata={DRY_RUN: True, **would_not_land, **named_for(DRY_RUN, metadata)},
-    )
-
-
-def _reason(outcome: FailedDate) -> str:
-    message = _message(outcome.error)
-    return message if str(outcome.day) in message else f"{outcome.day}: {message}"
-
-
-def transient(failed: list[FailedDate]) -> list[FailedDate]:
-    """Return the dates that failed because of a transient error, after which a dry run cannot say what happens."""
-    return [outcome for outcome in failed if is_transient(outcome.error)]
-
-
-def failure(failed: list[FailedDate], asked: int, dry_run: bool) -> Failure:
-    """Return a `Failure` that lists the dates which did not land and why; `asked` is the number of all dates.
-
-    The run is retried only if one of the errors is transient.
-    """
-    if not any(is_transient(outcome.error) for outcome in failed):
-        _disable_retries()
-    failed = sorted(failed, key=lambda outcome: outcome.day)
-    days = sorted({outcome.day for outcome in failed})
-    reasons = [_reason(outcome) for outcome in failed]
-    summary = first_sentence(reasons[0])
-    if asked == 1:
-        what = f"The date {days[0]} did not land."
-    elif len(days) == asked:
-        what = f"None of the {asked} dates landed."
-        summary = f"{summary} {what}"
-    else:
-        counted = f"{len(days)} of {asked} dates did not land"
-        what = f"{counted}: {', '.join(map(str, days))}."
-        summary = f"{summary} {counted}."
-        if not dry_run:
-            what = f"{what} The others are synced."
-    if dry_run:
-        what = f"{what} Nothing was written, because this is a dry run."
-    return Failure(description="\n* ".join([what, *reasons]), metadata={SUMMARY: summary}, allow_retries=False)

@@ -16,16 +16,15 @@ from engarde_pipeline.core.dates import InvalidDates, dates_between
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.defs.interruption import stopping_between_dates
-from engarde_pipeline.defs.landing import (
-    SyncConfig,
+from engarde_pipeline.defs.landing import SyncConfig, explained
+from engarde_pipeline.defs.metadata import changes_metadata
+from engarde_pipeline.defs.outcomes import (
     dry_run_observation,
-    explained,
     failed_observation,
     failure,
     slice_observation,
     transient,
 )
-from engarde_pipeline.defs.metadata import changes_metadata
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.scope import resolve_scope
