@@ -2,13 +2,13 @@
 
 from datetime import UTC, date, datetime, timedelta, timezone
 
-from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.errors import InvalidInput
 from engarde_pipeline.settings import load_pipeline_settings
 
 _FURTHEST_AHEAD = timezone(timedelta(hours=14))
 
 
-class InvalidDates(EngardeError):
+class InvalidDates(InvalidInput):
     """The requested dates cannot be synced; the message says why."""
 
 

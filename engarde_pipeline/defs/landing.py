@@ -25,7 +25,7 @@ from pydantic import Field
 from engarde_pipeline.bigquery.changes import MISSING_TABLE, read_versions
 from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.dates import is_provisional
-from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.errors import EngardeError, InvalidInput
 from engarde_pipeline.core.metrics import MetricTable
 from engarde_pipeline.dagster_internals import (
     DATA_VERSION_TAG,
@@ -39,6 +39,7 @@ from engarde_pipeline.postgres.faults import explanation
 from engarde_pipeline.postgres.load.held_dates import DateHeld
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.synced_dates import note_synced
+from engarde_pipeline.runs.attempts import CAUSE, HELD_DATES, INVALID_INPUT
 from engarde_pipeline.runs.history import DID_NOT_LAND, HELD, WOULD_NOT_LAND, landed_before
 from engarde_pipeline.runs.run_config import DRY_RUN
 from engarde_pipeline.runs.sync_runs import is_dry_run
@@ -184,7 +185,8 @@ def explained() -> Iterator[None]:
     except (EngardeError, psycopg.Error) as error:
         if not is_transient(error):
             _disable_retries()
-        raise Failure(description=_message(error), allow_retries=False) from error
+        cause = {CAUSE: INVALID_INPUT} if isinstance(error, InvalidInput) else {}
+        raise Failure(description=_message(error), metadata=cause, allow_retries=False) from error
 
 
 def _message(error: Exception) -> str:
@@ -291,8 +293,9 @@ def failure(failed: list[FailedDate], asked: int, dry_run: bool) -> Failure:
     days = ", ".join(outcome.day.isoformat() for outcome in failed)
     others = "Nothing was written, because this is a dry run." if dry_run else "The others are synced."
     reasons = "\n".join(f"* {outcome.day}: {_message(outcome.error)}" for outcome in failed)
+    cause = {CAUSE: HELD_DATES} if all(isinstance(outcome.error, DateHeld) for outcome in failed) else {}
     return Failure(
         description=f"{len(failed)} of {asked} dates did not land: {days}. {others}\n{reasons}",
-        metadata={"failed_dates": MetadataValue.text(reasons)},
+        metadata={"failed_dates": MetadataValue.text(reasons), **cause},
         allow_retries=False,
     )

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.dates import InvalidDates, dates_between
-from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.errors import InvalidInput
 from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.defs.interruption import stopping_between_dates
 from engarde_pipeline.defs.landing import (
@@ -49,7 +49,7 @@ class SliceConfig(SyncConfig):
     )
 
 
-class EmptySlice(EngardeError):
+class EmptySlice(InvalidInput):
     """The slice is not restricted to a tenant, platforms or campaigns."""
 
 

@@ -4,7 +4,15 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
+from dagster import (
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    RunRecord,
+    RunsFilter,
+)
 
 from engarde_pipeline.core.counts import Counts, total
 from engarde_pipeline.dagster_internals import (
@@ -31,6 +39,15 @@ The daemon is then down, or cannot load the run's code location.
 
 _TAGGED_WITHIN = timedelta(minutes=1)
 """Dagster tags a failed run with whether it retries it, a moment after the failure event."""
+
+CAUSE = "cause"
+"""The metadata entry of a `Failure` that is no fault of the pipeline: one of the following."""
+
+INVALID_INPUT = "invalid input"
+"""What somebody asked for does not exist or is not valid."""
+
+HELD_DATES = "held dates"
+"""The loads of all dates that failed look wrong; held dates are reported as such."""
 
 _SENTENCE = re.compile(r".*?[.!?](?=\s|$)")
 
@@ -138,6 +155,24 @@ def failure_reasons(instance: DagsterInstance, run_id: str) -> list[str]:
             error = error.cause
         reasons.append(description or (error.message.strip() if error else event.message or "unknown"))
     return reasons
+
+
+def is_no_fault(instance: DagsterInstance, run: DagsterRun) -> bool:
+    """Return whether a failed run says nothing about the pipeline, so that it does not count as a failed sync.
+
+    All of its failed steps failed because what was asked for does not exist, or because dates are held.
+    """
+    if run.status is not DagsterRunStatus.FAILURE:
+        return False
+    failures = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.STEP_FAILURE).records
+    causes = [_cause_of(record.event_log_entry.get_dagster_event()) for record in failures]
+    return bool(causes) and all(causes)
+
+
+def _cause_of(event: DagsterEvent) -> str | None:
+    failure = event.step_failure_data.user_failure_data
+    cause = failure.metadata.get(CAUSE) if failure else None
+    return str(cause.value) if cause else None
 
 
 def first_sentence(text: str) -> str:
