@@ -274,7 +274,9 @@ def test_a_date_due_for_more_than_an_hour_is_told(instance: DagsterInstance, sho
 def test_a_bigquery_that_cannot_be_read_is_told_after_five_minutes_with_the_cure(
     instance: DagsterInstance, shop: Shop, tick: Ticks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("ENGARDE_WINDOW_DAYS", "1")
     shop.load(today())
+    run_range(instance, today(), today())
     tick()
     with monkeypatch.context() as broken:
         broken.setenv("BIGQUERY_PROJECT_ID", "somebody-elses")
@@ -328,7 +330,7 @@ def test_a_postgres_that_is_down_is_told_through_the_channels(
         assert "over: Postgres cannot be read" in tick()
     (_, opened), (_, over) = webhook.received
     assert (opened["state"], over["state"]) == ("open", "over")
-    assert "Cannot connect to Postgres at 127.0.0.1:9" in opened["text"]
+    assert "Cannot connect to Postgres at postgresql://nobody@127.0.0.1:9/nothing" in opened["text"]
     assert opened["link"] == "http://127.0.0.1:3000/automation"
 
 

@@ -48,6 +48,7 @@ def test_open_incidents_are_listed_for_people_and_scripts(
     assert quiet.code == 0
     assert "No incident is open, as of" in quiet.words
 
+    shop.world.connection.execute("DELETE FROM bigquery_usage")
     shop.world.connection.execute("INSERT INTO bigquery_usage VALUES ((now() AT TIME ZONE 'UTC')::date, 80)")
     monkeypatch.setenv("ENGARDE_DAILY_BYTES", "100")
     _evaluate(instance)
