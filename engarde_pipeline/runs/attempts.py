@@ -15,6 +15,7 @@ from dagster import (
 )
 
 from engarde_pipeline.core.counts import Counts, total
+from engarde_pipeline.core.dates import InvalidDates, dates_between
 from engarde_pipeline.dagster_internals import (
     AUTO_RETRY_RUN_ID_TAG,
     RETRY_NUMBER_TAG,
@@ -23,7 +24,7 @@ from engarde_pipeline.dagster_internals import (
     is_of_ended_backfill,
 )
 from engarde_pipeline.runs.history import counts_of_event, event_of_date
-from engarde_pipeline.runs.sync_runs import SYNCED_ASSETS, UNFINISHED, synced_assets
+from engarde_pipeline.runs.sync_runs import SYNCED_ASSETS, UNFINISHED, dates_of, synced_assets
 from engarde_pipeline.runs.tags import recorded_counts
 
 LANDED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
@@ -160,13 +161,24 @@ def failure_reasons(instance: DagsterInstance, run_id: str) -> list[str]:
 def is_no_fault(instance: DagsterInstance, run: DagsterRun) -> bool:
     """Return whether a failed run says nothing about the pipeline, so that it does not count as a failed sync.
 
-    All of its failed steps failed because what was asked for does not exist, or because dates are held.
+    Its dates are no partitions, or all of its failed steps failed because what was asked for does not exist, or
+    because dates are held.
     """
     if run.status is not DagsterRunStatus.FAILURE:
         return False
+    if _has_invalid_dates(run):  # Dagster creates such a run and cannot queue it
+        return True
     failures = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.STEP_FAILURE).records
     causes = [_cause_of(record.event_log_entry.get_dagster_event()) for record in failures]
     return bool(causes) and all(causes)
+
+
+def _has_invalid_dates(run: DagsterRun) -> bool:
+    start, end = dates_of(run)
+    try:
+        return bool(start and end and not dates_between(start, end))
+    except InvalidDates:
+        return True
 
 
 def _cause_of(event: DagsterEvent) -> str | None:

@@ -178,6 +178,18 @@ def test_what_somebody_mistyped_is_no_failed_sync(instance: DagsterInstance, sho
     assert "The last 3 syncs failed" in tick()
 
 
+def test_dates_that_are_no_partitions_are_no_failed_sync(instance: DagsterInstance) -> None:
+    range_tags = {
+        "dagster/asset_partition_range_start": "2001-01-01",
+        "dagster/asset_partition_range_end": "2001-02-01",
+    }
+    for _ in range(3):  # as Dagster's webserver leaves them, and the sensor lost_runs ends them
+        run = DagsterRun("performance_sync", str(uuid4()), tags={**range_tags, "dagster/max_retries": "0"})
+        instance.run_storage.add_run(run)
+        instance.report_run_failed(run)
+    assert list(failed_in_a_row(instance)) == []
+
+
 def test_failed_slices_are_told_with_their_dates_and_the_reason(
     instance: DagsterInstance, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
