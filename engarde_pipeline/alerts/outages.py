@@ -36,9 +36,10 @@ class Outage:
         return now - datetime.fromtimestamp(self.since, UTC)
 
     def sentence(self, now: datetime) -> str:
-        """Return since when the outage lasts."""
+        """Return how long the outage has lasted, as a sentence."""
         minutes = counted(int(self.lasts(now).total_seconds() // 60), "minute")
-        return f"Since {datetime.fromtimestamp(self.since, UTC):%H:%M} UTC, for {minutes}."
+        since = datetime.fromtimestamp(self.since, UTC)
+        return f"This has lasted for {minutes}, since {since:%Y-%m-%d %H:%M} UTC."
 
 
 def read_errors(open_source: Callable[[], Source], connect: Callable[[], psycopg.Connection]) -> dict[str, str]:

@@ -27,11 +27,18 @@ def _ticks(instance: DagsterInstance, sensor: str, status: str) -> Sequence[Any]
     ]
 
 
+def _freshness(instance: DagsterInstance, asset: str) -> str:
+    """How Dagster judges an asset by its freshness policy."""
+    record = instance.get_freshness_state_records([AssetKey(asset)]).get(AssetKey(asset))
+    return record.freshness_state.value if record else ""
+
+
 @pytest.mark.long
 @pytest.mark.xdist_group("daemon")
 def test_an_outage_is_red_ticks_with_the_reason_and_then_everything_is_synced_once(
-    shop: Shop, times: Times, instance: DagsterInstance, tmp_path: Path
+    shop: Shop, times: Times, instance: DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FRESHNESS_DAEMON_INTERVAL_SECONDS", "5")
     shop.load(today())
     for table in ("campaign_metrics", "asset_metrics"):
         times.touch(table, today())
@@ -51,6 +58,7 @@ def test_an_outage_is_red_ticks_with_the_reason_and_then_everything_is_synced_on
         del times.proxy.faults[0]
         eventually(lambda: len(shop.world.rows()) == 2, "the sync after the outage")
         eventually(lambda: _ticks(instance, "changed_partitions", "SKIPPED") != [], "a tick without a change")
+        eventually(lambda: _freshness(instance, "bigquery_campaign_metrics") == "PASS", "the source's freshness")
     assert len(instance.get_runs(RunsFilter(job_name="performance_sync"))) == 1
     (changed,) = materializations(instance, "bigquery_campaign_metrics")
     assert changed.asset_key == AssetKey("bigquery_campaign_metrics")
