@@ -362,6 +362,6 @@ def test_a_tick_that_cannot_read_a_server_fails_and_a_repeated_tick_requests_not
             with pytest.raises(TickFailed, match="Cannot connect to Postgres"):
                 sensor(build_sensor_context(instance, definitions=defs), postgres=Postgres())
 
-    assert instance.scheduler.max_tick_retries == 10  # type: ignore[attr-defined]
+    assert instance.scheduler.max_tick_retries == 10  # type: ignore[union-attr]
     first, repeated = (_schedule(instance, hourly_sync) for _ in range(2))
     assert [r.run_key for r in first] == [r.run_key for r in repeated]  # type: ignore[union-attr]
