@@ -65,3 +65,8 @@ def dates_between(start: date, end: date, now: datetime | None = None) -> list[d
             " anywhere on Earth."
         )
     return [start + timedelta(days=n) for n in range((end - start).days + 1)]
+
+
+def date_range(first: date, last: date) -> str:
+    """Return the dates from `first` to `last` as a text, such as `2026-11-01 .. 2026-11-07`."""
+    return str(first) if first == last else f"{first} .. {last}"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from dagster import (
@@ -30,6 +31,12 @@ from engarde_pipeline.runs.tags import recorded_counts
 LANDED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
 """The event types of dates; `history.event_of_date` leaves out those that did not land."""
 
+SUMMARY = "summary"
+"""The metadata entry of a `Failure` with its first reason in a sentence.
+
+The job log shows it instead of the first sentence of the description.
+"""
+
 _RUNNING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 
 RETRIED_WITHIN = timedelta(hours=1)
@@ -51,6 +58,14 @@ HELD_DATES = "held dates"
 """The loads of all dates that failed look wrong; held dates are reported as such."""
 
 _SENTENCE = re.compile(r".*?[.!?](?=\s|$)")
+
+
+@dataclass(frozen=True)
+class RunError:
+    """Why a run failed: in a sentence, and everything that is known."""
+
+    summary: str
+    details: str
 
 
 def attempts_of(instance: DagsterInstance, records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
@@ -135,27 +150,42 @@ def _counts_so_far(instance: DagsterInstance, run_id: str) -> dict[str, Counts]:
     return by_asset
 
 
-def reasons_of(instance: DagsterInstance, run: DagsterRun) -> list[str]:
+def errors_of(instance: DagsterInstance, run: DagsterRun) -> list[RunError]:
+    """Return why a run failed or ended: its failed steps, or else the event that ended it."""
     if run.status is DagsterRunStatus.CANCELED:
-        return ["The run was cancelled."]
-    if reasons := failure_reasons(instance, run.run_id):
-        return reasons
+        return [RunError("The run was cancelled.", "The run was cancelled.")]
+    if errors := _step_errors(instance, run.run_id):
+        return errors
     ended = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.RUN_FAILURE).records
-    return [record.event_log_entry.get_dagster_event().message or "The run failed." for record in ended[-1:]]
+    messages = [record.event_log_entry.get_dagster_event().message or "The run failed." for record in ended[-1:]]
+    return [RunError(first_sentence(message), message) for message in messages]
+
+
+def reasons_of(instance: DagsterInstance, run: DagsterRun) -> list[str]:
+    """Return the details of the errors of a run."""
+    return [error.details for error in errors_of(instance, run)]
 
 
 def failure_reasons(instance: DagsterInstance, run_id: str) -> list[str]:
     """Return the error messages of a run's failed steps, without stack traces."""
-    reasons = []
+    return [error.details for error in _step_errors(instance, run_id)]
+
+
+def _step_errors(instance: DagsterInstance, run_id: str) -> list[RunError]:
+    errors = []
     for record in instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_FAILURE).records:
         event = record.event_log_entry.get_dagster_event()
         data = event.step_failure_data
-        description = data.user_failure_data.description if data.user_failure_data else None
+        failure = data.user_failure_data
         error = data.error
         while error and error.cause:  # the outer errors only name the step
             error = error.cause
-        reasons.append(description or (error.message.strip() if error else event.message or "unknown"))
-    return reasons
+        details = (failure.description if failure else None) or (
+            error.message.strip() if error else event.message or "unknown"
+        )
+        summary = failure.metadata.get(SUMMARY) if failure else None
+        errors.append(RunError(str(summary.value) if summary else first_sentence(details), details))
+    return errors
 
 
 def is_no_fault(instance: DagsterInstance, run: DagsterRun) -> bool:
