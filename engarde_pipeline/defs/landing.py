@@ -35,13 +35,14 @@ from engarde_pipeline.dagster_internals import (
 from engarde_pipeline.defs.interruption import stopping_between_dates
 from engarde_pipeline.defs.metadata import date_metadata, dry_run_metadata
 from engarde_pipeline.defs.resources import BigQuery, Postgres
+from engarde_pipeline.postgres.advisory_locks import LockWait
 from engarde_pipeline.postgres.faults import explanation
 from engarde_pipeline.postgres.load.held_dates import DateHeld
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.synced_dates import note_synced
 from engarde_pipeline.runs.history import DID_NOT_LAND, HELD, WOULD_NOT_LAND, landed_before
 from engarde_pipeline.runs.run_config import DRY_RUN
-from engarde_pipeline.runs.sync_runs import is_dry_run
+from engarde_pipeline.runs.sync_runs import describe_run, is_dry_run
 from engarde_pipeline.runs.tags import MANUAL, NO_RETRIES, REASON, record_counts, record_not_landing
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate
@@ -103,7 +104,7 @@ def sync_partitions(
     landed = Counts()
     failed: list[FailedDate] = []
     started = time.monotonic()
-    with stopping_between_dates(context.instance, context.run.run_id) as is_stopping, explained():
+    with stopping_between_dates(context.instance, context.run) as is_stopping, explained():
         source = bigquery.open_source(count=not dry_run)
         source_table = source.find(table)
         if source_table is None:
@@ -128,8 +129,9 @@ def sync_partitions(
             versions=versions,
             dry_run=dry_run,
             read_at=read_at,
+            lock_wait=LockWait(is_stopping, partial(describe_run, context.instance)),
         )
-        outcomes = sync_in_parallel(table, dates, source, connect, options, writers, is_stopping)
+        outcomes = sync_in_parallel(table, dates, source, connect, options, writers)
         with ExitStack() as stack:
             stack.callback(lambda: record_counts(context.instance, context.run.run_id, table, landed))
             stack.enter_context(closing(outcomes))
