@@ -63,11 +63,11 @@ class SliceConfig(SyncConfig):
         default=None, description="Sync only the rows of this tenant: its name or its uuid, such as Acme."
     )
     platforms: list[str] = Field(
-        default_factory=list,
+        default=[],
         description="Sync only the rows of these ad platforms, such as [meta, google].",
     )
     campaigns: list[str] = Field(
-        default_factory=list,
+        default=[],
         description="Sync only the rows of these campaigns: their ids on the ad platform, or the uuids of campaign"
         " spaces.",
     )

@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, EventLogRecord
 
-from engarde_pipeline.defs.slice_sync import InvalidSlice
+from engarde_pipeline.defs.slice_sync import InvalidSlice, slice_sync_job
 from engarde_pipeline.runs.job_log import list_jobs
 from engarde_pipeline_tests.dagster_runs import failure_of, landed_dates, observed, run_range, run_slice
 from engarde_pipeline_tests.shop import Shop
@@ -107,6 +107,21 @@ def test_a_tenant_is_taken_by_name_and_the_run_is_its_job(instance: DagsterInsta
     assert len(shop.world.rows()) == 2
     assert [job.id for job in list_jobs(instance, 5, str(shop.tenant))] == [run.run_id]
     assert list_jobs(instance, 5, str(other)) == []
+
+
+def test_the_launchpad_lists_the_tenants_and_platforms_of_postgres(shop: Shop) -> None:
+    shop.world.tenant("Globex")
+    shop.world.campaign(shop.tenant, "c9", platform="google")
+
+    schema = slice_sync_job().get_job_snapshot().config_schema_snapshot
+
+    described = {
+        field.name: field.description or ""
+        for config_type in schema.all_config_snaps_by_key.values()
+        for field in config_type.fields or ()
+    }
+    assert described["tenant"].endswith("there were: Acme, Globex.")
+    assert described["platforms"].endswith("there were: google, meta.")
 
 
 def test_without_postgres_a_slice_is_launched_and_its_run_says_what_is_wrong(
