@@ -42,7 +42,8 @@ def source_schema(table: MetricTable) -> TableSchema:
     """Return the columns read from BigQuery."""
     descriptions = {
         METRIC_DATE: _DATE_DESCRIPTION,
-        **{column.name: column.description for column in (*table.dimensions, *table.measures)},
+        **{key.name: key.description for key in table.dimensions},
+        **{measure.name: measure.description for measure in table.measures},
     }
     types = _source_types(table)
     return TableSchema([TableColumn(name, types[name], text) for name, text in descriptions.items()])

@@ -281,7 +281,7 @@ def test_a_slice_marks_no_date_as_synced(engarde: Engarde, tenant: UUID) -> None
         (["--platform", "myspace"], "No campaign space is on the platform myspace. There are: meta."),
         (
             ["--tenant", "Acmee"],
-            "There is no tenant 'Acmee' in Postgres; use the name or the uuid of a tenant. Similar ones are: Acme (",
+            "There is no tenant 'Acmee' in Postgres; use the name or the uuid of a tenant. Similar ones are:",
         ),
     ],
 )
