@@ -22,6 +22,7 @@ from dagster._core.errors import DagsterLaunchFailedError as DagsterLaunchFailed
 from dagster._core.errors import DagsterUserCodeUnreachableError as DagsterUserCodeUnreachableError
 from dagster._core.events import RunFailureReason
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES as BULK_ACTION_TERMINAL_STATUSES
+from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.launcher import CheckRunHealthResult as CheckRunHealthResult
 from dagster._core.launcher import LaunchRunContext as LaunchRunContext
 from dagster._core.launcher import WorkerStatus as WorkerStatus
@@ -40,6 +41,8 @@ from dagster._core.storage.tags import SCHEDULE_NAME_TAG as SCHEDULE_NAME_TAG
 from dagster._core.storage.tags import SENSOR_NAME_TAG as SENSOR_NAME_TAG
 from dagster._core.storage.tags import WILL_RETRY_TAG as WILL_RETRY_TAG
 
+_CANCELED = (BulkActionStatus.CANCELING, BulkActionStatus.CANCELED)
+
 ASSET_JOB = "__ASSET_JOB"
 """The job in which Dagster materializes selected assets. Missing public API: a constant."""
 
@@ -53,14 +56,31 @@ one. Dagster uses this metadata for observable source assets, which log their ev
 
 
 def is_of_ended_backfill(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Return whether a run belongs to a backfill that starts no more runs.
+    """Return whether a run belongs to a backfill that starts no more runs: it has ended, or is being canceled.
 
-    Missing public API: the terminal statuses of a backfill.
+    Missing public API: the statuses of a backfill.
     """
     if BACKFILL_ID_TAG not in run.tags:
         return False
     backfill = instance.get_backfill(run.tags[BACKFILL_ID_TAG])
-    return backfill is None or backfill.status in BULK_ACTION_TERMINAL_STATUSES
+    return backfill is None or backfill.status in (*BULK_ACTION_TERMINAL_STATUSES, *_CANCELED)
+
+
+def canceled_backfill(instance: DagsterInstance, run: DagsterRun) -> str | None:
+    """Return the id of the canceled backfill whose run is retried by `run`, or None.
+
+    The daemon still retries the runs of a backfill that is being canceled, and takes the tag of the backfill from
+    the retry. Nor does it cancel a retry that is starting. Missing public API: the statuses of a backfill.
+    """
+    if RETRY_NUMBER_TAG not in run.tags:
+        return None
+    failed = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
+    for of_backfill in (run, failed):
+        if of_backfill and BACKFILL_ID_TAG in of_backfill.tags:
+            backfill = instance.get_backfill(of_backfill.tags[BACKFILL_ID_TAG])
+            if backfill and backfill.status in _CANCELED:
+                return backfill.backfill_id
+    return None
 
 
 def was_interrupted(instance: DagsterInstance, run_id: str) -> bool:

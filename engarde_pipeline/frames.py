@@ -36,7 +36,7 @@ def read_metrics(
     Args:
         start: The first date, as a date or as YYYY-MM-DD.
         end: The last date.
-        tenant: Only this tenant (a uuid).
+        tenant: Only this tenant (its name or uuid).
         platform: Only this ad platform.
         group_by: `date`, `campaign`, `platform` or, with `assets`, `asset`: a row per tenant, group and currency,
             with sums, and ratios of the sums. Without it, a row per campaign space or asset and date.

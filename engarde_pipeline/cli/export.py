@@ -52,7 +52,7 @@ def export(
     output: Annotated[
         Path, typer.Option(dir_okay=False, help="The file to write. An existing file is replaced at the end.")
     ],
-    tenant: Annotated[str | None, typer.Option(help="Export only this tenant (UUID).")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Export only this tenant (name or UUID).")] = None,
     platform: Annotated[
         list[str] | None, typer.Option(help="Export only this ad platform. Can be repeated.")
     ] = None,

@@ -12,7 +12,7 @@ from engarde_pipeline.cli.terminal import EndDate, StartDate, console
 def sync(
     start: StartDate,
     end: EndDate,
-    tenant: Annotated[str | None, typer.Option(help="Sync only this tenant (UUID).")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Sync only this tenant (name or UUID).")] = None,
     platform: Annotated[
         list[str] | None, typer.Option(help="Sync only this ad platform. Can be repeated.")
     ] = None,

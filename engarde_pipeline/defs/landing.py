@@ -37,13 +37,14 @@ from engarde_pipeline.defs.outcomes import (
     transient,
 )
 from engarde_pipeline.defs.resources import BigQuery, Postgres
+from engarde_pipeline.postgres.advisory_locks import LockWait
 from engarde_pipeline.postgres.faults import message_of
 from engarde_pipeline.postgres.load.held_dates import DateHasGrown, DateWouldShrink
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.synced_dates import note_synced
 from engarde_pipeline.runs.attempts import CAUSE, INVALID_INPUT
 from engarde_pipeline.runs.history import landed_before
-from engarde_pipeline.runs.sync_runs import is_dry_run
+from engarde_pipeline.runs.sync_runs import describe_run, is_dry_run
 from engarde_pipeline.runs.tags import MANUAL, REASON, record_counts, record_dates, record_not_landing
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.dates import FailedDate
@@ -103,7 +104,7 @@ def sync_partitions(
     started = time.monotonic()
     unfinished = set(asked)
     with (
-        stopping_between_dates(context.instance, context.run.run_id) as is_stopping,
+        stopping_between_dates(context.instance, context.run) as is_stopping,
         explained(),
         nullcontext() if dry_run else _observed_faults(context, table, unfinished),
     ):
@@ -133,8 +134,9 @@ def sync_partitions(
             dry_run=dry_run,
             allowed=config.allowed,
             read_at=read_at,
+            lock_wait=LockWait(is_stopping, partial(describe_run, context.instance)),
         )
-        outcomes = sync_in_parallel(table, dates, source, connect, options, writers, is_stopping)
+        outcomes = sync_in_parallel(table, dates, source, connect, options, writers)
         with ExitStack() as stack:
             stack.callback(lambda: record_counts(context.instance, context.run.run_id, table, landed))
             stack.enter_context(closing(outcomes))

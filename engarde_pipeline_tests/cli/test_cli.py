@@ -264,7 +264,7 @@ def test_a_tenants_slice_leaves_other_tenants_alone(engarde: Engarde, configured
     other = configured.tenant("Other")
     configured.campaign(other, "c1")
     configured.load([_row(other, "c1")])
-    said = engarde("sync", *_range(DAY, DAY), "--tenant", other)
+    said = engarde("sync", *_range(DAY, DAY), "--tenant", "other")
     assert said.code == 0
     assert [row["tenant_id"] for row in configured.rows()] == [other]
 
@@ -280,8 +280,8 @@ def test_a_slice_marks_no_date_as_synced(engarde: Engarde, tenant: UUID) -> None
         (["--campaign", "nope"], "has the id nope"),
         (["--platform", "myspace"], "No campaign space is on the platform myspace. There are: meta."),
         (
-            ["--tenant", "Acme"],
-            "There is no tenant 'Acme' in Postgres; use the uuid of a tenant. There are: Acme (",
+            ["--tenant", "Acmee"],
+            "There is no tenant 'Acmee' in Postgres; use the name or the uuid of a tenant. Similar ones are:",
         ),
     ],
 )
@@ -291,6 +291,7 @@ def test_a_slice_of_what_does_not_exist_says_what_there_is(
     said = engarde("sync", *_range(DAY, DAY), *narrowed)
     assert said.code == 1
     assert explained in said.words
+    assert "There has been no sync yet" in engarde("jobs").words  # no run was created
 
 
 # engarde status

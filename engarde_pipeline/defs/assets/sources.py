@@ -31,6 +31,7 @@ def _source(table: MetricTable, description: str) -> AssetSpec:
         group_name=GROUP,
         owners=OWNERS,
         kinds={"bigquery", "table"},
+        tags={"layer": "source"},
         metadata={"dagster/column_schema": source_schema(table)},
         freshness_policy=_LOADED_DAILY,
     )
