@@ -27,6 +27,7 @@ from pydantic import Field
 from engarde_pipeline.core.addresses import with_connect_timeout
 from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.dates import InvalidDates, dates_between
+from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.defs.interruption import stopping_between_dates
 from engarde_pipeline.defs.landing import SyncConfig, explained

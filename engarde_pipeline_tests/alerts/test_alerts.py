@@ -26,6 +26,7 @@ from engarde_pipeline.core.dates import today
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.defs.sensors.alerts import AlertState, alerts
+from engarde_pipeline.defs.slice_sync import InvalidSlice
 from engarde_pipeline.local.bigquery import Emulator
 from engarde_pipeline_tests.alerts.receiver import running_receiver
 from engarde_pipeline_tests.bigquery.faulty import refusal, rest_proxy
@@ -155,7 +156,7 @@ def test_a_cancelled_sync_is_no_failed_one(instance: DagsterInstance) -> None:
     assert list(failed_in_a_row(instance)) == []
 
 
-def test_what_somebody_mistyped_is_no_failed_sync(instance: DagsterInstance, shop: Shop, tick: Ticks) -> None:
+def test_what_somebody_mistyped_becomes_no_run(instance: DagsterInstance, shop: Shop, tick: Ticks) -> None:
     shop.load(today())
     march = {"start": "2026-03-01", "end": "2026-03-07"}
     for config in (
@@ -167,15 +168,10 @@ def test_what_somebody_mistyped_is_no_failed_sync(instance: DagsterInstance, sho
         {**march, "start": "yesterday", "tenant": str(shop.tenant)},
         {**march, "start": "2001-01-01", "tenant": str(shop.tenant)},
     ):
-        assert not run_slice(instance, config).success
+        with pytest.raises(InvalidSlice):
+            run_slice(instance, config)
+    assert not instance.get_runs()
     assert "Nothing new; 0 incidents are open" in tick()
-
-    # They do not come between failed syncs either.
-    fail(instance)
-    run_slice(instance, {**march, "tenant": "nobody"})
-    fail(instance)
-    fail(instance)
-    assert "The last 3 syncs failed" in tick()
 
 
 def test_dates_that_are_no_partitions_are_no_failed_sync(instance: DagsterInstance) -> None:
