@@ -11,7 +11,7 @@ class.
 `DagsterUserCodeUnreachableError`: what a run launcher is given, returns and raises. The daemon marks a run as
 failed after the first error, and puts it back into the queue after the second. Missing public API: run launchers
 of one's own.
-* `AssetCheckExecutionsTable`, `SqlEventLogStorage`, `SqlEventLogStorageTable` and `SqliteEventLogStorage`: the tables
+* `AssetCheckExecutionsTable`, `SqlEventLogStorage`, `SqlEventLogStorageTable`, `SqliteEventLogStorage`: the tables
 in which Dagster stores the results of checks. Missing public API: to store many results at once.
 * The rest is used by the functions below; their docstrings name the missing public API.
 """
@@ -140,7 +140,7 @@ def store_check_evaluations(
 
 def _store_at_once(storage: SqlEventLogStorage, run_id: str, events: Sequence[DagsterEvent]) -> None:
     entries = [
-        EventLogEntry(
+        EventLogEntry(  # type: ignore[no-untyped-call]
             error_info=None,
             level=logging.INFO,
             user_message="",

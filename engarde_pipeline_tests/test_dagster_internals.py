@@ -107,7 +107,7 @@ def store_results(context: OpExecutionContext) -> None:
         for check in ("by_dagster", "at_once")
     )
     for evaluation in by_dagster:
-        context.log_event(evaluation)
+        context.log_event(evaluation)  # type: ignore[arg-type]  # accepted, and not declared
     store_check_evaluations(context, at_once)
 
 

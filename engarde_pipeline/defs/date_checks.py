@@ -198,8 +198,8 @@ def _different_sums(different: Sequence[DateSums], synced: EventLogRecord) -> Re
             ),
             "what_to_do": f"The date was synced at {datetime.fromtimestamp(synced.timestamp, UTC):%Y-%m-%d %H:%M}"
             " UTC. If BigQuery has changed since then, it is synced again within minutes, or at the latest at"
-            " night; `engarde sync` does it now. If the load was refused or is held, the page of the date says why."
-            " If the sums still differ after a sync, rows were changed in Postgres in another way: the next sync"
+            " night; `engarde sync` does it now. If the load was refused or is held, the date's page says why. If"
+            " the sums still differ after a sync, rows were changed in Postgres in another way: the next sync"
             " restores them.",
         },
     )

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextvars import Context
 from datetime import date, timedelta
 from typing import Any
 
@@ -74,15 +75,17 @@ def last_result(
 
 
 def _ask(instance: DagsterInstance, query: str, asset: str, **variables: str) -> dict[str, Any]:
+    # A context of its own, because contexts that Dagster built for sensors and schedules may have left theirs.
+    return Context().run(_answer, instance, query, {"asset": {"path": [asset]}, **variables})
+
+
+def _answer(instance: DagsterInstance, query: str, variables: dict[str, Any]) -> dict[str, Any]:
     target = LoadableTargetOrigin(executable_path=sys.executable, module_name="engarde_pipeline.definitions")
     origin = InProcessCodeLocationOrigin(target, location_name="engarde_pipeline")
     with WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origin)) as workspace:
-        answer = execute_dagster_graphql(
-            workspace.create_request_context(), query, {"asset": {"path": [asset]}, **variables}
-        )
+        answer = execute_dagster_graphql(workspace.create_request_context(), query, variables)
     assert not answer.errors
-    data: dict[str, Any] = answer.data
-    return data
+    return dict(answer.data)
 
 
 def _days(start: date, end: date) -> list[date]:
