@@ -40,6 +40,7 @@ from dagster._core.errors import DagsterLaunchFailedError as DagsterLaunchFailed
 from dagster._core.errors import DagsterUserCodeUnreachableError as DagsterUserCodeUnreachableError
 from dagster._core.events import RunFailureReason
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES as BULK_ACTION_TERMINAL_STATUSES
+from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
 from dagster._core.launcher import CheckRunHealthResult as CheckRunHealthResult
 from dagster._core.launcher import LaunchRunContext as LaunchRunContext
 from dagster._core.launcher import WorkerStatus as WorkerStatus
@@ -71,6 +72,8 @@ When a step ends, Dagster materializes all partitions of its range: an asset can
 (dagster issue 17836). Each date's materialization is logged when the date lands, so Dagster must not log another
 one. Dagster uses this metadata for observable source assets, which log their events themselves.
 """
+
+_PLANNED = AssetCheckExecutionRecordStatus.PLANNED.value
 
 
 def is_of_ended_backfill(instance: DagsterInstance, run: DagsterRun) -> bool:
@@ -109,32 +112,39 @@ def target_materialization(record: EventLogRecord) -> AssetCheckEvaluationTarget
 
 
 def store_check_evaluations(
-    context: OpExecutionContext, evaluations: Sequence[AssetCheckEvaluation]
+    instance: DagsterInstance,
+    evaluations: Sequence[AssetCheckEvaluation],
+    context: OpExecutionContext | None = None,
 ) -> list[DagsterEvent]:
-    """Store the results of one check for many partitions as events of a step, and return the events.
+    """Store results of one check for many partitions, as events of a step or of no run, and return the events.
 
-    They replace the planned results of the run's partitions. Missing public API: results of single partitions of a
-    step (`AssetCheckResult` has the partition of the step, if it has only one), and storing many at once: Dagster
-    stores each in two transactions, which takes as long as syncing a small date.
+    They replace the planned results of the run's partitions. Missing public API:
+
+    * results of single partitions of a step: `AssetCheckResult` has the partition of the step, if it has only one;
+    * storing many at once: Dagster stores each in two transactions, which takes as long as syncing a small date;
+    * a second result of no run for a partition: `report_runless_asset_event` violates a unique index.
     """
-    step = context.get_step_execution_context().step
+    run_id, job_name, step_key = RUNLESS_RUN_ID, RUNLESS_JOB_NAME, None
+    if context:
+        step_key = context.get_step_execution_context().step.key
+        run_id, job_name = context.run_id, context.job_name
     events = [
         DagsterEvent(
             DagsterEventType.ASSET_CHECK_EVALUATION.value,
-            context.job_name,
+            job_name,
             event_specific_data=evaluation,
-            step_key=step.key,
+            step_key=step_key,
             message=f"Asset check '{evaluation.check_name}' on '{evaluation.asset_key.to_user_string()}'"
             f" {'passed' if evaluation.passed else 'did not pass'} for {evaluation.partition}.",
         )
         for evaluation in evaluations
     ]
-    storage = context.instance.event_log_storage
+    storage = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):
         for event in events:
-            context.instance.report_dagster_event(event, context.run_id)
+            instance.report_dagster_event(event, run_id)
     elif events:
-        _store_at_once(storage, context.run_id, events)
+        _store_at_once(storage, run_id, events)
     return events
 
 
@@ -165,8 +175,8 @@ def _store_at_once(storage: SqlEventLogStorage, run_id: str, events: Sequence[Da
                 table.c.run_id == run_id,
                 table.c.asset_key == check.asset_key.to_string(),
                 table.c.check_name == check.name,
-                table.c.partition.is_(None)
-                | table.c.partition.in_([event.asset_check_evaluation_data.partition for event in events]),
+                table.c.partition.in_([event.asset_check_evaluation_data.partition for event in events])
+                | (table.c.partition.is_(None) & (table.c.execution_status == _PLANNED)),
             )
         )
         connection.execute(
@@ -201,6 +211,7 @@ def forget_planned_checks(instance: DagsterInstance, run_id: str) -> None:
     storage = instance.event_log_storage
     if isinstance(storage, SqlEventLogStorage):
         table = AssetCheckExecutionsTable
-        planned = AssetCheckExecutionRecordStatus.PLANNED.value
         with storage.index_transaction() as connection:
-            connection.execute(table.delete().where(table.c.run_id == run_id, table.c.execution_status == planned))
+            connection.execute(
+                table.delete().where(table.c.run_id == run_id, table.c.execution_status == _PLANNED)
+            )

@@ -108,7 +108,7 @@ def store_results(context: OpExecutionContext) -> None:
     )
     for evaluation in by_dagster:
         context.log_event(evaluation)  # type: ignore[arg-type]  # accepted, and not declared
-    store_check_evaluations(context, at_once)
+    store_check_evaluations(context.instance, at_once, context)
 
 
 @job

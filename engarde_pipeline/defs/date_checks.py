@@ -100,7 +100,7 @@ def record_results(
             # The UI shows the last result where it shows only one.
             for day, result in sorted(results.items(), key=lambda item: (not item[1].passed, item[0]))
         ]
-        yield check.name, store_check_evaluations(context, evaluations)
+        yield check.name, store_check_evaluations(context.instance, evaluations, context)
 
 
 def report_different_sums(
@@ -108,9 +108,11 @@ def report_different_sums(
 ) -> None:
     """Record, outside of a run, that the sums of dates differ from BigQuery; dates never synced have no result."""
     latest = latest_materializations(instance, AssetKey(table.target), list(different)) if different else {}
-    for day, synced in latest.items():
-        result = _different_sums(different[day], synced)
-        instance.report_runless_asset_event(_evaluation(table, _SUMS_EQUAL_BIGQUERY, day, result, synced))
+    evaluations = [
+        _evaluation(table, _SUMS_EQUAL_BIGQUERY, day, _different_sums(different[day], synced), synced)
+        for day, synced in sorted(latest.items())
+    ]
+    store_check_evaluations(instance, evaluations)
 
 
 def synced_dates(
