@@ -12,20 +12,43 @@ class.
 `DagsterUserCodeUnreachableError`: what a run launcher is given, returns and raises. The daemon marks a run as
 failed after the first error, and puts it back into the queue after the second. Missing public API: run launchers
 of one's own.
+* `AssetCheckExecutionsTable`, `SqlEventLogStorage`, `SqlEventLogStorageTable`, `SqliteEventLogStorage`: the tables
+in which Dagster stores the results of checks. Missing public API: to store many results at once.
 * The rest is used by the functions below; their docstrings name the missing public API.
 """
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, EventLogRecord
+import logging
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from dagster import (
+    AssetCheckEvaluation,
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    EventLogEntry,
+    EventLogRecord,
+    OpExecutionContext,
+)
 from dagster._check import CheckError as CheckError
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 from dagster._core.definitions.data_version import DATA_VERSION_TAG as DATA_VERSION_TAG
 from dagster._core.errors import DagsterLaunchFailedError as DagsterLaunchFailedError
 from dagster._core.errors import DagsterUserCodeUnreachableError as DagsterUserCodeUnreachableError
 from dagster._core.events import RunFailureReason
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES as BULK_ACTION_TERMINAL_STATUSES
 from dagster._core.execution.backfill import BulkActionStatus
+from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
 from dagster._core.launcher import CheckRunHealthResult as CheckRunHealthResult
 from dagster._core.launcher import LaunchRunContext as LaunchRunContext
 from dagster._core.launcher import WorkerStatus as WorkerStatus
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage as DagsterSqliteStorage
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG as ASSET_PARTITION_RANGE_END_TAG
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG as ASSET_PARTITION_RANGE_START_TAG
@@ -40,6 +63,7 @@ from dagster._core.storage.tags import ROOT_RUN_ID_TAG as ROOT_RUN_ID_TAG
 from dagster._core.storage.tags import SCHEDULE_NAME_TAG as SCHEDULE_NAME_TAG
 from dagster._core.storage.tags import SENSOR_NAME_TAG as SENSOR_NAME_TAG
 from dagster._core.storage.tags import WILL_RETRY_TAG as WILL_RETRY_TAG
+from dagster._serdes import serialize_value
 
 _CANCELED = (BulkActionStatus.CANCELING, BulkActionStatus.CANCELED)
 
@@ -53,6 +77,8 @@ When a step ends, Dagster materializes all partitions of its range: an asset can
 (dagster issue 17836). Each date's materialization is logged when the date lands, so Dagster must not log another
 one. Dagster uses this metadata for observable source assets, which log their events themselves.
 """
+
+_PLANNED = AssetCheckExecutionRecordStatus.PLANNED.value
 
 
 def is_of_ended_backfill(instance: DagsterInstance, run: DagsterRun) -> bool:
@@ -94,3 +120,120 @@ def was_interrupted(instance: DagsterInstance, run_id: str) -> bool:
 
 def _failure_reason(record: EventLogRecord) -> RunFailureReason | None:
     return record.event_log_entry.get_dagster_event().job_failure_data.failure_reason
+
+
+def target_materialization(record: EventLogRecord) -> AssetCheckEvaluationTargetMaterializationData:
+    """Return the reference to a materialization that the result of a check carries.
+
+    Dagster shows a result until its date is materialized again; without the reference it would show none. Missing
+    public API: the class.
+    """
+    return AssetCheckEvaluationTargetMaterializationData(
+        storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+    )
+
+
+def store_check_evaluations(
+    instance: DagsterInstance,
+    evaluations: Sequence[AssetCheckEvaluation],
+    context: OpExecutionContext | None = None,
+) -> list[DagsterEvent]:
+    """Store results of one check for many partitions, as events of a step or of no run, and return the events.
+
+    They replace the planned results of the run's partitions. Missing public API:
+
+    * results of single partitions of a step: `AssetCheckResult` has the partition of the step, if it has only one;
+    * storing many at once: Dagster stores each in two transactions, which takes as long as syncing a small date;
+    * a second result of no run for a partition: `report_runless_asset_event` violates a unique index.
+    """
+    run_id, job_name, step_key = RUNLESS_RUN_ID, RUNLESS_JOB_NAME, None
+    if context:
+        step_key = context.get_step_execution_context().step.key
+        run_id, job_name = context.run_id, context.job_name
+    events = [
+        DagsterEvent(
+            DagsterEventType.ASSET_CHECK_EVALUATION.value,
+            job_name,
+            event_specific_data=evaluation,
+            step_key=step_key,
+            message=f"Asset check '{evaluation.check_name}' on '{evaluation.asset_key.to_user_string()}'"
+            f" {'passed' if evaluation.passed else 'did not pass'} for {evaluation.partition}.",
+        )
+        for evaluation in evaluations
+    ]
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage):
+        for event in events:
+            instance.report_dagster_event(event, run_id)
+    elif events:
+        _store_at_once(storage, run_id, events)
+    return events
+
+
+def _store_at_once(storage: SqlEventLogStorage, run_id: str, events: Sequence[DagsterEvent]) -> None:
+    entries = [
+        EventLogEntry(  # type: ignore[no-untyped-call]
+            error_info=None,
+            level=logging.INFO,
+            user_message="",
+            run_id=run_id,
+            timestamp=time.time(),
+            step_key=event.step_key,
+            job_name=event.job_name,
+            dagster_event=event,
+        )
+        for event in events
+    ]
+    insert = storage.prepare_insert_event_batch(entries)
+    if isinstance(storage, SqliteEventLogStorage):  # has a database for each run beside the one for all
+        with storage.run_connection(run_id) as connection:
+            connection.execute(insert)
+    table = AssetCheckExecutionsTable
+    check = events[0].asset_check_evaluation_data.asset_check_key
+    with storage.index_transaction() as connection:
+        ids = connection.execute(insert.returning(SqlEventLogStorageTable.c.id)).scalars().all()
+        connection.execute(
+            table.delete().where(
+                table.c.run_id == run_id,
+                table.c.asset_key == check.asset_key.to_string(),
+                table.c.check_name == check.name,
+                table.c.partition.in_([event.asset_check_evaluation_data.partition for event in events])
+                | (table.c.partition.is_(None) & (table.c.execution_status == _PLANNED)),
+            )
+        )
+        connection.execute(
+            table.insert(),
+            [_execution(entry, event_id) for entry, event_id in zip(entries, sorted(ids), strict=True)],
+        )
+
+
+def _execution(entry: EventLogEntry, event_id: int) -> dict[str, object]:
+    evaluation = entry.get_dagster_event().asset_check_evaluation_data
+    status = AssetCheckExecutionRecordStatus
+    target = evaluation.target_materialization_data
+    return {
+        "asset_key": evaluation.asset_key.to_string(),
+        "check_name": evaluation.check_name,
+        "partition": evaluation.partition,
+        "run_id": entry.run_id,
+        "execution_status": (status.SUCCEEDED if evaluation.passed else status.FAILED).value,
+        "evaluation_event": serialize_value(entry),
+        "evaluation_event_timestamp": datetime.fromtimestamp(entry.timestamp, UTC).replace(tzinfo=None),
+        "evaluation_event_storage_id": event_id,
+        "materialization_event_storage_id": target.storage_id if target else None,
+    }
+
+
+def forget_planned_checks(instance: DagsterInstance, run_id: str) -> None:
+    """Remove the planned results of a run that will not evaluate its checks.
+
+    Otherwise Dagster would show its partitions as skipped, instead of with their last results. Missing public API:
+    a run that decides while it runs that it evaluates no checks.
+    """
+    storage = instance.event_log_storage
+    if isinstance(storage, SqlEventLogStorage):
+        table = AssetCheckExecutionsTable
+        with storage.index_transaction() as connection:
+            connection.execute(
+                table.delete().where(table.c.run_id == run_id, table.c.execution_status == _PLANNED)
+            )

@@ -1,9 +1,25 @@
 """The contract of what is taken from Dagster's private modules: a new version that changes it is found here."""
 
 import pytest
-from dagster import DagsterInstance, Output, asset, materialize
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckKey,
+    AssetCheckSeverity,
+    AssetKey,
+    AssetMaterialization,
+    AssetRecordsFilter,
+    DagsterEventType,
+    DagsterInstance,
+    OpExecutionContext,
+    Output,
+    asset,
+    job,
+    materialize,
+    op,
+)
 from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.storage.tags import TagType, get_tag_type
+from dagster_shared.record import replace
 
 from engarde_pipeline import dagster_internals
 from engarde_pipeline.dagster_internals import (
@@ -11,8 +27,11 @@ from engarde_pipeline.dagster_internals import (
     BULK_ACTION_TERMINAL_STATUSES,
     HIDDEN_TAG_PREFIX,
     NO_MATERIALIZATIONS_AT_THE_END,
+    store_check_evaluations,
+    target_materialization,
 )
 from engarde_pipeline.definitions import defs
+from engarde_pipeline_tests.world import World
 
 # Runs of before have these tags, and other tools look for them: their text must not change.
 TAGS = {
@@ -74,3 +93,74 @@ def test_a_backfill_has_ended_in_the_statuses_in_which_no_run_starts() -> None:
     # The daemon still retries runs of a backfill that is being canceled.
     for status in (BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING):
         assert status not in BULK_ACTION_TERMINAL_STATUSES
+
+
+@op
+def store_results(context: OpExecutionContext) -> None:
+    context.instance.report_runless_asset_event(AssetMaterialization("some_asset", partition="a"))
+    (record,) = context.instance.fetch_materializations(
+        AssetRecordsFilter(AssetKey("some_asset")), limit=1
+    ).records
+    by_dagster, at_once = (
+        [
+            AssetCheckEvaluation(
+                asset_key=AssetKey("some_asset"),
+                check_name=check,
+                passed=passed,
+                partition=partition,
+                severity=AssetCheckSeverity.WARN,
+                description="a description",
+                metadata={"number": 1},
+                blocking=False,
+                target_materialization_data=target_materialization(record),
+            )
+            for partition, passed in (("a", True), ("b", False))
+        ]
+        for check in ("by_dagster", "at_once")
+    )
+    for evaluation in by_dagster:
+        context.log_event(evaluation)  # type: ignore[arg-type]  # accepted, and not declared
+    store_check_evaluations(context.instance, at_once, context)
+
+
+@job
+def results() -> None:
+    store_results()
+
+
+@pytest.mark.parametrize("history", ["postgres", "sqlite"])
+def test_results_stored_at_once_are_stored_as_dagster_stores_each(
+    configured: World, history: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if history == "sqlite":
+        monkeypatch.delenv("DAGSTER_DATABASE_URL")
+    with DagsterInstance.get() as instance:
+        run = results.execute_in_process(instance=instance)
+        checks = {name: AssetCheckKey(AssetKey("some_asset"), name) for name in ("by_dagster", "at_once")}
+        executions, infos = (
+            {
+                name: [
+                    (r.status, r.partition, r.run_id, r.evaluation and replace(r.evaluation, check_name=""))
+                    for r in instance.event_log_storage.get_asset_check_execution_history(key, limit=10)
+                ]
+                for name, key in checks.items()
+            },
+            {
+                name: sorted(
+                    (i.partition_key, i.latest_execution_status, i.is_current)
+                    for i in instance.event_log_storage.get_asset_check_partition_info([key])
+                )
+                for name, key in checks.items()
+            },
+        )
+        logged = [
+            (entry.step_key, entry.job_name, entry.get_dagster_event().asset_check_evaluation_data.check_name)
+            for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION)
+        ]
+
+    assert executions["at_once"] == executions["by_dagster"]
+    assert infos["at_once"] == infos["by_dagster"]
+    assert len(executions["at_once"]) == 2
+    assert logged == [
+        ("store_results", "results", name) for name in ("by_dagster", "by_dagster", "at_once", "at_once")
+    ]
