@@ -14,7 +14,7 @@ of one's own.
 * The rest is used by the functions below; their docstrings name the missing public API.
 """
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, EventLogRecord
+from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRun, EventLogRecord
 from dagster._check import CheckError as CheckError
 from dagster._core.definitions.data_version import DATA_VERSION_TAG as DATA_VERSION_TAG
 from dagster._core.errors import DagsterLaunchFailedError as DagsterLaunchFailedError
@@ -59,6 +59,17 @@ def is_of_ended_backfill(instance: DagsterInstance, run: DagsterRun) -> bool:
         return False
     backfill = instance.get_backfill(run.tags[BACKFILL_ID_TAG])
     return backfill is None or backfill.status in BULK_ACTION_TERMINAL_STATUSES
+
+
+def attempts_not_landed(instance: DagsterInstance, asset: AssetKey) -> dict[str, str]:
+    """Return the run that was last to materialize each partition, for the partitions that it has not materialized.
+
+    Missing public API: `DagsterInstance.get_status_by_partition` says which partitions failed, but not in which
+    run.
+    """
+    storage = instance.event_log_storage
+    attempts = storage.get_latest_asset_partition_materialization_attempts_without_materializations(asset)
+    return {partition: run_id for partition, (run_id, _) in attempts.items()}
 
 
 def was_interrupted(instance: DagsterInstance, run_id: str) -> bool:

@@ -8,9 +8,10 @@ from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, Run
 
 from engarde_pipeline.alerts.incidents import Incident
 from engarde_pipeline.core.counts import total
+from engarde_pipeline.core.date_states import DateState, current_calendar, state_of
 from engarde_pipeline.core.limits import REJECTED_SHARE_LIMIT
 from engarde_pipeline.core.metrics import METRIC_TABLES
-from engarde_pipeline.postgres.load.held_dates import held_dates
+from engarde_pipeline.postgres.reads.date_states import read_date_facts
 from engarde_pipeline.postgres.reads.usage import bytes_today
 from engarde_pipeline.runs.history import counts_of, latest_materializations
 from engarde_pipeline.runs.job_log import last_ended
@@ -79,21 +80,22 @@ def many_rejected(instance: DagsterInstance) -> Iterator[Incident]:
 
 def dates_held(connection: psycopg.Connection) -> Iterator[Incident]:
     """Yield an incident for each table with held dates (rules 5 and 12)."""
-    held = held_dates(connection)
+    calendar = current_calendar()
+    held = [each for each in read_date_facts(connection, []) if state_of(each, calendar) is DateState.HELD]
     for table in METRIC_TABLES:
-        of_table = [date_held for date_held in held if date_held.table_name == table.target]
+        of_table = [each for each in held if each.table is table]
         if of_table:
-            days = sorted(date_held.day for date_held in of_table)
+            days = sorted(each.day for each in of_table)
             yield Incident(
                 key=f"held {table.target}",
                 title=f"{len(days)} dates of {table.target} are held",
-                reason=f"Their loads look wrong. The latest: {of_table[0].evidence}",
+                reason=f"Their loads look wrong. The latest: {of_table[0].held}",
                 what_to_do="Repair the load into BigQuery, and the dates are synced again. If the numbers are"
                 " right, run `engarde sync` for them with --allow-growth or --allow-shrink. `engarde status` lists"
                 " them.",
                 job="performance_sync",
                 dates=f"{days[0]} .. {days[-1]}",
-                run_id=str(of_table[0].run_id),
+                run_id=str(of_table[0].held_by),
             )
 
 

@@ -126,9 +126,19 @@ def reasons_of(instance: DagsterInstance, run: DagsterRun) -> list[str]:
     return [record.event_log_entry.get_dagster_event().message or "The run failed." for record in ended[-1:]]
 
 
+def reason_of_step(instance: DagsterInstance, run: DagsterRun, step: str) -> str:
+    """Return why a failed run did not do a step: the error of the step, of another one, or of the run."""
+    by_step = _failures_by_step(instance, run.run_id)
+    return by_step.get(step) or next(iter(reasons_of(instance, run)), "The run failed.")
+
+
 def failure_reasons(instance: DagsterInstance, run_id: str) -> list[str]:
     """Return the error messages of a run's failed steps, without stack traces."""
-    reasons = []
+    return list(_failures_by_step(instance, run_id).values())
+
+
+def _failures_by_step(instance: DagsterInstance, run_id: str) -> dict[str, str]:
+    reasons = {}
     for record in instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_FAILURE).records:
         event = record.event_log_entry.get_dagster_event()
         data = event.step_failure_data
@@ -136,7 +146,8 @@ def failure_reasons(instance: DagsterInstance, run_id: str) -> list[str]:
         error = data.error
         while error and error.cause:  # the outer errors only name the step
             error = error.cause
-        reasons.append(description or (error.message.strip() if error else event.message or "unknown"))
+        reason = description or (error.message.strip() if error else event.message or "unknown")
+        reasons[event.step_key or ""] = reason
     return reasons
 
 

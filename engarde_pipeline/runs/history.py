@@ -17,6 +17,7 @@ from dagster import (
 )
 
 from engarde_pipeline.core.counts import Counts
+from engarde_pipeline.core.metrics import MetricTable
 from engarde_pipeline.dagster_internals import DATA_VERSION_TAG, ROOT_RUN_ID_TAG
 
 BYTES_READ = "bigquery_bytes_read"
@@ -30,6 +31,9 @@ WOULD_NOT_LAND = "would_not_land"
 
 HELD = "held"
 """The metadata entry beside either of a date that is, or would be, held: the code of the reason."""
+
+SLICE = "slice"
+"""The metadata entry of the observation of a slice: which part of the date it is."""
 
 LARGEST_CHANGES = "largest_changes"
 """The metadata entry of a dry run's observation with the largest changes by campaign."""
@@ -60,6 +64,11 @@ def recorded_versions(instance: DagsterInstance, asset: AssetKey) -> dict[date, 
     )
     synced = instance.get_materialized_partitions(asset)
     return {date.fromisoformat(key): tags.get(key, {}).get(DATA_VERSION_TAG, "") for key in synced}
+
+
+def recorded_dates(instance: DagsterInstance, table: MetricTable) -> set[date]:
+    """Return the dates of a table that were ever synced, as far as the history has them."""
+    return {date.fromisoformat(key) for key in instance.get_materialized_partitions(AssetKey(table.target))}
 
 
 def landed_before(instance: DagsterInstance, run: DagsterRun, asset: AssetKey) -> set[date]:
