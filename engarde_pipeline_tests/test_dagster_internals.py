@@ -1,7 +1,14 @@
 """The contract of what is taken from Dagster's private modules: a new version that changes it is found here."""
 
 import pytest
-from dagster import DagsterInstance, Output, asset, materialize
+from dagster import (
+    AssetExecutionContext,
+    DagsterInstance,
+    Output,
+    StaticPartitionsDefinition,
+    asset,
+    materialize,
+)
 from dagster._core.execution.backfill import BulkActionStatus
 
 from engarde_pipeline import dagster_internals
@@ -9,6 +16,7 @@ from engarde_pipeline.dagster_internals import (
     ASSET_JOB,
     BULK_ACTION_TERMINAL_STATUSES,
     NO_MATERIALIZATIONS_AT_THE_END,
+    attempts_not_landed,
 )
 from engarde_pipeline.definitions import defs
 
@@ -62,3 +70,18 @@ def test_a_backfill_has_ended_in_the_statuses_in_which_no_run_starts() -> None:
         BulkActionStatus.CANCELED,
     } <= set(BULK_ACTION_TERMINAL_STATUSES)
     assert BulkActionStatus.REQUESTED not in BULK_ACTION_TERMINAL_STATUSES
+
+
+def test_the_last_attempts_that_did_not_materialize_a_partition_are_known_by_their_run() -> None:
+    days = StaticPartitionsDefinition(["good", "bad"])
+
+    @asset(partitions_def=days)
+    def some_asset(context: AssetExecutionContext) -> None:
+        if context.partition_key == "bad":
+            raise ValueError
+
+    with DagsterInstance.ephemeral() as instance:
+        for day in days.get_partition_keys():
+            failed = materialize([some_asset], partition_key=day, instance=instance, raise_on_error=False)
+
+        assert attempts_not_landed(instance, some_asset.key) == {"bad": failed.run_id}

@@ -17,16 +17,15 @@ from engarde_pipeline_tests.shop import NUMBERS, Shop
 OLD, HELD, FAILED, GOOD = (today() - timedelta(days=n) for n in (40, 5, 4, 3))
 
 
-@pytest.fixture
-def poisoned(instance: DagsterInstance, shop: Shop) -> Shop:
-    """A date that is held, one whose sync fails, and good ones, one of them with a rejected record."""
+def _poisoned(instance: DagsterInstance, shop: Shop) -> None:
+    """Make a date that is held, one whose sync fails, and good ones, one of them with a rejected record."""
     shop.load(OLD, HELD, FAILED, GOOD)
     shop.load_unmapped(GOOD)
     assert run_range(instance, OLD, OLD).success
     assert run_range(instance, HELD, GOOD).success
     _poison(shop)
     assert not run_range(instance, HELD, GOOD).success
-    return shop
+    assert run_range(instance, GOOD, GOOD).success
 
 
 def _poison(shop: Shop) -> None:
@@ -53,10 +52,10 @@ def _line(out: str, day: date) -> str:
     return " ".join(line.split())
 
 
-def test_every_command_says_the_same_of_a_date_also_after_others_were_synced(
-    engarde: Engarde, instance: DagsterInstance, poisoned: Shop
+def test_every_command_says_the_same_of_a_date_also_after_others_were_synced_and_without_the_history(
+    engarde: Engarde, instance: DagsterInstance, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run_range(instance, GOOD, GOOD).success
+    _poisoned(instance, shop)
 
     document = _document(engarde)
     states = _states(document)
@@ -88,12 +87,8 @@ def test_every_command_says_the_same_of_a_date_also_after_others_were_synced(
     assert doctor.code == 0
     assert "! dates: 1 held, 1 failed; `engarde status` shows why" in doctor.words
 
-
-def test_the_numbers_are_those_of_postgres_with_the_share_of_spend_that_is_rejected(
-    engarde: Engarde, instance: DagsterInstance, poisoned: Shop
-) -> None:
-    rows = {(row["table"], row["date"]): row for row in _document(engarde)["dates"]}
-
+    # The numbers are those of Postgres, with the share of spend that is rejected.
+    rows = {(row["table"], row["date"]): row for row in document["dates"]}
     good = rows["campaign_metrics", str(GOOD)]
     assert (good["rows"], good["spend"], good["revenue"]) == (2, {"": 21.0}, {"": 84.0})
     assert (good["rejected_records"], good["rejected_spend"]) == (1, {"": 10.5})
@@ -110,10 +105,7 @@ def test_the_numbers_are_those_of_postgres_with_the_share_of_spend_that_is_rejec
     assert line.startswith(f"{GOOD} provisional 2 provisional 1 {today()}")
     assert line.endswith("1 33.3% 21.00 84.00")
 
-
-def test_without_dagsters_history_postgres_is_shown_and_what_is_not_known(
-    engarde: Engarde, poisoned: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    # Without Dagster's history, Postgres is shown, and what is not known.
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "gone"))
 
     document = _document(engarde)
