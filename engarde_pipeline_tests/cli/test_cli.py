@@ -300,13 +300,14 @@ def test_status_before_the_first_sync_says_how_to_start(engarde: Engarde, tenant
     said = engarde("status", "--days", 2)
     assert said.code == 1
     assert "campaign_metrics: 2 missing. asset_metrics: 2 missing." in said.words
-    assert f"should have been synced automatically: {today() - timedelta(days=1)}." in said.words
+    overdue = f"{today() - timedelta(days=29)} .. {today() - timedelta(days=1)}"
+    assert f"should have been synced automatically: {overdue}." in said.words
     assert "There has been no run yet. Start one with `engarde sync`" in said.words
 
 
 def test_status_shows_what_is_synced_and_what_is_missing(engarde: Engarde, tenant: UUID) -> None:
     engarde("sync", *_range(DAY, DAY))
-    said = engarde("status", "--days", 4)
+    said = engarde("status", "--days", 4, width=120)
     assert "campaign_metrics: 3 missing, 1 provisional. asset_metrics: 3 missing, 1 no table." in said.words
     (line,) = (line for line in said.out.splitlines() if line.strip().startswith(str(DAY)))
     assert "provisional" in line
