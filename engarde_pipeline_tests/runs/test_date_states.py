@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import date, timedelta
 
+import pytest
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus
 
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
@@ -55,6 +56,7 @@ def _attempt(
     return run.run_id
 
 
+@pytest.mark.long
 def test_a_date_has_failed_until_a_sync_lands_it_whatever_else_is_synced(
     instance: DagsterInstance, shop: Shop
 ) -> None:
