@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from dagster import DagsterError, DagsterInstance
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, TickData, TickStatus
-from dagster._utils.error import SerializableErrorInfo, serializable_error_info_from_exc_info
+from dagster._utils.error import serializable_error_info_from_exc_info
+from dagster_shared.error import SerializableErrorInfo
 
 from engarde_pipeline.defs.sensors.changed_partitions import changed_partitions
 from engarde_pipeline.runs.failing_ticks import LOOKS_FOR_CHANGES, FailingTicks, failing_ticks
