@@ -42,7 +42,9 @@ class _History:
 
 
 def status(
-    days: Annotated[int, typer.Option(min=1, max=3660, help="How many dates to show, up to today (UTC).")] = 30,
+    days: Annotated[
+        int, typer.Option(min=1, max=3660, metavar="NUMBER", help="How many dates to show, up to today (UTC).")
+    ] = 30,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object; docs/trust.md describes it.")
     ] = False,

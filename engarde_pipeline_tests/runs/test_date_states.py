@@ -37,6 +37,7 @@ def _attempt(
     end: date,
     status: DagsterRunStatus,
     tags: Mapping[str, str] | None = None,
+    run_config: Mapping[str, object] | None = None,
 ) -> str:
     """Record a run that ended before it came to any date; return its id."""
     run = instance.create_run_for_job(
@@ -46,6 +47,7 @@ def _attempt(
             "dagster/asset_partition_range_end": str(end),
             **(tags or {}),
         },
+        run_config=run_config,
         status=DagsterRunStatus.QUEUED,
         remote_job_origin=origin_of("performance_sync"),
     )
@@ -85,6 +87,8 @@ def test_a_run_that_fails_before_it_comes_to_its_dates_fails_them(instance: Dags
     shop.load(FIRST, SECOND)
     run_range(instance, FIRST, SECOND)
     _attempt(instance, SECOND, THIRD, DagsterRunStatus.FAILURE)
+    dry = {"ops": {CAMPAIGN_METRICS.target: {"config": {"dry_run": True}}}}
+    _attempt(instance, FIRST, FIRST, DagsterRunStatus.FAILURE, run_config=dry)
 
     failures = read_failures(instance)
 
