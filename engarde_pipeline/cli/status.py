@@ -54,8 +54,8 @@ def status(
     A date is held (its load looked wrong and was refused), failed (its last sync failed), missing (never synced),
     partial (its day is not over everywhere), provisional (an ad platform may still restate it:
     ENGARDE_RESTATEMENT_DAYS, by default 30 days) or complete. The exit code is 1 if a date needs a person: if it
-    is held or failed, or missing although it should have been synced automatically. `engarde plan` shows which
-    dates will be synced next.
+    is held or failed, or missing although it should have been synced automatically; also if BigQuery or Dagster's
+    history cannot be read. `engarde plan` shows which dates will be synced next.
     """
     from engarde_pipeline.cli.report import print_rejected
     from engarde_pipeline.core.date_states import current_calendar, needs_attention, state_of
@@ -79,7 +79,8 @@ def status(
                 for found in date_facts(connection, {*dates, *window(calendar.now)}, history.failures)
                 if (found.day in dates and state_of(found, calendar)) or needs_attention(found, calendar)
             ]
-            needs_person = bool(history.error) or any(needs_attention(found, calendar) for found in facts)
+            is_unreadable = bool(history.error or history.source)
+            needs_person = is_unreadable or any(needs_attention(found, calendar) for found in facts)
             if as_json:
                 typer.echo(json.dumps(_document(facts, calendar, history, needs_person), indent=2))
             else:

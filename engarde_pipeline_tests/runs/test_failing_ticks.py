@@ -3,6 +3,7 @@
 import sys
 from datetime import UTC, datetime
 
+import pytest
 from dagster import DagsterError, DagsterInstance
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, TickData, TickStatus
@@ -52,8 +53,9 @@ def test_it_is_the_sensor_that_looks_for_changes() -> None:
 
 
 def test_it_has_failed_since_the_first_of_the_latest_ticks_in_a_row(
-    instance: DagsterInstance, engarde: Engarde
+    instance: DagsterInstance, engarde: Engarde, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("ENGARDE_WINDOW_DAYS", "1")
     assert failing_ticks(instance) is None
     _tick(instance, 0, TickStatus.FAILURE, "long ago")
     _tick(instance, 30, TickStatus.SKIPPED)
@@ -66,7 +68,10 @@ def test_it_has_failed_since_the_first_of_the_latest_ticks_in_a_row(
     assert failing_ticks(instance) == FailingTicks(
         datetime(2026, 3, 1, 12, 1, tzinfo=UTC), "Access denied.\nAsk: who?"
     )
-    assert "BigQuery could not be read since 2026-03-01 12:01 UTC: Access denied." in engarde("status").words
+    said = engarde("status", "--days", 1)
+    assert said.code == 1
+    assert "BigQuery could not be read since 2026-03-01 12:01 UTC: Access denied." in said.words
 
     _tick(instance, 180, TickStatus.SKIPPED)
     assert failing_ticks(instance) is None
+    assert engarde("status", "--days", 1).code == 0
