@@ -25,7 +25,7 @@ def state_text(state: DateState | None) -> Text:
     return Text(state.label, _STYLES[state]) if state else Text()
 
 
-def counted(states: Iterable[DateState | None]) -> str:
+def counted_states(states: Iterable[DateState | None]) -> str:
     """Return how many dates have each state, such as "1 held, 29 provisional"."""
     numbers = Counter(states)
     return ", ".join(f"{numbers[state]} {state.label}" for state in DateState if numbers[state])
@@ -34,7 +34,7 @@ def counted(states: Iterable[DateState | None]) -> str:
 def summaries(facts: Sequence[DateFacts], calendar: SyncCalendar) -> list[str]:
     """Return how many dates of each table have each state."""
     by_table = {
-        table: counted(state_of(each, calendar) for each in facts if each.table is table)
+        table: counted_states(state_of(each, calendar) for each in facts if each.table is table)
         for table in METRIC_TABLES
     }
     return [f"{table.source}: {states}" for table, states in by_table.items() if states]

@@ -95,7 +95,7 @@ def _print_dates(settings: Settings) -> None:
     """Print how many dates are held or failed; the setup is not wrong because of them."""
     import psycopg
 
-    from engarde_pipeline.cli.date_states import counted
+    from engarde_pipeline.cli.date_states import counted_states
     from engarde_pipeline.core.date_states import DateState, current_calendar, state_of
     from engarde_pipeline.postgres.connection import connect
     from engarde_pipeline.postgres.schema import migrate
@@ -110,7 +110,7 @@ def _print_dates(settings: Settings) -> None:
         return  # a check above has printed why
     calendar = current_calendar()
     states = [state_of(each, calendar) for each in facts]
-    if refused := counted(state for state in states if state in (DateState.HELD, DateState.FAILED)):
+    if refused := counted_states(state for state in states if state in (DateState.HELD, DateState.FAILED)):
         console.print(Text.assemble(("!", "yellow"), f" dates: {refused}; `engarde status` shows why"))
     else:
         console.print(Text.assemble(("✓", "green"), " dates: none is held or failed"))
