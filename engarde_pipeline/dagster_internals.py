@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 
 from dagster import (
     AssetCheckEvaluation,
+    AssetKey,
     DagsterEvent,
     DagsterEventType,
     DagsterInstance,
@@ -107,6 +108,17 @@ def canceled_backfill(instance: DagsterInstance, run: DagsterRun) -> str | None:
             if backfill and backfill.status in _CANCELED:
                 return backfill.backfill_id
     return None
+
+
+def attempts_not_landed(instance: DagsterInstance, asset: AssetKey) -> dict[str, str]:
+    """Return the run that was last to materialize each partition, for the partitions that it has not materialized.
+
+    Missing public API: `DagsterInstance.get_status_by_partition` says which partitions failed, but not in which
+    run.
+    """
+    storage = instance.event_log_storage
+    attempts = storage.get_latest_asset_partition_materialization_attempts_without_materializations(asset)
+    return {partition: run_id for partition, (run_id, _) in attempts.items()}
 
 
 def was_interrupted(instance: DagsterInstance, run_id: str) -> bool:

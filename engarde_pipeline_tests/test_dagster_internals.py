@@ -5,6 +5,7 @@ from dagster import (
     AssetCheckEvaluation,
     AssetCheckKey,
     AssetCheckSeverity,
+    AssetExecutionContext,
     AssetKey,
     AssetMaterialization,
     AssetRecordsFilter,
@@ -12,6 +13,7 @@ from dagster import (
     DagsterInstance,
     OpExecutionContext,
     Output,
+    StaticPartitionsDefinition,
     asset,
     job,
     materialize,
@@ -27,6 +29,7 @@ from engarde_pipeline.dagster_internals import (
     BULK_ACTION_TERMINAL_STATUSES,
     HIDDEN_TAG_PREFIX,
     NO_MATERIALIZATIONS_AT_THE_END,
+    attempts_not_landed,
     store_check_evaluations,
     target_materialization,
 )
@@ -164,3 +167,18 @@ def test_results_stored_at_once_are_stored_as_dagster_stores_each(
     assert logged == [
         ("store_results", "results", name) for name in ("by_dagster", "by_dagster", "at_once", "at_once")
     ]
+
+
+def test_the_last_attempts_that_did_not_materialize_a_partition_are_known_by_their_run() -> None:
+    days = StaticPartitionsDefinition(["good", "bad"])
+
+    @asset(partitions_def=days)
+    def some_asset(context: AssetExecutionContext) -> None:
+        if context.partition_key == "bad":
+            raise ValueError
+
+    with DagsterInstance.ephemeral() as instance:
+        for day in days.get_partition_keys():
+            failed = materialize([some_asset], partition_key=day, instance=instance, raise_on_error=False)
+
+        assert attempts_not_landed(instance, some_asset.key) == {"bad": failed.run_id}

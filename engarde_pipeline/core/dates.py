@@ -41,11 +41,6 @@ def provisional_days() -> int:
     return load_pipeline_settings().engarde_restatement_days.longest
 
 
-def is_provisional(day: date) -> bool:
-    """Return whether an ad platform may still restate a date."""
-    return day > today() - timedelta(days=provisional_days())
-
-
 def dates_between(start: date, end: date, now: datetime | None = None) -> list[date]:
     """Return all dates from `start` to `end`, inclusive.
 

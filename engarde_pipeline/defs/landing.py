@@ -17,10 +17,10 @@ from dagster import (
 )
 from pydantic import Field
 
-from engarde_pipeline.bigquery.changes import MISSING_TABLE, read_versions
+from engarde_pipeline.bigquery.changes import read_versions
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.core.counts import Counts
-from engarde_pipeline.core.dates import is_provisional
+from engarde_pipeline.core.date_states import MISSING_TABLE, is_provisional
 from engarde_pipeline.core.errors import EngardeError, InvalidInput
 from engarde_pipeline.core.metrics import MetricTable
 from engarde_pipeline.dagster_internals import (

@@ -199,11 +199,11 @@ def test_a_date_that_was_loaded_twice_is_held_until_that_is_allowed(
     assert f"1 of 2 dates did not land: {NEXT}" in said.words
     assert "--allow-growth" in said.words
     days = str((today() - NEXT).days + 2)
-    assert "1 dates are held" in engarde("status", "--days", days).words
+    assert "campaign_metrics: 1 held" in engarde("status", "--days", days).words
 
     assert engarde("sync", *_range(), "--allow-growth").code == 0
 
-    assert "held:" not in engarde("status", "--days", days).words
+    assert "held" not in engarde("status", "--days", days).words
 
 
 def test_a_missing_table_fails_with_the_cure(engarde: Engarde, configured: World) -> None:
@@ -271,7 +271,7 @@ def test_a_tenants_slice_leaves_other_tenants_alone(engarde: Engarde, configured
 
 def test_a_slice_marks_no_date_as_synced(engarde: Engarde, tenant: UUID) -> None:
     engarde("sync", *_range(DAY, DAY), "--campaign", "c1")
-    assert "0 of 3 dates are synced" in engarde("status", "--days", 3).words
+    assert "campaign_metrics: 3 missing." in engarde("status", "--days", 3).words
 
 
 @pytest.mark.parametrize(
@@ -299,15 +299,17 @@ def test_a_slice_of_what_does_not_exist_says_what_there_is(
 
 def test_status_before_the_first_sync_says_how_to_start(engarde: Engarde, tenant: UUID) -> None:
     said = engarde("status", "--days", 2)
-    assert said.code == 0
-    assert said.words.count("missing") == 3
-    assert "0 of 2 dates are synced, 2 are missing. There has been no run yet. Start one with" in said.words
+    assert said.code == 1
+    assert "campaign_metrics: 2 missing. asset_metrics: 2 missing." in said.words
+    overdue = f"{today() - timedelta(days=29)} .. {today() - timedelta(days=1)}"
+    assert f"should have been synced automatically: {overdue}." in said.words
+    assert "There has been no run yet. Start one with `engarde sync`" in said.words
 
 
 def test_status_shows_what_is_synced_and_what_is_missing(engarde: Engarde, tenant: UUID) -> None:
     engarde("sync", *_range(DAY, DAY))
-    said = engarde("status", "--days", 4)
-    assert "1 of 4 dates are synced, 3 are missing." in said.words
+    said = engarde("status", "--days", 4, width=120)
+    assert "campaign_metrics: 3 missing, 1 provisional. asset_metrics: 3 missing, 1 no table." in said.words
     (line,) = (line for line in said.out.splitlines() if line.strip().startswith(str(DAY)))
     assert "provisional" in line
     assert "2,469,135.00" in line
@@ -321,7 +323,7 @@ def test_status_tells_a_settled_date_from_a_provisional_one(
     engarde("sync", *_range(old, old))
     said = engarde("status", "--days", 60)
     (line,) = (line for line in said.out.splitlines() if line.strip().startswith(str(old)))
-    assert "synced" in line
+    assert "complete" in line
 
 
 def test_status_names_the_last_run_and_how_it_ended(engarde: Engarde, configured: World, tenant: UUID) -> None:
@@ -358,7 +360,7 @@ def test_doctor_finds_nothing_to_mend(engarde: Engarde, tenant: UUID) -> None:
     said = engarde("doctor")
     assert said.code == 0
     assert "✗" not in said.out
-    assert said.out.count("✓") == 11
+    assert said.out.count("✓") == 12
     assert "All checks passed" in said.words
 
 
