@@ -1,7 +1,19 @@
 """The contract of what is taken from Dagster's private modules: a new version that changes it is found here."""
 
+from uuid import uuid4
+
 import pytest
-from dagster import DagsterInstance, Output, asset, materialize
+from dagster import (
+    DagsterInstance,
+    DagsterRunStatus,
+    Output,
+    RunsFilter,
+    asset,
+    in_process_executor,
+    job,
+    materialize,
+    op,
+)
 from dagster._core.execution.backfill import BulkActionStatus
 
 from engarde_pipeline import dagster_internals
@@ -62,3 +74,29 @@ def test_a_backfill_has_ended_in_the_statuses_in_which_no_run_starts() -> None:
         BulkActionStatus.CANCELED,
     } <= set(BULK_ACTION_TERMINAL_STATUSES)
     assert BulkActionStatus.REQUESTED not in BULK_ACTION_TERMINAL_STATUSES
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_run_in_this_process_belongs_to_the_code_location_and_raises_nothing(fails: bool) -> None:
+    @op
+    def some_op() -> None:
+        if fails:
+            raise ValueError("it fails")
+
+    @job(tags={"of": "the job"}, executor_def=in_process_executor)
+    def some_job() -> None:
+        some_op()
+
+    run_id = str(uuid4())
+    with DagsterInstance.ephemeral() as instance:
+        dagster_internals.execute_in_location(
+            instance, some_job, "the_location", run_id=run_id, tags={"a": "tag"}, run_config={}
+        )
+        # The timeline and the pages of jobs select runs by this tag.
+        (run,) = instance.get_runs(RunsFilter(tags={".dagster/repository": "__repository__@the_location"}))
+
+    assert run.run_id == run_id
+    assert run.status is (DagsterRunStatus.FAILURE if fails else DagsterRunStatus.SUCCESS)
+    assert run.tags.items() >= {"of": "the job", "a": "tag"}.items()
+    assert run.remote_job_origin is not None
+    assert run.remote_job_origin.job_name == "some_job"

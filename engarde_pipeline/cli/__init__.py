@@ -5,10 +5,9 @@ Exit codes: 0 success, 1 failure (the message says what failed and how to fix it
 
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from engarde_pipeline.cli import (
     api,
@@ -25,8 +24,11 @@ from engarde_pipeline.cli import (
     sync,
     worker,
 )
-from engarde_pipeline.cli.terminal import errors, visible
+from engarde_pipeline.cli.terminal import print_error
 from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.local.errors import ServerEnded
+
+_HELP = ["-h", "--help"]
 
 app = typer.Typer(
     help="Sync marketing metrics from BigQuery to Postgres, date by date.\n\n"
@@ -35,6 +37,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    context_settings={"help_option_names": _HELP},
 )
 
 
@@ -71,12 +74,26 @@ app.command("daemon")(processes.daemon)
 app.command("worker")(worker.worker)
 
 
+def _hide_types_of_flags(command: Any) -> None:
+    """Remove `<bool>` from the help of a command and of those below it: a flag takes no value."""
+    for option in command.get_params(typer.Context(command, help_option_names=_HELP)):
+        if getattr(option, "is_flag", False):
+            option.metavar = ""
+    for subcommand in getattr(command, "commands", {}).values():
+        _hide_types_of_flags(subcommand)
+
+
 def main() -> None:
     """Run the command line; expected errors are printed as messages without a traceback."""
+    command = typer.main.get_command(app)
+    _hide_types_of_flags(command)
     try:
-        app()
+        command()
+    except ServerEnded:
+        sys.exit(1)  # it was printed at once
     except EngardeError as error:
-        _fail(str(error))
+        print_error(error)
+        sys.exit(1)
     except Exception as error:
         import psycopg
 
@@ -84,9 +101,5 @@ def main() -> None:
 
         if not isinstance(error, psycopg.Error):
             raise
-        _fail(explanation(error))
-
-
-def _fail(message: str) -> None:
-    errors.print(f"[bold red]Error:[/] {escape(visible(message))}")
-    sys.exit(1)
+        print_error(EngardeError(explanation(error)))
+        sys.exit(1)

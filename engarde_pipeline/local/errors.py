@@ -9,6 +9,10 @@ class LocalServicesError(EngardeError):
     """The embedded Postgres or the BigQuery emulator cannot be started, stopped or reached."""
 
 
+class ServerEnded(LocalServicesError):
+    """A local server has ended while it was used."""
+
+
 def extra_missing(error: ImportError) -> LocalServicesError:
     """Return the error for an installation without the packages of the local services."""
     return LocalServicesError(
