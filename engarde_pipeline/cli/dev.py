@@ -43,8 +43,12 @@ class LockUnusable(EngardeError):
 
 
 def dev(
-    port: Annotated[int, typer.Option(metavar="PORT", help="The port of the Dagster UI.")] = 3000,
-    api_port: Annotated[int, typer.Option(metavar="PORT", help="The port of the REST API.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, metavar="PORT", help="The port of the Dagster UI.")
+    ] = 3000,
+    api_port: Annotated[
+        int, typer.Option(min=1, max=65535, metavar="PORT", help="The port of the REST API.")
+    ] = 8000,
 ) -> None:
     """Start the Dagster UI, the Dagster daemon and the REST API on this machine. Ctrl-C stops them.
 
@@ -153,7 +157,7 @@ def _check_port(port: int) -> None:
         socket.create_server((_HOST, port)).close()
     except OSError as error:
         raise PortInUse(
-            f"The Dagster UI cannot listen on port {port}: {error.strerror or error}. Choose another one, such as"
+            f"The Dagster UI cannot listen on port {port}: {os.strerror(error.errno or 0)}. Choose another one, such as"
             f" `engarde dev --port {port + 1}`."
         ) from None
 

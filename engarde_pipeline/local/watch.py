@@ -11,7 +11,7 @@ from engarde_pipeline.local.processes import Server
 
 _POLL_SECONDS = 1.0
 
-_SECONDS_TO_END = 15.0
+_SECONDS_TO_END = 10.0
 """How long a command may take to end. Its own retries could go on for minutes, because servers can come back."""
 
 _ended: list[ServerEnded] = []
@@ -42,6 +42,7 @@ def watching(
             if _has_ended(servers, on_end):
                 signal.pthread_kill(main_thread().ident or 0, signal.SIGINT)
                 if may_exit and not left.wait(_SECONDS_TO_END):
+                    on_end(_ended[0])  # again, after the warnings of the retries
                     os._exit(1)
                 return
 

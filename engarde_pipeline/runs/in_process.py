@@ -54,7 +54,9 @@ def run_in_process(
             ended.set()
         landed = watching.result()
     status = _end(instance, run_id)
-    reasons = failure_reasons(instance, run_id) if status is DagsterRunStatus.FAILURE else ()
+    # After the end of a server, the reasons are its consequences.
+    has_reasons = status is DagsterRunStatus.FAILURE and not ended_server()
+    reasons = failure_reasons(instance, run_id) if has_reasons else ()
     return FinishedRun(run_id, status, tuple(landed), tuple(reasons))
 
 

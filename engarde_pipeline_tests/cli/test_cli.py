@@ -72,7 +72,7 @@ def _counts(out: str) -> dict[str, list[int]]:
     ("command", "teaches"),
     [
         ([], "To start: engarde demo"),
-        (["sync"], "Example: engarde sync --start 2026-11-01 --end 2026-11-07"),
+        (["sync"], "Examples: engarde sync --start 2026-11-01 --end 2026-11-07"),
         (["sync"], "no date is marked as synced"),
         (["status"], "by default 30 days"),
         (["doctor"], "one line per check and, if a check fails, how to fix it"),
@@ -589,15 +589,11 @@ def test_db_downgrade_removes_numbers_only_if_that_is_confirmed(
     said = engarde("db", "downgrade", "base")  # not on a terminal
     assert said.code == 1
     assert "campaign_metrics: 4 rows" in said.words
-    assert "campaign_spaces.total_spend: 2 rows" in said.words
+    assert "campaign_spaces: 2 rows" in said.words  # the migration has created it here
     assert "platform_days: 2 rows" in said.words
     assert "held_dates" not in said.words
     assert "Nothing was changed. To remove them, run the command with --yes." in said.words
     assert len(configured.rows()) == 4
-
-    said = engarde("db", "downgrade", "0010")
-    assert "campaign_metrics.currency" not in said.words  # it has no values
-    assert said.code == 0
 
     assert engarde("db", "downgrade", "base", "--yes").code == 0
     assert configured.query("SELECT to_regclass('campaign_metrics') AS found") == [{"found": None}]
