@@ -157,8 +157,8 @@ def _check_port(port: int) -> None:
         socket.create_server((_HOST, port)).close()
     except OSError as error:
         raise PortInUse(
-            f"The Dagster UI cannot listen on port {port}: {os.strerror(error.errno or 0)}. Choose another one, such as"
-            f" `engarde dev --port {port + 1}`."
+            f"The Dagster UI cannot listen on port {port}: {os.strerror(error.errno or 0)}. Choose another one,"
+            f" such as `engarde dev --port {port + 1}`."
         ) from None
 
 

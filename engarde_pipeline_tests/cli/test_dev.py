@@ -82,7 +82,10 @@ def test_a_sync_that_the_api_starts_runs_to_its_end_and_a_second_one_is_refused(
 
     port, log = free_port(), tmp_path / "log"
     command = [sys.executable, "-m", "engarde_pipeline.cli", "dev", "--port", str(port)]
-    with subprocess.Popen([*command, "--api-port", str(api_port)], stdout=log.open("w")) as process:
+    with (
+        log.open("w") as output,
+        subprocess.Popen([*command, "--api-port", str(api_port)], stdout=output) as process,
+    ):
         try:
             eventually(is_started, "the sync is started")
             eventually(lambda: api.get("/sync-status").json()["last_sync"] is not None, "the sync is completed")
