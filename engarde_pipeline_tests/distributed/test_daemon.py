@@ -12,14 +12,14 @@ import pytest
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.run_coordinator import SubmitRunContext
 
-from engarde_pipeline.core.dates import dates_between, today
+from engarde_pipeline.core.dates import today
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.postgres.connection import connect, connected_runs
 from engarde_pipeline.postgres.load.locks import dates_locked
 from engarde_pipeline.runs.run_config import slice_run
 from engarde_pipeline_tests.dagster_runs import landed_dates, origin_of, unfinished
-from engarde_pipeline_tests.defs.backfills import ask_for_backfill, has_ended
+from engarde_pipeline_tests.defs.backfills import ask_for_backfill_elsewhere, has_ended
 from engarde_pipeline_tests.defs.daemon import eventually, running_daemon
 from engarde_pipeline_tests.distributed.cluster import Worker
 from engarde_pipeline_tests.distributed.launched import code_origin_of, status_of
@@ -55,7 +55,7 @@ def shop(distributed: World, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
 
 
 @pytest.mark.parametrize("shop", [2], indirect=True, ids=["two at a time"])
-def test_a_backfill_is_executed_by_two_workers_and_survives_the_kill_of_one(
+def test_a_backfill_of_a_year_is_executed_by_two_workers_and_survives_the_kill_of_one(
     shop: Shop,
     instance: DagsterInstance,
     start_worker: StartWorker,
@@ -63,15 +63,16 @@ def test_a_backfill_is_executed_by_two_workers_and_survives_the_kill_of_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = shop.world
-    monkeypatch.setenv("ENGARDE_DATES_PER_RUN", "15")
-    dates = dates_between(LAST - timedelta(days=89), LAST)
+    dates = [LAST - timedelta(days=n) for n in reversed(range(365))]
+    monkeypatch.setenv("ENGARDE_FIRST_DATE", str(dates[0]))
+    monkeypatch.setenv("ENGARDE_DATES_PER_RUN", "50")
     shop.load(*dates)
     workers = [start_worker("first"), start_worker("second")]
     # A date of the first run waits, so that it is executing when its worker is killed.
-    held = dates[14]
+    held = dates[49]
     with running_daemon(tmp_path / "daemon.log"):
         with connect(world.database_url) as other, dates_locked(other, CAMPAIGN_METRICS, [held]):
-            backfill = ask_for_backfill(instance, dates)
+            backfill = ask_for_backfill_elsewhere(dates[0], dates[-1])
             waiting = _run_of(instance, held)
             eventually(lambda: _waits_for_a_lock(world), "the run of the held date", 400)
             (killed,) = [worker for worker in workers if worker.name in _worker_of(instance, waiting())]
