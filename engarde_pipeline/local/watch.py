@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Thread, main_thread
 
 from engarde_pipeline.local.errors import ServerEnded
@@ -34,7 +34,6 @@ def watching(
     Raises:
         ServerEnded: at the end of the block, whatever else it raised, if a server has ended.
     """
-    _ended.clear()
     left = Event()
 
     def watch() -> None:
@@ -52,10 +51,11 @@ def watching(
         yield
     finally:
         left.set()
-        thread.join()
+        with suppress(KeyboardInterrupt):  # of the thread
+            thread.join()
         # An error of the block is a consequence, and may have come before the thread looked.
         if _ended or _has_ended(servers, on_end):
-            raise _ended[0]
+            raise _ended.pop()
 
 
 def _has_ended(servers: Sequence[Server], on_end: Callable[[ServerEnded], None]) -> bool:

@@ -17,7 +17,7 @@ from engarde_pipeline.local import bigquery, postgres, processes
 from engarde_pipeline.local.errors import LocalServicesError, ServerEnded
 from engarde_pipeline.local.processes import Server
 from engarde_pipeline.local.services import running, servers_of
-from engarde_pipeline.local.watch import watching
+from engarde_pipeline.local.watch import ended_server, watching
 
 # A process that owns the services until it is told to end.
 _OWNER = """
@@ -132,6 +132,7 @@ def test_a_server_that_ends_interrupts_what_uses_it_and_is_named_with_its_log(ho
     assert f"Its log, {server.log}, ends with:" in said[0]
     assert isinstance(raised.value.__context__, KeyboardInterrupt)
     assert _is_up(home) == (False, False)
+    assert ended_server() is None  # what runs afterwards fails for reasons of its own
 
 
 def test_a_home_that_is_a_file_is_named_with_the_cure(home: Path) -> None:
