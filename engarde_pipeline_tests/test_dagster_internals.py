@@ -66,16 +66,6 @@ def test_the_metadata_key_suppresses_the_materialization_at_the_end(is_suppresse
     assert len(result.asset_materializations_for_node("some_asset")) == (0 if is_suppressed else 1)
 
 
-def test_a_backfill_has_ended_in_the_statuses_in_which_no_run_starts() -> None:
-    assert {
-        BulkActionStatus.COMPLETED_SUCCESS,
-        BulkActionStatus.COMPLETED_FAILED,
-        BulkActionStatus.FAILED,
-        BulkActionStatus.CANCELED,
-    } <= set(BULK_ACTION_TERMINAL_STATUSES)
-    assert BulkActionStatus.REQUESTED not in BULK_ACTION_TERMINAL_STATUSES
-
-
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_run_in_this_process_belongs_to_the_code_location_and_raises_nothing(fails: bool) -> None:
     @op
@@ -100,3 +90,13 @@ def test_a_run_in_this_process_belongs_to_the_code_location_and_raises_nothing(f
     assert run.tags.items() >= {"of": "the job", "a": "tag"}.items()
     assert run.remote_job_origin is not None
     assert run.remote_job_origin.job_name == "some_job"
+
+
+def test_a_backfill_has_ended_in_the_statuses_in_which_no_run_starts() -> None:
+    assert {
+        BulkActionStatus.COMPLETED_SUCCESS,
+        BulkActionStatus.COMPLETED_FAILED,
+        BulkActionStatus.FAILED,
+        BulkActionStatus.CANCELED,
+    } <= set(BULK_ACTION_TERMINAL_STATUSES)
+    assert BulkActionStatus.REQUESTED not in BULK_ACTION_TERMINAL_STATUSES

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperOption
 
 from engarde_pipeline.cli import (
     api,
@@ -29,6 +30,19 @@ from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.local.errors import ServerEnded
 
 _HELP = ["-h", "--help"]
+
+_TYPES = {
+    "<bool>": "",  # a flag takes no value
+    "<int>": "NUMBER",
+    "<int range>": "NUMBER",
+    "<str>": "TEXT",
+    "<list[str]>": "TEXT",
+    "<path>": "PATH",
+    "<file>": "PATH",
+    "<UUID>": "UUID",
+    "<uuid>": "UUID",
+}
+"""What the help calls the types of options. Choices keep their values."""
 
 app = typer.Typer(
     help="Sync marketing metrics from BigQuery to Postgres, date by date.\n\n"
@@ -74,19 +88,20 @@ app.command("daemon")(processes.daemon)
 app.command("worker")(worker.worker)
 
 
-def _hide_types_of_flags(command: Any) -> None:
-    """Remove `<bool>` from the help of a command and of those below it: a flag takes no value."""
-    for option in command.get_params(typer.Context(command, help_option_names=_HELP)):
-        if getattr(option, "is_flag", False):
-            option.metavar = ""
+def _name_types(command: Any) -> None:
+    """Name the types of options in plain words in the help of a command and of those below it."""
+    context = typer.Context(command, help_option_names=_HELP)
+    for option in command.get_params(context):
+        if isinstance(option, TyperOption) and option.metavar is None:
+            option.metavar = _TYPES.get(option.display_type(context))
     for subcommand in getattr(command, "commands", {}).values():
-        _hide_types_of_flags(subcommand)
+        _name_types(subcommand)
 
 
 def main() -> None:
     """Run the command line; expected errors are printed as messages without a traceback."""
     command = typer.main.get_command(app)
-    _hide_types_of_flags(command)
+    _name_types(command)
     try:
         command()
     except ServerEnded:

@@ -24,8 +24,8 @@ _GRACE_SECONDS = 5
 @app.callback()
 def api(
     context: typer.Context,
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(metavar="PORT", help="The port to listen on.")] = 8000,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 8000,
 ) -> None:
     """Serve the REST API, which starts and follows syncs and reads metrics. Its documentation is at /docs.
 
@@ -48,14 +48,10 @@ def api(
 
 @app.command()
 def token(
-    tenant: Annotated[UUID, typer.Option(metavar="UUID", help="The tenant's UUID.")],
-    user: Annotated[str, typer.Option(metavar="NAME", help="The user name in the token.")] = "developer",
-    hours: Annotated[
-        int, typer.Option(min=1, max=24 * 30, metavar="NUMBER", help="How many hours the token is valid.")
-    ] = 12,
-    scope: Annotated[
-        str, typer.Option(metavar="SCOPE", help="Extra permission: sync:all allows syncs of all tenants.")
-    ] = "",
+    tenant: Annotated[UUID, typer.Option(help="The tenant's UUID.")],
+    user: Annotated[str, typer.Option(help="The user name in the token.")] = "developer",
+    hours: Annotated[int, typer.Option(min=1, max=24 * 30, help="How many hours the token is valid.")] = 12,
+    scope: Annotated[str, typer.Option(help="Extra permission: sync:all allows syncs of all tenants.")] = "",
 ) -> None:
     """Print an API token, signed with JWT_SECRET_KEY or with the key of the sample data's API.
 

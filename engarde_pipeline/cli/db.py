@@ -103,9 +103,7 @@ def current() -> None:
 
 @app.command()
 def grants(
-    role: Annotated[
-        str, typer.Option(metavar="ROLE", help="The role that the process logs in with. It must exist.")
-    ],
+    role: Annotated[str, typer.Option(help="The role that the process logs in with. It must exist.")],
     purpose: Annotated[
         Purpose, typer.Option("--for", help="What the role is for: the code server and workers, or the API.")
     ] = Purpose.SYNC,

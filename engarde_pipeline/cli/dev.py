@@ -43,12 +43,8 @@ class LockUnusable(EngardeError):
 
 
 def dev(
-    port: Annotated[
-        int, typer.Option(min=1, max=65535, metavar="PORT", help="The port of the Dagster UI.")
-    ] = 3000,
-    api_port: Annotated[
-        int, typer.Option(min=1, max=65535, metavar="PORT", help="The port of the REST API.")
-    ] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port of the Dagster UI.")] = 3000,
+    api_port: Annotated[int, typer.Option(min=1, max=65535, help="The port of the REST API.")] = 8000,
 ) -> None:
     """Start the Dagster UI, the Dagster daemon and the REST API on this machine. Ctrl-C stops them.
 

@@ -53,13 +53,11 @@ def export(
     output_format: Annotated[Format, typer.Option("--format", help="The format of the file.")],
     output: Annotated[
         Path,
-        typer.Option(
-            dir_okay=False, metavar="FILE", help="The file to write. An existing file is replaced at the end."
-        ),
+        typer.Option(dir_okay=False, help="The file to write. An existing file is replaced at the end."),
     ],
-    tenant: Annotated[str | None, typer.Option(metavar="UUID", help="Export only this tenant.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Export only this tenant (UUID).")] = None,
     platform: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Export only this ad platform. Can be repeated.")
+        list[str] | None, typer.Option(help="Export only this ad platform. Can be repeated.")
     ] = None,
     group_by: Annotated[
         Grouping | None,

@@ -21,9 +21,7 @@ _STYLES = {"completed": "green", "failed": "red", "running": "cyan", "retrying":
 
 
 def jobs(
-    limit: Annotated[
-        int, typer.Option(min=1, max=1000, metavar="NUMBER", help="How many of the newest jobs to show.")
-    ] = 10,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many of the newest jobs to show.")] = 10,
     follow: Annotated[
         bool, typer.Option("--follow", help="Keep running, and show a job again when it changes. Ctrl-C stops.")
     ] = False,

@@ -32,8 +32,8 @@ _POLL_SECONDS = 2
 
 
 def code_server(
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")] = "0.0.0.0",  # noqa: S104  for containers
-    port: Annotated[int, typer.Option(metavar="PORT", help="The port to listen on.")] = 4000,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "0.0.0.0",  # noqa: S104  for containers
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 4000,
 ) -> None:
     """Start the code server, which loads the pipeline and runs it for the Dagster UI and daemon.
 
@@ -51,8 +51,8 @@ def code_server(
 
 
 def ui(
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(metavar="PORT", help="The port to listen on.")] = 3000,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 3000,
 ) -> None:
     """Start the Dagster UI and its GraphQL API, with workspace.yaml in DAGSTER_HOME.
 

@@ -26,9 +26,7 @@ _HELD_SHOWN = 10
 
 
 def status(
-    days: Annotated[
-        int, typer.Option(min=1, max=3660, metavar="NUMBER", help="How many dates to show, up to today (UTC).")
-    ] = 30,
+    days: Annotated[int, typer.Option(min=1, max=3660, help="How many dates to show, up to today (UTC).")] = 30,
 ) -> None:
     """Show which dates are synced, when, with how many rows and rejected records, and how the last run ended.
 

@@ -12,14 +12,13 @@ from engarde_pipeline.cli.terminal import EndDate, StartDate, console, range_of_
 def sync(
     start: StartDate,
     end: EndDate = None,
-    tenant: Annotated[str | None, typer.Option(metavar="UUID", help="Sync only this tenant.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Sync only this tenant (UUID).")] = None,
     platform: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Sync only this ad platform. Can be repeated.")
+        list[str] | None, typer.Option(help="Sync only this ad platform. Can be repeated.")
     ] = None,
     campaign: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="ID",
             help="Sync only this campaign: the UUID of a campaign space, or the platform's id. Can be repeated.",
         ),
     ] = None,

@@ -24,15 +24,15 @@ class WorkerUnusable(EngardeError):
 
 def worker(
     concurrency: Annotated[
-        int, typer.Option(min=1, metavar="NUMBER", help="The number of runs that are executed at the same time.")
+        int, typer.Option(min=1, help="The number of runs that are executed at the same time.")
     ] = 1,
     name: Annotated[
         str,
-        typer.Option(metavar="NAME", help="The name of the worker; must differ between the workers of a machine."),
+        typer.Option(help="The name of the worker; must differ between the workers of a machine."),
     ] = "engarde",
     queue: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The queue from which runs are taken. Default: that of dagster.yaml."),
+        typer.Option(help="The queue from which runs are taken. Default: that of dagster.yaml."),
     ] = None,
 ) -> None:
     """Execute runs that Dagster's daemon hands out through redis; start it on as many machines as needed.

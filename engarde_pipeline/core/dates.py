@@ -73,27 +73,6 @@ def is_provisional(day: date) -> bool:
     return day > today() - timedelta(days=provisional_days())
 
 
-def dates_between(start: date, end: date, now: datetime | None = None) -> list[date]:
-    """Return all dates from `start` to `end`, inclusive.
-
-    Raises:
-        InvalidDates: `end` is before `start`, `start` is before the first partition, or `end` is after the last.
-    """
-    if end < start:
-        raise InvalidDates(f"The end date {end} is before the start date {start}. Swap them.")
-    if start < (first := first_date()):
-        raise InvalidDates(
-            f"The start date {start} is before the first partition, {first}. Start there, or set"
-            " ENGARDE_FIRST_DATE to an earlier date."
-        )
-    if end > (last := latest_date(now)):
-        raise InvalidDates(
-            f"The end date {end} is in the future. The last date that can be synced is {last}, the latest date"
-            " anywhere on Earth."
-        )
-    return [start + timedelta(days=n) for n in range((end - start).days + 1)]
-
-
 def requested_dates(start: date | str, end: date | str | None = None) -> list[date]:
     """Return all dates from `start` to `end`, inclusive; texts are parsed, and the default end is today (UTC).
 
@@ -115,3 +94,24 @@ def described_dates(dates: Iterable[date]) -> str:
         else:
             ranges.append([day])
     return ", ".join(str(days[0]) if len(days) == 1 else f"{days[0]} .. {days[-1]}" for days in ranges)
+
+
+def dates_between(start: date, end: date, now: datetime | None = None) -> list[date]:
+    """Return all dates from `start` to `end`, inclusive.
+
+    Raises:
+        InvalidDates: `end` is before `start`, `start` is before the first partition, or `end` is after the last.
+    """
+    if end < start:
+        raise InvalidDates(f"The end date {end} is before the start date {start}. Swap them.")
+    if start < (first := first_date()):
+        raise InvalidDates(
+            f"The start date {start} is before the first partition, {first}. Start there, or set"
+            " ENGARDE_FIRST_DATE to an earlier date."
+        )
+    if end > (last := latest_date(now)):
+        raise InvalidDates(
+            f"The end date {end} is in the future. The last date that can be synced is {last}, the latest date"
+            " anywhere on Earth."
+        )
+    return [start + timedelta(days=n) for n in range((end - start).days + 1)]
