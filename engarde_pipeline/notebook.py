@@ -25,7 +25,7 @@ from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.rejected import OpenReason, open_reasons
 from engarde_pipeline.postgres.reads import diagnosis
 from engarde_pipeline.postgres.schema import migrate
-from engarde_pipeline.runs.history import DID_NOT_LAND, counts_of_event, event_of_date, would_not_land
+from engarde_pipeline.runs.history import DID_NOT_LAND, counts_of_event, entries_of, event_of_date, would_not_land
 from engarde_pipeline.runs.in_process import FinishedRun, label_of, run_in_process
 from engarde_pipeline.runs.run_config import SyncOptions, sync_run
 
@@ -187,10 +187,10 @@ def _date_results(instance: DagsterInstance, run: FinishedRun) -> list[DateResul
     ]
     for record in instance.get_records_for_run(run.run_id, of_type=DagsterEventType.ASSET_OBSERVATION).records:
         observation = record.asset_observation
-        if observation and observation.partition and DID_NOT_LAND in observation.metadata:
-            reason = str(observation.metadata[DID_NOT_LAND].value)
+        reason = entries_of(observation).get(DID_NOT_LAND) if observation else None
+        if observation and observation.partition and reason:
             day, table = date.fromisoformat(observation.partition), observation.asset_key.to_user_string()
-            results.append(DateResult(day, table, Counts(), reason))
+            results.append(DateResult(day, table, Counts(), str(reason.value)))
     return sorted(results, key=lambda found: (found.day, found.table))
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta, timezone
 
-from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.errors import InvalidInput
 from engarde_pipeline.settings import load_pipeline_settings
 
 _FURTHEST_AHEAD = timezone(timedelta(hours=14))
@@ -13,7 +13,7 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _DAYS_AGO = re.compile(r"-(\d{1,4})d", re.ASCII)
 
 
-class InvalidDates(EngardeError):
+class InvalidDates(InvalidInput):
     """The requested dates cannot be synced; the message says why."""
 
 
@@ -93,7 +93,7 @@ def described_dates(dates: Iterable[date]) -> str:
             ranges[-1].append(day)
         else:
             ranges.append([day])
-    return ", ".join(str(days[0]) if len(days) == 1 else f"{days[0]} .. {days[-1]}" for days in ranges)
+    return ", ".join(date_range(days[0], days[-1]) for days in ranges)
 
 
 def dates_between(start: date, end: date, now: datetime | None = None) -> list[date]:
@@ -115,3 +115,8 @@ def dates_between(start: date, end: date, now: datetime | None = None) -> list[d
             " anywhere on Earth."
         )
     return [start + timedelta(days=n) for n in range((end - start).days + 1)]
+
+
+def date_range(first: date, last: date) -> str:
+    """Return the dates from `first` to `last` as a text, such as `2026-11-01 .. 2026-11-07`."""
+    return str(first) if first == last else f"{first} .. {last}"

@@ -8,20 +8,21 @@ from contextlib import contextmanager
 from datetime import date
 from uuid import UUID
 
-from dagster import AssetKey, AssetObservation, OpExecutionContext, in_process_executor, job, op
+from dagster import OpExecutionContext, in_process_executor, job, op
 from pydantic import Field
 
 from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.dates import InvalidDates, dates_between
-from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.errors import InvalidInput
 from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.defs.interruption import stopping_between_dates
-from engarde_pipeline.defs.landing import (
-    SyncConfig,
+from engarde_pipeline.defs.landing import SyncConfig, explained
+from engarde_pipeline.defs.metadata import changes_metadata
+from engarde_pipeline.defs.outcomes import (
     dry_run_observation,
-    explained,
     failed_observation,
     failure,
+    slice_observation,
     transient,
 )
 from engarde_pipeline.defs.resources import BigQuery, Postgres
@@ -29,7 +30,8 @@ from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.scope import resolve_scope
 from engarde_pipeline.postgres.totals.campaign_totals import update_totals
 from engarde_pipeline.runs.sync_runs import is_dry_run
-from engarde_pipeline.runs.tags import ALL_TENANTS, TENANT, record_counts, record_not_landing
+from engarde_pipeline.runs.tags import ALL_TENANTS, TENANT, record_counts, record_dates, record_not_landing
+from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.dates import FailedDate
 from engarde_pipeline.sync.slices import sync_slice
 
@@ -49,7 +51,7 @@ class SliceConfig(SyncConfig):
     )
 
 
-class EmptySlice(EngardeError):
+class EmptySlice(InvalidInput):
     """The slice is not restricted to a tenant, platforms or campaigns."""
 
 
@@ -73,9 +75,16 @@ def sync_the_slice(
                 "Give a tenant, platforms or campaigns. To sync whole dates, use the job performance_sync."
             )
         dates = dates_between(_date(config.start), _date(config.end))
+        record_dates(context.instance, context.run, dates[0], dates[-1])
         scope = resolve_scope(connection, config.tenant, config.platforms, config.campaigns)
+        settings = load_pipeline_settings()
         options = LoadOptions(
-            UUID(context.run.run_id), config.shrink_threshold, config.growth_threshold, scope, dry_run=dry_run
+            UUID(context.run.run_id),
+            settings.engarde_shrink_threshold,
+            settings.engarde_growth_threshold,
+            scope,
+            dry_run=dry_run,
+            allowed=config.allowed,
         )
         outcomes = sync_slice(dates, bigquery.open_source(count=not dry_run), connection, options)
         for table, outcome in outcomes:
@@ -90,12 +99,10 @@ def sync_the_slice(
             elif isinstance(outcome, FailedDate):
                 context.log_event(failed_observation(table, outcome, _slice(config)))
             else:
+                merged = outcome.merged
                 context.log_event(
-                    AssetObservation(
-                        asset_key=AssetKey(table.target),
-                        partition=outcome.day.isoformat(),
-                        description=f"A slice of the date: {outcome.merged.counts.sentence}",
-                        metadata={**outcome.merged.counts.published, "slice": _slice(config)},
+                    slice_observation(
+                        table, outcome.day, _slice(config), merged.counts.sentence, changes_metadata(merged)
                     )
                 )
             if is_stopping():

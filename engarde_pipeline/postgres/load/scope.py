@@ -8,13 +8,13 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.errors import InvalidInput
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.postgres.encodings import unrepresentable
 from engarde_pipeline.postgres.schema.application_tables import CAMPAIGN_SPACES
 
 
-class UnknownSlice(EngardeError):
+class UnknownSlice(InvalidInput):
     """A requested tenant, platform or campaign does not exist in Postgres."""
 
 
