@@ -19,7 +19,7 @@ in which Dagster stores the results of checks. Missing public API: to store many
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from dagster import (
@@ -31,6 +31,7 @@ from dagster import (
     DagsterRun,
     EventLogEntry,
     EventLogRecord,
+    JobDefinition,
     OpExecutionContext,
 )
 from dagster._check import CheckError as CheckError
@@ -38,15 +39,18 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
 from dagster._core.definitions.data_version import DATA_VERSION_TAG as DATA_VERSION_TAG
+from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.errors import DagsterLaunchFailedError as DagsterLaunchFailedError
 from dagster._core.errors import DagsterUserCodeUnreachableError as DagsterUserCodeUnreachableError
-from dagster._core.events import RunFailureReason
+from dagster._core.events import JobFailureData, RunFailureReason
+from dagster._core.execution.api import execute_run_iterator
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES as BULK_ACTION_TERMINAL_STATUSES
 from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
 from dagster._core.launcher import CheckRunHealthResult as CheckRunHealthResult
 from dagster._core.launcher import LaunchRunContext as LaunchRunContext
 from dagster._core.launcher import WorkerStatus as WorkerStatus
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
@@ -70,6 +74,9 @@ _CANCELED = (BulkActionStatus.CANCELING, BulkActionStatus.CANCELED)
 
 ASSET_JOB = "__ASSET_JOB"
 """The job in which Dagster materializes selected assets. Missing public API: a constant."""
+
+_REPOSITORY = "__repository__"
+"""The name of the repository of a `Definitions` object."""
 
 NO_MATERIALIZATIONS_AT_THE_END = {"__source_asset_observation__": True}
 """Output metadata that stops Dagster from logging materializations when a step ends.
@@ -131,7 +138,8 @@ def was_interrupted(instance: DagsterInstance, run_id: str) -> bool:
 
 
 def _failure_reason(record: EventLogRecord) -> RunFailureReason | None:
-    return record.event_log_entry.get_dagster_event().job_failure_data.failure_reason
+    data = record.event_log_entry.get_dagster_event().event_specific_data
+    return data.failure_reason if isinstance(data, JobFailureData) else None
 
 
 def target_materialization(record: EventLogRecord) -> AssetCheckEvaluationTargetMaterializationData:
@@ -249,3 +257,29 @@ def forget_planned_checks(instance: DagsterInstance, run_id: str) -> None:
             connection.execute(
                 table.delete().where(table.c.run_id == run_id, table.c.execution_status == _PLANNED)
             )
+
+
+def execute_in_location(
+    instance: DagsterInstance,
+    job: JobDefinition,
+    location: str,
+    *,
+    run_id: str,
+    tags: Mapping[str, str],
+    run_config: Mapping[str, object],
+) -> None:
+    """Run a job with the in-process executor as a run of `location`; its failure raises no exception.
+
+    Missing public API: `execute_in_process` creates runs without an origin, which the UI shows neither on the
+    timeline nor on the page of their job.
+    """
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), _REPOSITORY)
+    run = instance.create_run_for_job(
+        job_def=job,
+        run_id=run_id,
+        tags={**job.run_tags, **tags},
+        run_config=run_config,
+        remote_job_origin=repository.get_job_origin(job.name),
+    )
+    for _ in execute_run_iterator(InMemoryJob(job), run, instance):
+        pass

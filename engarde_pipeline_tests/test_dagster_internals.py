@@ -1,5 +1,7 @@
 """The contract of what is taken from Dagster's private modules: a new version that changes it is found here."""
 
+from uuid import uuid4
+
 import pytest
 from dagster import (
     AssetCheckEvaluation,
@@ -11,10 +13,13 @@ from dagster import (
     AssetRecordsFilter,
     DagsterEventType,
     DagsterInstance,
+    DagsterRunStatus,
     OpExecutionContext,
     Output,
+    RunsFilter,
     StaticPartitionsDefinition,
     asset,
+    in_process_executor,
     job,
     materialize,
     op,
@@ -84,6 +89,32 @@ def test_the_metadata_key_suppresses_the_materialization_at_the_end(is_suppresse
     result = materialize([some_asset], instance=DagsterInstance.ephemeral())
 
     assert len(result.asset_materializations_for_node("some_asset")) == (0 if is_suppressed else 1)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_run_in_this_process_belongs_to_the_code_location_and_raises_nothing(fails: bool) -> None:
+    @op
+    def some_op() -> None:
+        if fails:
+            raise ValueError("it fails")
+
+    @job(tags={"of": "the job"}, executor_def=in_process_executor)
+    def some_job() -> None:
+        some_op()
+
+    run_id = str(uuid4())
+    with DagsterInstance.ephemeral() as instance:
+        dagster_internals.execute_in_location(
+            instance, some_job, "the_location", run_id=run_id, tags={"a": "tag"}, run_config={}
+        )
+        # The timeline and the pages of jobs select runs by this tag.
+        (run,) = instance.get_runs(RunsFilter(tags={".dagster/repository": "__repository__@the_location"}))
+
+    assert run.run_id == run_id
+    assert run.status is (DagsterRunStatus.FAILURE if fails else DagsterRunStatus.SUCCESS)
+    assert run.tags.items() >= {"of": "the job", "a": "tag"}.items()
+    assert run.remote_job_origin is not None
+    assert run.remote_job_origin.job_name == "some_job"
 
 
 def test_a_backfill_has_ended_in_the_statuses_in_which_no_run_starts() -> None:

@@ -111,8 +111,7 @@ def will_be_retried(instance: DagsterInstance, record: RunRecord) -> bool:
     """Return whether the Dagster daemon is about to start another attempt of a failed run.
 
     Dagster tags every failed run that has retries left, including runs that its daemon does not retry: runs that
-    were executed without the daemon (from the command line or a notebook) and have no origin, and runs of a
-    backfill that has ended.
+    were executed in a process of their own and have no origin, and runs of a backfill that has ended.
     """
     run = record.dagster_run
     if run.status is not DagsterRunStatus.FAILURE or not record.end_time or not instance.run_retries_enabled:
