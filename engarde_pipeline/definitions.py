@@ -12,6 +12,7 @@ from engarde_pipeline.defs.checks import (
     totals_checks,
 )
 from engarde_pipeline.defs.jobs import performance_sync
+from engarde_pipeline.defs.locations import with_locations
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.defs.schedules import hourly_sync, nightly_reconciliation
 from engarde_pipeline.defs.sensors.alerts import alerts
@@ -19,21 +20,23 @@ from engarde_pipeline.defs.sensors.changed_partitions import changed_partitions
 from engarde_pipeline.defs.sensors.lost_runs import lost_runs
 from engarde_pipeline.defs.sensors.new_mappings import new_mappings
 from engarde_pipeline.defs.sensors.pending_totals import pending_totals, totals
-from engarde_pipeline.defs.slice_sync import slice_sync
+from engarde_pipeline.defs.slice_sync import slice_sync_job
 from engarde_pipeline.settings import check_environment
 
 check_environment()
 
 defs = Definitions(
-    assets=[
-        bigquery_campaign_metrics,
-        bigquery_asset_metrics,
-        campaign_metrics,
-        campaign_asset_metrics,
-        campaign_space_aggregates,
-    ],
+    assets=with_locations(
+        [
+            bigquery_campaign_metrics,
+            bigquery_asset_metrics,
+            campaign_metrics,
+            campaign_asset_metrics,
+            campaign_space_aggregates,
+        ]
+    ),
     asset_checks=[campaign_metrics_checks, campaign_asset_metrics_checks, totals_checks],
-    jobs=[performance_sync, slice_sync, totals],
+    jobs=[performance_sync, slice_sync_job(), totals],
     sensors=[changed_partitions, new_mappings, pending_totals, lost_runs, alerts],
     schedules=[hourly_sync, nightly_reconciliation],
     resources={"bigquery": BigQuery(), "postgres": Postgres()},

@@ -1,17 +1,23 @@
 """What people find in Dagster: assets with their lineage, checks and jobs, described in their words."""
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from dagster import AssetKey, AssetSpec, TableColumnLineage, TableSchema
+from dagster_gcp import BigQueryResource
 
 import engarde_pipeline
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.definitions import defs
+from engarde_pipeline.defs.assets.campaign_metrics import campaign_metrics
+from engarde_pipeline.defs.assets.sources import bigquery_campaign_metrics
+from engarde_pipeline.defs.locations import with_locations
 from engarde_pipeline.defs.partitions import daily
 from engarde_pipeline_tests.conftest import NAMED_SERVERS
 
@@ -61,6 +67,67 @@ def test_every_number_leads_back_to_its_columns_in_bigquery(table: MetricTable) 
         assert upstream[measure] == {measure}
     for ratio in table.ratios:
         assert upstream[ratio.name] == {ratio.numerator, ratio.denominator}
+
+
+@METRIC_TABLES
+def test_a_columns_description_names_its_columns_in_bigquery(table: MetricTable) -> None:
+    described = {c.name: c.description for c in SPECS[table.target].metadata["dagster/column_schema"].columns}
+    assert described["spend"].endswith(f"From {table.source} in BigQuery: spend (FLOAT64 or NUMERIC).")
+    assert described["ctr"].endswith(f"From {table.source} in BigQuery: clicks (INT64), impressions (INT64).")
+    assert "campaign_id (STRING)" in described[table.target_id]
+
+
+def test_each_asset_says_where_its_table_is_without_a_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIGQUERY_PROJECT_ID", "acme-ads")
+    monkeypatch.setenv("BIGQUERY_DATASET_ID", "marts")
+    address = "postgresql://loader:s3cret@db.example:5433/app?options=-csearch_path%3Dads&password=s3cret"
+    monkeypatch.setenv("DATABASE_URL", address)
+
+    source, target = (
+        {name: str(getattr(value, "value", value)) for name, value in spec.metadata.items()}
+        for asset in with_locations([bigquery_campaign_metrics, campaign_metrics])
+        for spec in ([asset] if isinstance(asset, AssetSpec) else asset.specs)
+    )
+
+    assert source["dagster/table_name"] == "acme-ads.marts.campaign_metrics"
+    assert source["bigquery_console"].startswith(
+        "https://console.cloud.google.com/bigquery?p=acme-ads&d=marts&t=camp"
+    )
+    assert target["dagster/table_name"] == "app.ads.campaign_metrics"
+    assert target["dagster/uri"] == "postgresql://db.example:5433/app"
+    assert "s3cret" not in str(target)
+
+
+def test_each_asset_refers_to_its_source_code() -> None:
+    for name in ("campaign_metrics", "campaign_asset_metrics", "campaign_space_aggregates"):
+        (reference,) = SPECS[name].metadata["dagster/code_references"].code_references
+        assert Path(reference.file_path) == ROOT / f"engarde_pipeline/defs/assets/{name}.py"
+
+
+def test_nothing_that_dagster_shows_is_a_remark_for_developers() -> None:
+    of_base_class = {field.description for field in BigQueryResource.model_fields.values()}
+    shown = [text for text in _descriptions() if text not in of_base_class]
+    assert len(shown) > 80
+    remarks = re.compile(r"\brules? \d|\b_\w|\(\)|docs/adr|base class|default_config|`[A-Z]\w+`")
+    assert [text for text in shown if remarks.search(text)] == []
+
+
+def _descriptions() -> Iterator[str]:
+    """Yield the descriptions of all definitions, and of what can be configured in their launchpads."""
+    for spec in SPECS.values():
+        yield spec.description or ""
+        yield from (column.description or "" for column in spec.metadata["dagster/column_schema"].columns)
+    for definition in defs.asset_checks or ():
+        yield from (spec.description or "" for spec in definition.check_specs)
+    for automation in (*(defs.sensors or ()), *(defs.schedules or ())):
+        yield automation.description or ""
+    for job in defs.resolve_all_job_defs():
+        yield job.description or ""
+        yield from (node.definition.description or "" for node in job.graph.nodes)
+        yield from (resource.description or "" for resource in job.resource_defs.values())
+        for config_type in job.get_job_snapshot().config_schema_snapshot.all_config_snaps_by_key.values():
+            yield config_type.description or ""
+            yield from (field.description or "" for field in config_type.fields or ())
 
 
 @METRIC_TABLES
@@ -121,6 +188,7 @@ def test_every_sensor_and_schedule_is_on_after_a_fresh_install_and_described() -
 def test_dagsters_own_tools_are_content(command: str, tmp_path: Path) -> None:
     done = _dagsters_own_tool(command, ENGARDE_HOME=str(tmp_path), **NAMED_SERVERS)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "preview" not in done.stdout + done.stderr
 
 
 def test_a_code_location_without_a_configuration_fails_and_names_what_is_missing(tmp_path: Path) -> None:

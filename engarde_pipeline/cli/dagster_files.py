@@ -38,9 +38,9 @@ def storage_advice() -> str | None:
         )
     if runs := _runs_in_sqlite(home / "history" / "runs.db"):
         return (
-            f"{home / 'history'} has {runs:,} earlier runs in SQLite, which are not shown, because the history is"
-            " in Postgres now. A sync does not need them. To remove this message, delete the directories history"
-            f" and schedules in {home}."
+            f"{home / 'history'} has earlier runs in SQLite ({runs:,}), which are not shown, because the history"
+            " is in Postgres now. A sync does not need them. To remove this message, delete the directories"
+            f" history and schedules in {home}."
         )
     return None
 
@@ -70,6 +70,7 @@ def missing_features() -> str | None:
             "run monitoring": instance.run_monitoring_enabled,
             "the run queue": isinstance(instance.run_coordinator, QueuedRunCoordinator),
             "tick retention": bool(instance.get_settings("retention")),
+            "retries of schedule ticks": getattr(instance.scheduler, "max_tick_retries", 0) > 0,
             "the history in Postgres": not has_dagster_database() or hasattr(instance.run_storage, "postgres_url"),
         }
     off = ", ".join(feature for feature, on in features.items() if not on)

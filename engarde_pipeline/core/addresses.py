@@ -54,6 +54,13 @@ def shown(url: URL) -> str:
     return text.render_as_string(hide_password=True).replace("several-hosts", ",".join(pairs), 1)
 
 
+def with_connect_timeout(address: str, seconds: int) -> str:
+    """Return the address with another limit for the time until a connection is made."""
+    return (
+        parse(address).update_query_dict({"connect_timeout": str(seconds)}).render_as_string(hide_password=False)
+    )
+
+
 def _with_hosts(url: URL, hosts: Sequence[str], ports: Sequence[str] = ()) -> URL:
     defaults = list(ports) * len(hosts) if len(ports) == 1 else [*ports, *[""] * (len(hosts) - len(ports))]
     names = [_name(host) for host in hosts]

@@ -4,6 +4,8 @@ Dagster would interrupt the run at once, and dates that had just been committed 
 that is being canceled ends as canceled. Any other run ends as failed, and the daemon retries it without the dates
 that landed.
 
+The retry of a run whose backfill was canceled ends before it syncs anything.
+
 The daemon needs the code server for the retry, and gives it up for good if there is none. A code server that
 received SIGTERM, too, waits for the processes of its runs, so the process of the run stays until it is retried.
 """
@@ -16,9 +18,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from dagster import DagsterExecutionInterruptedError, DagsterInstance, DagsterRunStatus
+from dagster import DagsterExecutionInterruptedError, DagsterInstance, DagsterRun, DagsterRunStatus
 
-from engarde_pipeline.dagster_internals import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
+from engarde_pipeline.dagster_internals import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG, canceled_backfill
 
 SECONDS_TO_FINISH = 60
 """How long a date may take after SIGTERM; then the process ends, and the date is rolled back."""
@@ -30,12 +32,17 @@ _POLL_SECONDS = 0.5
 
 
 @contextmanager
-def stopping_between_dates(instance: DagsterInstance, run_id: str) -> Iterator[Callable[[], bool]]:
+def stopping_between_dates(instance: DagsterInstance, run: DagsterRun) -> Iterator[Callable[[], bool]]:
     """Yield a function that returns whether the run was asked to end; the caller then ends the block soon.
 
     Raises:
-        DagsterExecutionInterruptedError: at the end of the block, if the run was asked to end.
+        DagsterExecutionInterruptedError: at the end of the block, if the run was asked to end; at its start, if
+            the run is the retry of one whose backfill was canceled.
     """
+    if backfill := canceled_backfill(instance, run):
+        reason = f"The run retries a run of the backfill {backfill}, which was canceled. Nothing was synced."
+        instance.report_run_canceling(run, reason)
+        raise DagsterExecutionInterruptedError(reason)
     if threading.current_thread() is not threading.main_thread():  # it receives no signals
         yield lambda: False
         return
@@ -49,7 +56,7 @@ def stopping_between_dates(instance: DagsterInstance, run_id: str) -> Iterator[C
         while not received and not left.wait(_POLL_SECONDS):
             pass
         if signal.SIGTERM in received:
-            _end_in_time(instance, run_id, left)
+            _end_in_time(instance, run.run_id, left)
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

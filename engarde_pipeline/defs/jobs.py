@@ -9,6 +9,7 @@ from engarde_pipeline.defs.assets.campaign_space_aggregates import campaign_spac
 performance_sync = define_asset_job(
     "performance_sync",
     selection=AssetSelection.assets(campaign_metrics, campaign_asset_metrics, campaign_space_aggregates),
-    description="Sync campaign and asset metrics for a date or a range of dates, then update the totals.",
+    description="Sync the metrics of campaigns and of their creatives for a date or a range of dates, then update"
+    " the totals: everything that engarde sync does.",
     executor_def=in_process_executor,
 )

@@ -17,16 +17,19 @@ from dagster import (
 )
 from pydantic import Field
 
-from engarde_pipeline.bigquery.changes import MISSING_TABLE, read_versions
+from engarde_pipeline.bigquery.changes import read_versions
+from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.core.counts import Counts
-from engarde_pipeline.core.dates import is_provisional
-from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.date_states import MISSING_TABLE, is_provisional
+from engarde_pipeline.core.errors import EngardeError, InvalidInput
 from engarde_pipeline.core.metrics import MetricTable
 from engarde_pipeline.dagster_internals import (
     DATA_VERSION_TAG,
     NO_MATERIALIZATIONS_AT_THE_END,
     RETRY_NUMBER_TAG,
+    forget_planned_checks,
 )
+from engarde_pipeline.defs.date_checks import record_results, synced_dates
 from engarde_pipeline.defs.interruption import stopping_between_dates
 from engarde_pipeline.defs.metadata import date_metadata
 from engarde_pipeline.defs.outcomes import (
@@ -37,14 +40,14 @@ from engarde_pipeline.defs.outcomes import (
     transient,
 )
 from engarde_pipeline.defs.resources import BigQuery, Postgres
+from engarde_pipeline.postgres.advisory_locks import LockWait
 from engarde_pipeline.postgres.faults import message_of
 from engarde_pipeline.postgres.load.held_dates import DateHasGrown, DateWouldShrink
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.synced_dates import note_synced
-from engarde_pipeline.runs.history import (
-    landed_before,
-)
-from engarde_pipeline.runs.sync_runs import is_dry_run
+from engarde_pipeline.runs.attempts import CAUSE, INVALID_INPUT
+from engarde_pipeline.runs.history import landed_before
+from engarde_pipeline.runs.sync_runs import describe_run, is_dry_run
 from engarde_pipeline.runs.tags import MANUAL, REASON, record_counts, record_dates, record_not_landing
 from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.dates import FailedDate
@@ -99,12 +102,14 @@ def sync_partitions(
     asked = [date.fromisoformat(key) for key in context.partition_keys]
     dry_run = is_dry_run(context.run)
     record_dates(context.instance, context.run, asked[0], asked[-1])
+    if dry_run:
+        forget_planned_checks(context.instance, context.run.run_id)
     landed = Counts()
     failed: list[FailedDate] = []
     started = time.monotonic()
     unfinished = set(asked)
     with (
-        stopping_between_dates(context.instance, context.run.run_id) as is_stopping,
+        stopping_between_dates(context.instance, context.run) as is_stopping,
         explained(),
         nullcontext() if dry_run else _observed_faults(context, table, unfinished),
     ):
@@ -134,8 +139,9 @@ def sync_partitions(
             dry_run=dry_run,
             allowed=config.allowed,
             read_at=read_at,
+            lock_wait=LockWait(is_stopping, partial(describe_run, context.instance)),
         )
-        outcomes = sync_in_parallel(table, dates, source, connect, options, writers, is_stopping)
+        outcomes = sync_in_parallel(table, dates, source, connect, options, writers)
         with ExitStack() as stack:
             stack.callback(lambda: record_counts(context.instance, context.run.run_id, table, landed))
             stack.enter_context(closing(outcomes))
@@ -166,12 +172,29 @@ def sync_partitions(
                         tags=_version_tags(versions.get(outcome.day)),
                     )
                 )
+        if failed and not dry_run:
+            _check(context, table, asked, source, postgres)
     if dry_run:
         record_not_landing(context.instance, context.run.run_id, table, [outcome.day for outcome in failed])
         failed = transient(failed)
     if failed:
         raise failure(failed, len(asked), dry_run)
     return Output(None, metadata={**landed.published, **NO_MATERIALIZATIONS_AT_THE_END})
+
+
+def _check(
+    context: AssetExecutionContext, table: MetricTable, days: list[date], source: Source, postgres: Postgres
+) -> None:
+    """Run the checks of the dates of a step that fails: Dagster skips the step with its checks."""
+    selection = context.run.asset_check_selection
+    names = None if selection is None else {key.name for key in selection if key.asset_key == context.asset_key}
+    try:
+        with postgres.connect(context.run.run_id) as connection:
+            run = context.op_execution_context
+            for _ in record_results(run, synced_dates(run, table, days, source, connection), names):
+                pass
+    except (EngardeError, psycopg.Error) as error:
+        context.log.warning(f"The dates could not be checked. {message_of(error)}")
 
 
 def _progress(number: int, asked: int, landed: Counts, seconds: float) -> str:
@@ -191,7 +214,8 @@ def explained() -> Iterator[None]:
     except (EngardeError, psycopg.Error) as error:
         if not is_transient(error):
             disable_retries()
-        raise Failure(description=message_of(error), allow_retries=False) from error
+        cause = {CAUSE: INVALID_INPUT} if isinstance(error, InvalidInput) else {}
+        raise Failure(description=message_of(error), metadata=cause, allow_retries=False) from error
 
 
 def _mark_without_source(

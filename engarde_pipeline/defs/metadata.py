@@ -14,7 +14,16 @@ from dagster import (
 )
 
 from engarde_pipeline.core.currencies import published, subtract
-from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, CTR, CURRENCY, METRIC_DATE, ROAS, Measure, MetricTable
+from engarde_pipeline.core.metrics import (
+    CAMPAIGN_METRICS,
+    CTR,
+    CURRENCY,
+    METRIC_DATE,
+    ROAS,
+    Measure,
+    MetricTable,
+    Ratio,
+)
 from engarde_pipeline.postgres.load.changes import CampaignChange
 from engarde_pipeline.postgres.load.merge import MergedDate
 from engarde_pipeline.postgres.load.rejected import RejectedRow
@@ -22,7 +31,7 @@ from engarde_pipeline.runs.history import ALLOWED, BYTES_READ, LARGEST_CHANGES
 from engarde_pipeline.sync.dates import SyncedDate
 
 _TYPES = {"count": "bigint", "amount": "numeric(38, 6)"}
-_DATE = TableColumn(METRIC_DATE, "date", "The date, in the ad account's time zone.")
+_DATE_DESCRIPTION = "The date, in the ad account's time zone."
 
 
 def source_key(table: MetricTable) -> AssetKey:
@@ -32,40 +41,53 @@ def source_key(table: MetricTable) -> AssetKey:
 
 def source_schema(table: MetricTable) -> TableSchema:
     """Return the columns read from BigQuery."""
-    keys = [TableColumn(key.name, key.bigquery_type, key.description) for key in table.dimensions]
-    measures = [
-        TableColumn(
-            measure.name, "INT64" if measure.kind == "count" else "FLOAT64 or NUMERIC", measure.description
-        )
-        for measure in table.measures
-    ]
-    return TableSchema([TableColumn(METRIC_DATE, "DATE", _DATE.description), *keys, *measures])
+    descriptions = {
+        METRIC_DATE: _DATE_DESCRIPTION,
+        **{key.name: key.description for key in table.dimensions},
+        **{measure.name: measure.description for measure in table.measures},
+    }
+    types = _source_types(table)
+    return TableSchema([TableColumn(name, types[name], text) for name, text in descriptions.items()])
+
+
+def _source_types(table: MetricTable) -> dict[str, str]:
+    """Return the type of each column that is read from BigQuery."""
+    return {
+        METRIC_DATE: "DATE",
+        **{key.name: key.bigquery_type for key in table.dimensions},
+        **{m.name: "INT64" if m.kind == "count" else "FLOAT64 or NUMERIC" for m in table.measures},
+    }
 
 
 def target_schema(table: MetricTable) -> TableSchema:
-    """Return the columns written to Postgres."""
+    """Return the columns written to Postgres; each description ends with the columns in BigQuery it comes from."""
     subject = "campaign space" if table is CAMPAIGN_METRICS else "campaign asset"
-    hour = [TableColumn("metric_hour", "smallint", "The hour, 0 to 23, or NULL for the whole day.")]
+    hour = [("metric_hour", "smallint", "The hour, 0 to 23, or NULL for the whole day.")]
+    columns = [
+        ("tenant_id", "uuid", "The tenant."),
+        (table.target_id, "uuid", f"The {subject}."),
+        ("platform", "text", "The ad platform."),
+        (METRIC_DATE, "date", _DATE_DESCRIPTION),
+        *(hour if table is CAMPAIGN_METRICS else []),
+        *((measure.name, _TYPES[measure.kind], measure.description) for measure in table.measures),
+        *(
+            (
+                ratio.name,
+                "numeric",
+                f"{ratio.description} {ratio.factor} * {ratio.numerator} / {ratio.denominator}"
+                f" ({ratio.unit}); NULL where {ratio.denominator} is zero.",
+            )
+            for ratio in table.ratios
+        ),
+        ("currency", "text", CURRENCY.description),
+        ("bigquery_sync_id", "uuid", "The Dagster run that last changed the row."),
+        ("synced_from_bigquery_at", "timestamptz", "When the row was last changed."),
+    ]
+    types, origins = _source_types(table), _origins(table)
     return TableSchema(
         [
-            TableColumn("tenant_id", "uuid", "The tenant."),
-            TableColumn(table.target_id, "uuid", f"The {subject}."),
-            TableColumn("platform", "text", "The ad platform."),
-            _DATE,
-            *(hour if table is CAMPAIGN_METRICS else []),
-            *(TableColumn(measure.name, _TYPES[measure.kind], measure.description) for measure in table.measures),
-            *(
-                TableColumn(
-                    ratio.name,
-                    "numeric",
-                    f"{ratio.description} {ratio.factor} * {ratio.numerator} / {ratio.denominator}"
-                    f" ({ratio.unit}); NULL where {ratio.denominator} is zero.",
-                )
-                for ratio in table.ratios
-            ),
-            TableColumn("currency", "text", CURRENCY.description),
-            TableColumn("bigquery_sync_id", "uuid", "The Dagster run that last changed the row."),
-            TableColumn("synced_from_bigquery_at", "timestamptz", "When the row was last changed."),
+            TableColumn(name, kind, f"{text} {_origin(origins.get(name, []), types, table.source)}".strip())
+            for name, kind, text in columns
         ]
     )
 
@@ -75,8 +97,8 @@ def totals_schema() -> TableSchema:
     return TableSchema(
         [
             *(_total_column(measure) for measure in CAMPAIGN_METRICS.measures),
-            TableColumn("avg_ctr", "numeric", "100 * total_clicks / total_impressions, from the sums (percent)."),
-            TableColumn("avg_roas", "numeric", "total_revenue / total_spend, from the sums (factor)."),
+            _total_ratio("avg_ctr", CTR, "100 * total_clicks / total_impressions, from the sums (percent)."),
+            _total_ratio("avg_roas", ROAS, "total_revenue / total_spend, from the sums (factor)."),
             TableColumn("performance_last_updated", "timestamptz", "When a total last changed."),
         ]
     )
@@ -85,8 +107,13 @@ def totals_schema() -> TableSchema:
 def target_lineage(table: MetricTable) -> TableColumnLineage:
     """Return which BigQuery columns each Postgres column comes from."""
     source = source_key(table)
+    return _lineage({column: [(source, name) for name in names] for column, names in _origins(table).items()})
+
+
+def _origins(table: MetricTable) -> dict[str, list[str]]:
+    """Return the names of the BigQuery columns that each Postgres column comes from."""
     external_ids = [name for name in table.key_names if name != "metric_hour"]
-    origins: dict[str, list[str]] = {
+    return {
         "tenant_id": [name for name in ("tenant_id", "campaign_id", "platform") if name in table.key_names],
         table.target_id: external_ids,
         "platform": ["platform"],
@@ -95,7 +122,12 @@ def target_lineage(table: MetricTable) -> TableColumnLineage:
         **{name: [name] for name in (CURRENCY.name, *table.measure_names)},
         **{ratio.name: [ratio.numerator, ratio.denominator] for ratio in table.ratios},
     }
-    return _lineage({column: [(source, name) for name in names] for column, names in origins.items()})
+
+
+def _origin(names: list[str], types: dict[str, str], table: str) -> str:
+    # The open-source version of Dagster does not show the column lineage.
+    columns = ", ".join(f"{name} ({types[name]})" for name in names)
+    return f"From {table} in BigQuery: {columns}." if names else ""
 
 
 def totals_lineage() -> TableColumnLineage:
@@ -189,8 +221,15 @@ def rejects_table(rejected: list[RejectedRow]) -> MetadataValue[Any]:
 def _total_column(measure: Measure) -> TableColumn:
     several = " NULL if the rows have several currencies." if measure.is_money else ""
     return TableColumn(
-        f"total_{measure.name}", _TYPES[measure.kind], f"Sum over all dates. {measure.description}{several}"
+        f"total_{measure.name}",
+        _TYPES[measure.kind],
+        f"Sum over all dates. {measure.description}{several} From {CAMPAIGN_METRICS.target}: {measure.name}.",
     )
+
+
+def _total_ratio(name: str, ratio: Ratio, description: str) -> TableColumn:
+    origin = f"From {CAMPAIGN_METRICS.target}: {ratio.numerator}, {ratio.denominator}."
+    return TableColumn(name, "numeric", f"{description} {origin}")
 
 
 def _lineage(origins: dict[str, list[tuple[AssetKey, str]]]) -> TableColumnLineage:

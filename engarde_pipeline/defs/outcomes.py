@@ -6,12 +6,12 @@ from typing import Any
 
 from dagster import AssetKey, AssetObservation, Failure, OpExecutionContext
 
-from engarde_pipeline.core.dates import is_provisional
+from engarde_pipeline.core.date_states import is_provisional
 from engarde_pipeline.core.metrics import MetricTable
 from engarde_pipeline.defs.metadata import sync_metadata
 from engarde_pipeline.postgres.faults import message_of
 from engarde_pipeline.postgres.load.held_dates import DateHeld
-from engarde_pipeline.runs.attempts import SUMMARY, first_sentence
+from engarde_pipeline.runs.attempts import CAUSE, HELD_DATES, SUMMARY, first_sentence
 from engarde_pipeline.runs.history import DID_NOT_LAND, HELD, SLICE, WOULD_NOT_LAND, named_for
 from engarde_pipeline.runs.run_config import DRY_RUN
 from engarde_pipeline.runs.tags import NO_RETRIES
@@ -103,7 +103,10 @@ def failure(failed: list[FailedDate], asked: int, dry_run: bool) -> Failure:
             what = f"{what} The others are synced."
     if dry_run:
         what = f"{what} Nothing was written, because this is a dry run."
-    return Failure(description="\n* ".join([what, *reasons]), metadata={SUMMARY: summary}, allow_retries=False)
+    cause = {CAUSE: HELD_DATES} if all(isinstance(outcome.error, DateHeld) for outcome in failed) else {}
+    return Failure(
+        description="\n* ".join([what, *reasons]), metadata={SUMMARY: summary, **cause}, allow_retries=False
+    )
 
 
 def disable_retries() -> None:

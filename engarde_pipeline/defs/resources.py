@@ -24,11 +24,14 @@ from engarde_pipeline.settings import load_settings
 
 
 class BigQuery(BigQueryResource):
-    """The source dataset, and a client that other assets can use as with any `BigQueryResource`.
+    """The source dataset in BigQuery.
 
-    Unlike its base class, it accepts credentials as JSON, connects to an emulator without credentials, and sets
-    neither an environment variable nor a file.
+    It is configured by BIGQUERY_PROJECT_ID, BIGQUERY_DATASET_ID, BIGQUERY_LOCATION and BIGQUERY_CREDENTIALS_JSON.
+    Other assets can use it as any BigQueryResource.
     """
+
+    # Unlike its base class, it accepts credentials as JSON, connects to an emulator without credentials, and sets
+    # neither an environment variable nor a file.
 
     @model_validator(mode="before")
     @classmethod
@@ -66,7 +69,7 @@ class BigQuery(BigQueryResource):
 
 
 class Postgres(ConfigurableResource[None]):
-    """The target database."""
+    """The target database in Postgres. It is configured by DATABASE_URL."""
 
     def connect(self, run_id: str | None = None) -> psycopg.Connection:
         """Return a connection to a database whose schema is current, labelled with the run's id; `with` closes it.

@@ -138,7 +138,12 @@ def connected_runs(connection: psycopg.Connection) -> set[str]:
         " WHERE datname = current_database() AND starts_with(application_name, %s)",
         [f"{NAME} "],
     )
-    return {str(name).removeprefix(f"{NAME} ") for (name,) in names}
+    return {run_id for (name,) in names if (run_id := run_of(str(name)))}
+
+
+def run_of(application_name: str) -> str | None:
+    """Return the id of the run whose connection has this application_name, or None."""
+    return application_name.removeprefix(f"{NAME} ") if application_name.startswith(f"{NAME} ") else None
 
 
 def create_engine(database_url: str) -> Engine:

@@ -5,9 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
+from dagster import (
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    RunRecord,
+    RunsFilter,
+)
 
 from engarde_pipeline.core.counts import Counts, total
+from engarde_pipeline.core.dates import InvalidDates, dates_between
 from engarde_pipeline.dagster_internals import (
     AUTO_RETRY_RUN_ID_TAG,
     RETRY_NUMBER_TAG,
@@ -16,7 +25,7 @@ from engarde_pipeline.dagster_internals import (
     is_of_ended_backfill,
 )
 from engarde_pipeline.runs.history import counts_of_event, event_of_date
-from engarde_pipeline.runs.sync_runs import SYNCED_ASSETS, UNFINISHED, synced_assets
+from engarde_pipeline.runs.sync_runs import SYNCED_ASSETS, UNFINISHED, dates_of, synced_assets
 from engarde_pipeline.runs.tags import recorded_counts
 
 LANDED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
@@ -39,15 +48,25 @@ The daemon is then down, or cannot load the run's code location.
 _TAGGED_WITHIN = timedelta(minutes=1)
 """Dagster tags a failed run with whether it retries it, a moment after the failure event."""
 
+CAUSE = "cause"
+"""The metadata entry of a `Failure` that is no fault of the pipeline: one of the following."""
+
+INVALID_INPUT = "invalid input"
+"""What somebody asked for does not exist or is not valid."""
+
+HELD_DATES = "held dates"
+"""The loads of all dates that failed look wrong; held dates are reported as such."""
+
 _SENTENCE = re.compile(r".*?[.!?](?=\s|$)")
 
 
 @dataclass(frozen=True)
 class RunError:
-    """Why a run failed: in a sentence, and everything that is known."""
+    """Why a run failed: in a sentence, with everything that is known, and in which step, if it was in one."""
 
     summary: str
     details: str
+    step: str | None = None
 
 
 def attempts_of(instance: DagsterInstance, records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
@@ -92,8 +111,7 @@ def will_be_retried(instance: DagsterInstance, record: RunRecord) -> bool:
     """Return whether the Dagster daemon is about to start another attempt of a failed run.
 
     Dagster tags every failed run that has retries left, including runs that its daemon does not retry: runs that
-    were executed without the daemon (from the command line or a notebook) and have no origin, and runs of a
-    backfill that has ended.
+    were executed in a process of their own and have no origin, and runs of a backfill that has ended.
     """
     run = record.dagster_run
     if run.status is not DagsterRunStatus.FAILURE or not record.end_time or not instance.run_retries_enabled:
@@ -148,6 +166,13 @@ def reasons_of(instance: DagsterInstance, run: DagsterRun) -> list[str]:
     return [error.details for error in errors_of(instance, run)]
 
 
+def reason_of_step(instance: DagsterInstance, run: DagsterRun, step: str) -> str:
+    """Return why a failed run did not do a step: the error of the step, of another one, or of the run."""
+    errors = errors_of(instance, run)
+    of_step = [error.details for error in errors if error.step == step]
+    return next(iter([*of_step, *(error.details for error in errors)]), "The run failed.")
+
+
 def failure_reasons(instance: DagsterInstance, run_id: str) -> list[str]:
     """Return the error messages of a run's failed steps, without stack traces."""
     return [error.details for error in _step_errors(instance, run_id)]
@@ -166,8 +191,39 @@ def _step_errors(instance: DagsterInstance, run_id: str) -> list[RunError]:
             error.message.strip() if error else event.message or "unknown"
         )
         summary = failure.metadata.get(SUMMARY) if failure else None
-        errors.append(RunError(str(summary.value) if summary else first_sentence(details), details))
+        errors.append(
+            RunError(str(summary.value) if summary else first_sentence(details), details, event.step_key)
+        )
     return errors
+
+
+def is_no_fault(instance: DagsterInstance, run: DagsterRun) -> bool:
+    """Return whether a failed run says nothing about the pipeline, so that it does not count as a failed sync.
+
+    Its dates are no partitions, or all of its failed steps failed because what was asked for does not exist, or
+    because dates are held.
+    """
+    if run.status is not DagsterRunStatus.FAILURE:
+        return False
+    if _has_invalid_dates(run):  # Dagster creates such a run and cannot queue it
+        return True
+    failures = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.STEP_FAILURE).records
+    causes = [_cause_of(record.event_log_entry.get_dagster_event()) for record in failures]
+    return bool(causes) and all(causes)
+
+
+def _has_invalid_dates(run: DagsterRun) -> bool:
+    start, end = dates_of(run)
+    try:
+        return bool(start and end and not dates_between(start, end))
+    except InvalidDates:
+        return True
+
+
+def _cause_of(event: DagsterEvent) -> str | None:
+    failure = event.step_failure_data.user_failure_data
+    cause = failure.metadata.get(CAUSE) if failure else None
+    return str(cause.value) if cause else None
 
 
 def first_sentence(text: str) -> str:

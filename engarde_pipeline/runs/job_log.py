@@ -33,6 +33,7 @@ from engarde_pipeline.runs.attempts import (
     attempts_of,
     counts_of_attempts,
     errors_of,
+    is_no_fault,
     is_retry,
     status_of,
     utc,
@@ -184,7 +185,8 @@ def in_progress(instance: DagsterInstance, tenant_id: str | None = None) -> list
 def last_ended(instance: DagsterInstance, count: int) -> list[DagsterRun]:
     """Return the last attempts of the newest `count` jobs that succeeded or failed for good, newest first.
 
-    Dry runs, and jobs that were cancelled or have not ended, are skipped.
+    Skipped are dry runs, jobs that were cancelled or have not ended, and failures that are no fault of the
+    pipeline. The latter need one query each.
     """
     first_runs = (
         record
@@ -201,6 +203,7 @@ def last_ended(instance: DagsterInstance, count: int) -> list[DagsterRun]:
             for record in last
             if record.dagster_run.status in _SUCCEEDED_OR_FAILED
             and status_of(instance, record) in ("completed", "failed")
+            and not is_no_fault(instance, record.dagster_run)
         ]
     return found[:count]
 

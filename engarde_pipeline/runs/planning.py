@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -10,9 +10,10 @@ from operator import attrgetter
 import psycopg
 from dagster import AssetKey, DagsterInstance
 
-from engarde_pipeline.bigquery.changes import EMPTY, MISSING_TABLE, Versions, modified_at, read_versions
+from engarde_pipeline.bigquery.changes import EMPTY, Versions, modified_at, read_versions
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.bigquery.schema import SourceTable
+from engarde_pipeline.core.date_states import MISSING_TABLE
 from engarde_pipeline.core.dates import dates_ahead, first_date, latest_date, today
 from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.postgres.load.new_mappings import mapped_rejections
@@ -31,10 +32,14 @@ NO_TABLE = Versions({}, MISSING_TABLE)
 
 @dataclass(frozen=True)
 class Plan:
-    """The dates that are due, and for each table the other synced dates that have another version in BigQuery."""
+    """The dates that are due, and for each table the other synced dates that have another version in BigQuery.
+
+    `versions` has the versions of the tables that were read.
+    """
 
     due: list[PlannedDate]
     differing: dict[MetricTable, list[date]]
+    versions: dict[MetricTable, Versions] = field(default_factory=dict)
 
 
 def window(now: datetime | None = None) -> list[date]:
@@ -73,10 +78,12 @@ def current_plan(
     """
     due: list[PlannedDate] = []
     differing: dict[MetricTable, list[date]] = {}
+    read: dict[MetricTable, Versions] = {}
     days, ahead = window(now), dates_ahead(now)
     first, last = first_date(), latest_date(now)
     for table, found in tables.items():
         versions = read_versions(source, found, [*days, *ahead]) if found else NO_TABLE
+        read[table] = versions
         begun = [day for day in ahead if not versions.is_per_date or versions.by_date.get(day, EMPTY) != EMPTY]
         recorded = recorded_versions(instance, AssetKey(table.target))
         held = synced_versions(connection, table)
@@ -86,7 +93,7 @@ def current_plan(
         due += [_missing_only_with_partition(date) if date.day in ahead else date for date in planned]
         changed = {day for day, version in held.items() if versions.of(day) != version}
         differing[table] = sorted(changed - {date.day for date in planned})
-    return Plan(due, differing)
+    return Plan(due, differing, read)
 
 
 def _missing_only_with_partition(planned: PlannedDate) -> PlannedDate:

@@ -1,20 +1,21 @@
 """What a Dagster run syncs: its tables, dates and tenant."""
 
 from collections.abc import Collection
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
-from dagster import AssetKey, DagsterRun, DagsterRunStatus
+from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus
 
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, METRIC_TABLES
 from engarde_pipeline.dagster_internals import (
     ASSET_JOB,
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
+    BACKFILL_ID_TAG,
     PARTITION_NAME_TAG,
 )
 from engarde_pipeline.runs.run_config import DRY_RUN, RANGE_JOB, SLICE_JOB, SLICE_OP
-from engarde_pipeline.runs.tags import ALL_TENANTS
+from engarde_pipeline.runs.tags import ALL_TENANTS, TENANT
 
 RANGE_JOBS = (RANGE_JOB, ASSET_JOB)
 """The jobs that sync all tenants: `performance_sync`, and Dagster's job for materializing selected assets."""
@@ -72,7 +73,10 @@ def slice_config(run: DagsterRun) -> dict[str, Any]:
 
 def tenant_of(run: DagsterRun) -> str | None:
     """Return the tenant whose slice a run syncs, or None for a sync of all tenants."""
-    tenant = str(slice_config(run).get("tenant") or ALL_TENANTS).lower()
+    if run.job_name != SLICE_JOB:
+        return None
+    # The configuration may have the tenant's name; the run is tagged with its id when it starts.
+    tenant = str(run.tags.get(TENANT) or slice_config(run).get("tenant") or ALL_TENANTS).lower()
     return None if tenant == ALL_TENANTS else tenant
 
 
@@ -82,6 +86,20 @@ def is_of_all_campaigns(run: DagsterRun) -> bool:
     return AssetKey(CAMPAIGN_METRICS.target) in synced_assets(run) and not (
         config.get("platforms") or config.get("campaigns")
     )
+
+
+def describe_run(instance: DagsterInstance, run_id: str) -> str:
+    """Return a run as a log calls it: its id, its job and since when it has been running."""
+    record = instance.get_run_record_by_id(run_id)
+    if record is None:
+        return f"run {run_id}"
+    run = record.dagster_run
+    job = f"job {run.job_name}"
+    if run.job_name == ASSET_JOB:
+        job = f"backfill {run.tags[BACKFILL_ID_TAG]}" if BACKFILL_ID_TAG in run.tags else "Materialize"
+    started = datetime.fromtimestamp(record.start_time, UTC) if record.start_time else None
+    since = f", running since {started:%Y-%m-%d %H:%M:%S} UTC" if started else ""
+    return f"run {run_id} ({job}{since})"
 
 
 def _date(text: object) -> date | None:

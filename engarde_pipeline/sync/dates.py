@@ -59,7 +59,8 @@ def sync_dates(
 
     Raises:
         SourceError: BigQuery cannot be read (rule 4). Dates not yet yielded are unchanged.
-        DatesLocked: another sync is writing the dates.
+        StillLocked: another sync is writing the dates.
+        WaitStopped: it was asked to end while it waited for another sync. Dates not yet yielded are unchanged.
         SessionLost: a connection pooler changed the server session. Dates not yet yielded are unchanged.
         psycopg.OperationalError: the connection broke. Dates not yet yielded are unchanged.
     """

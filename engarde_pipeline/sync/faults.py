@@ -4,8 +4,8 @@ import psycopg
 
 from engarde_pipeline.bigquery.errors import QuotaUsedUp, SourceUnavailable
 from engarde_pipeline.postgres import faults
+from engarde_pipeline.postgres.advisory_locks import StillLocked, WaitStopped
 from engarde_pipeline.postgres.connection import DatabaseUnavailable, LoginRefused
-from engarde_pipeline.postgres.load.locks import DatesLocked
 from engarde_pipeline.postgres.schema.migrate import SchemaNewer
 
 
@@ -19,5 +19,5 @@ def is_transient(error: BaseException) -> bool:
     """
     if isinstance(error, psycopg.Error):
         return faults.is_transient(error)
-    transient = (SourceUnavailable, DatabaseUnavailable, DatesLocked, SchemaNewer)
+    transient = (SourceUnavailable, DatabaseUnavailable, StillLocked, WaitStopped, SchemaNewer)
     return isinstance(error, transient) and not isinstance(error, (QuotaUsedUp, LoginRefused))

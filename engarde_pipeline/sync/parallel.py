@@ -32,15 +32,15 @@ def sync_in_parallel(
     connect: Callable[[], psycopg.Connection],
     options: LoadOptions,
     writers: int,
-    is_stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[Outcome]:
     """Sync `dates` over up to `writers` connections; yield each when it has landed or failed, in any order.
 
     After a lost connection, a new one is opened and its remaining dates are read again. Close the generator
-    (`contextlib.closing`) if it is not exhausted, to stop the writers. Once `is_stopping()` is true, the writers
-    finish their current dates, and the others are neither synced nor yielded. Raises as `sync_dates`, after every
-    writer has finished its current date.
+    (`contextlib.closing`) if it is not exhausted, to stop the writers. Once the sync is asked to end
+    (`options.lock_wait`), the writers finish their current dates, and the others are neither synced nor yielded.
+    Raises as `sync_dates`, after every writer has finished its current date.
     """
+    is_stopping = options.lock_wait.is_stopping
     connect().close()  # a wrong address or login fails at once, without retries
     spans = _spans(sorted(set(dates)), writers)
     todo = iter(spans)

@@ -29,13 +29,14 @@ def test_without_a_sync_it_says_how_to_start_one(engarde: Engarde, instance: Dag
 def test_a_failed_job_says_why_in_a_sentence(engarde: Engarde, instance: DagsterInstance, shop: Shop) -> None:
     shop.load(DAY)
     run_range(instance, DAY, DAY)
-    run_slice(instance, {"start": str(DAY), "end": str(DAY), "tenant": "nobody"})
+    shop.world.execute(f"DROP TABLE {shop.world.dataset}.campaign_metrics")
+    run_slice(instance, {"start": str(DAY), "end": str(DAY), "tenant": "Acme"})
 
     said = engarde("jobs", width=120)
 
     assert said.code == 0
     assert "completed 2026-03-01 manual 3" in said.words
-    assert "There is no tenant 'nobody' in Postgres; use the uuid of a tenant." in said.words
+    assert "BigQuery has no table" in said.words
 
 
 def test_a_cancelled_job_is_not_shown_as_failed(engarde: Engarde, instance: DagsterInstance) -> None:

@@ -1,10 +1,13 @@
 """slice_sync replaces a part of some dates, tells the assets' timelines, and marks no date (rule 8)."""
 
+import re
 from datetime import date
 
 import pytest
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, EventLogRecord
 
+from engarde_pipeline.defs.slice_sync import InvalidSlice, slice_sync_job
+from engarde_pipeline.runs.job_log import list_jobs
 from engarde_pipeline_tests.dagster_runs import failure_of, landed_dates, observed, run_range, run_slice
 from engarde_pipeline_tests.shop import Shop
 
@@ -87,18 +90,55 @@ def test_a_slice_may_shrink_only_when_the_caller_says_so(instance: DagsterInstan
             {**DATES, "platforms": ["friendster"]},
             "No campaign space is on the platform friendster. There are: meta",
         ),
-        ({**DATES, "tenant": "Acme"}, "There is no tenant 'Acme' in Postgres; use the uuid of a tenant"),
+        ({**DATES, "tenant": "Nobody"}, "There is no tenant 'Nobody' in Postgres; use the name or the uuid"),
         ({**DATES, "campaigns": ["c9"]}, "has the id c9"),
         ({**DATES, "start": "1 March", "platforms": ["meta"]}, "'1 March' is not a date; write it as YYYY-MM-DD"),
         ({**DATES, "end": "2026-02-01", "platforms": ["meta"]}, "is before the start date"),
         ({**DATES, "end": "2999-01-01", "platforms": ["meta"]}, "2999-01-01"),
     ],
 )
-def test_a_config_that_makes_no_sense_is_refused_with_the_cure(
+def test_a_config_that_makes_no_sense_is_refused_with_the_cure_before_a_run_exists(
     instance: DagsterInstance, shop: Shop, config: dict[str, object], message: str
 ) -> None:
-    run = run_slice(instance, config)
+    with pytest.raises(InvalidSlice, match=re.escape(message)):
+        run_slice(instance, config)
+
+    assert instance.get_runs() == []
+
+
+def test_a_tenant_is_taken_by_name_and_the_run_is_its_job(instance: DagsterInstance, shop: Shop) -> None:
+    shop.load(DAY)
+    other = shop.world.tenant("Globex")
+
+    run = run_slice(instance, {**DATES, "tenant": "acme"})
+
+    assert run.success
+    assert len(shop.world.rows()) == 2
+    assert [job.id for job in list_jobs(instance, 5, str(shop.tenant))] == [run.run_id]
+    assert list_jobs(instance, 5, str(other)) == []
+
+
+def test_the_launchpad_lists_the_tenants_and_platforms_of_postgres(shop: Shop) -> None:
+    shop.world.tenant("Globex")
+    shop.world.campaign(shop.tenant, "c9", platform="google")
+
+    schema = slice_sync_job().get_job_snapshot().config_schema_snapshot
+
+    described = {
+        field.name: field.description or ""
+        for config_type in schema.all_config_snaps_by_key.values()
+        for field in config_type.fields or ()
+    }
+    assert described["tenant"].endswith("there were: Acme, Globex.")
+    assert described["platforms"].endswith("there were: google, meta.")
+
+
+def test_without_postgres_a_slice_is_launched_and_its_run_says_what_is_wrong(
+    instance: DagsterInstance, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nothing")
+
+    run = run_slice(instance, {**DATES, "tenant": "Acme"})
 
     assert not run.success
-    assert message in failure_of(instance, run)
-    assert shop.world.rows() == []
+    assert "Cannot connect to Postgres" in failure_of(instance, run)

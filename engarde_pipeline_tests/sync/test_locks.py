@@ -1,5 +1,7 @@
 """Rule 7: one writer per date. What a sync holds is seen by stopping it after its first date."""
 
+import logging
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,6 +12,8 @@ import psycopg
 import pytest
 
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.postgres import advisory_locks
+from engarde_pipeline.postgres.advisory_locks import LockWait, WaitStopped
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.locks import dates_locked
 from engarde_pipeline.postgres.load.options import LoadOptions
@@ -152,22 +156,58 @@ def test_a_sync_that_ended_holds_nothing(world: World, tenant: UUID, first: psyc
 
 
 @pytest.mark.parametrize("table", [CAMPAIGN_METRICS, ASSET_METRICS])
-def test_a_wait_that_is_broken_off_leaves_nothing_held(
+def test_a_sync_that_is_asked_to_end_while_it_waits_ends_and_leaves_nothing_held(
     world: World, first: psycopg.Connection, table: MetricTable
 ) -> None:
+    stopping = threading.Event()
     with connect(world.database_url) as other, dates_locked(other, table, [NEXT_DAY]), in_background() as threads:
 
         def wait() -> None:
-            with dates_locked(first, table, [DAY, NEXT_DAY]):
+            with dates_locked(first, table, [DAY, NEXT_DAY], LockWait(stopping.is_set)):
                 pass
 
         waiting = threads.submit(wait)
         until_a_backend_waits(world)
-        world.query("SELECT pg_cancel_backend(%s)", [first.info.backend_pid])
-        with pytest.raises(psycopg.errors.QueryCanceled):
+        stopping.set()
+        with pytest.raises(WaitStopped, match=f"{table.target} {NEXT_DAY}"):
             waiting.result(timeout=60)
 
     assert held(world, first) == 0
+
+
+def test_the_log_names_the_run_that_is_waited_for_and_the_lock_is_taken_when_it_ends(
+    world: World, first: psycopg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    holder = str(uuid4())
+    wait = LockWait(describe_run=lambda run_id: f"the run called {run_id}")
+    with connect(world.database_url, holder) as other, in_background() as threads:
+
+        def lock() -> int:
+            with dates_locked(first, CAMPAIGN_METRICS, [DAY, NEXT_DAY], wait):
+                return held(world, first)
+
+        with dates_locked(other, CAMPAIGN_METRICS, [NEXT_DAY]):
+            waiting = threads.submit(lock)
+            until_a_backend_waits(world)
+            lock_of = f"The lock of campaign_metrics {NEXT_DAY}"
+            assert f"{lock_of} is held by the run called {holder}. Waiting" in caplog.text
+        assert waiting.result(timeout=60) == 2
+        assert f"{lock_of} was released after" in caplog.text
+
+
+def test_a_date_that_is_never_released_is_given_up_with_the_holder(
+    world: World, first: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(advisory_locks, "MAXIMUM_WAIT", timedelta(seconds=2))
+    holder = str(uuid4())
+    with (
+        connect(world.database_url, holder) as other,
+        dates_locked(other, CAMPAIGN_METRICS, [DAY]),
+        pytest.raises(advisory_locks.StillLocked, match=f"held by run {holder}"),
+        dates_locked(first, CAMPAIGN_METRICS, [DAY]),
+    ):
+        pass
 
 
 def held(world: World, connection: psycopg.Connection) -> int:

@@ -162,7 +162,35 @@ def test_an_upper_case_tenant_id_names_the_same_slice(world: World, tenant: UUID
     assert counted(world.sync_one(DAY, scope=scope)) == {"processed": 1, "inserted": 1, "source_rows": 1}
 
 
-@pytest.mark.parametrize("unknown", [str(UUID(int=7)), "acme", "' OR true --"])
+@pytest.mark.parametrize("name", ["Müller & Söhne", "müller & söhne"])
+def test_a_tenant_is_found_by_its_name(world: World, name: str) -> None:
+    known = world.tenant("Müller & Söhne")
+    world.tenant("Acme")
+
+    assert resolve_scope(world.connection, name, [], []) == Scope(tenant_id=known)
+
+
+def test_a_name_of_several_tenants_is_refused_and_their_ids_are_named(world: World) -> None:
+    same = [world.tenant("Acme"), world.tenant("Acme")]
+    lower = world.tenant("acme")
+
+    with pytest.raises(UnknownSlice, match="Several tenants have the name 'Acme'") as refused:
+        resolve_scope(world.connection, "Acme", [], [])
+
+    assert all(str(tenant) in str(refused.value) for tenant in same)
+    assert str(lower) not in str(refused.value)
+    assert resolve_scope(world.connection, "acme", [], []) == Scope(tenant_id=lower)
+
+
+def test_a_mistyped_name_is_refused_and_similar_ones_are_named(world: World) -> None:
+    world.tenant("Globex")
+    known = world.tenant("Acme")
+
+    with pytest.raises(UnknownSlice, match=f"no tenant 'Acmee' .* Similar ones are: Acme \\({known}\\)\\.$"):
+        resolve_scope(world.connection, "Acmee", [], [])
+
+
+@pytest.mark.parametrize("unknown", [str(UUID(int=7)), "acm", "' OR true --"])
 def test_an_unknown_tenant_is_refused_and_the_known_are_named(world: World, unknown: str) -> None:
     known = world.tenant("Acme")
 

@@ -1,14 +1,17 @@
 """The totals on `campaign_spaces`: sums of the campaign's rows, and ratios of those sums."""
 
+import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from engarde_pipeline.core.metrics import ASSET_METRICS
+from engarde_pipeline.postgres.advisory_locks import LockWait, WaitStopped
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.totals.campaign_totals import (
     Totals,
@@ -237,6 +240,33 @@ def test_totals_wait_for_a_merge_that_has_noted_its_date(world: World, tenant: U
         updating.result(timeout=60)
 
     assert totals(world, campaign)["total_clicks"] == 5
+
+
+def test_totals_wait_for_another_run_name_it_and_end_when_asked_to(
+    world: World, tenant: UUID, campaign: UUID, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    world.load([row(tenant, clicks=1)])
+    world.sync_one(DAY)
+    holder, stopping = str(uuid4()), threading.Event()
+    with (
+        connect(world.database_url, holder) as first,
+        connect(world.database_url) as second,
+        connect(world.database_url) as third,
+        ThreadPoolExecutor() as threads,
+    ):
+        with first.transaction():
+            update_totals(first)
+            waiting = threads.submit(update_totals, second)
+            until_a_backend_waits(world)
+            assert f"The lock of the totals of campaign_spaces is held by run {holder}" in caplog.text
+            stopped = threads.submit(update_totals, third, LockWait(stopping.is_set))
+            stopping.set()
+            with pytest.raises(WaitStopped):
+                stopped.result(timeout=60)
+        waiting.result(timeout=60)
+
+    assert totals(world, campaign)["total_clicks"] == 1
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from engarde_pipeline.defs.resources import BigQuery, Postgres
     group_name=GROUP,
     owners=OWNERS,
     kinds={"postgres", "table"},
+    tags={"layer": "metrics"},
     metadata={
         "dagster/table_name": ASSET_METRICS.target,
         "dagster/column_schema": target_schema(ASSET_METRICS),
@@ -31,5 +32,8 @@ def campaign_asset_metrics(
     The creatives of a campaign need not add up to the campaign, because some campaign types report nothing per
     creative. Campaign metrics are therefore never computed from this table. If BigQuery has no such table, nothing
     is changed, and each date's description says so.
+
+    Materializing this asset alone does not sync the metrics of campaigns. To sync both and the totals, materialize
+    the job performance_sync, or all assets of the group performance.
     """
     return sync_partitions(context, ASSET_METRICS, config, bigquery, postgres)

@@ -17,6 +17,7 @@ from engarde_pipeline.defs.resources import BigQuery, Postgres
     group_name=GROUP,
     owners=OWNERS,
     kinds={"postgres", "table"},
+    tags={"layer": "metrics"},
     metadata={
         "dagster/table_name": CAMPAIGN_METRICS.target,
         "dagster/column_schema": target_schema(CAMPAIGN_METRICS),
@@ -32,5 +33,8 @@ def campaign_metrics(
     A materialized date had the same numbers in BigQuery and Postgres when it was synced. A date is
     provisional while an ad platform may still restate it (ENGARDE_RESTATEMENT_DAYS). Records that could not be
     loaded are counted as rejected and listed in the date's metadata, with what to do about them.
+
+    Materializing this asset alone does not sync the metrics of creatives. To sync both and the totals, materialize
+    the job performance_sync, or all assets of the group performance.
     """
     return sync_partitions(context, CAMPAIGN_METRICS, config, bigquery, postgres)

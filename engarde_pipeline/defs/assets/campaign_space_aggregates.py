@@ -1,5 +1,7 @@
 """The asset `campaign_space_aggregates`: the totals in the application's table campaign_spaces."""
 
+from functools import partial
+
 from dagster import AssetExecutionContext, MaterializeResult, asset
 
 from engarde_pipeline.dagster_internals import NO_MATERIALIZATIONS_AT_THE_END
@@ -10,8 +12,9 @@ from engarde_pipeline.defs.interruption import stopping_between_dates
 from engarde_pipeline.defs.landing import explained
 from engarde_pipeline.defs.metadata import totals_lineage, totals_schema
 from engarde_pipeline.defs.resources import Postgres
+from engarde_pipeline.postgres.advisory_locks import LockWait
 from engarde_pipeline.postgres.totals.campaign_totals import update_totals
-from engarde_pipeline.runs.sync_runs import is_dry_run
+from engarde_pipeline.runs.sync_runs import describe_run, is_dry_run
 from engarde_pipeline.runs.tags import NO_DATES
 
 
@@ -20,6 +23,7 @@ from engarde_pipeline.runs.tags import NO_DATES
     group_name=GROUP,
     owners=OWNERS,
     kinds={"postgres", "table"},
+    tags={"layer": "totals"},
     metadata={
         "dagster/table_name": "campaign_spaces",
         "dagster/column_schema": totals_schema(),
@@ -38,11 +42,11 @@ def campaign_space_aggregates(context: AssetExecutionContext, postgres: Postgres
     if selected and selected.isdisjoint({campaign_metrics.key, campaign_asset_metrics.key}):
         context.instance.add_run_tags(context.run.run_id, NO_DATES)
     with (
-        stopping_between_dates(context.instance, context.run.run_id),
+        stopping_between_dates(context.instance, context.run) as is_stopping,
         explained(),
         postgres.connect(context.run.run_id) as connection,
     ):
-        totals = update_totals(connection)
+        totals = update_totals(connection, LockWait(is_stopping, partial(describe_run, context.instance)))
     return MaterializeResult(
         metadata={
             "campaign_spaces": totals.campaign_spaces,

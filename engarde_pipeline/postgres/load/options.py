@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from uuid import UUID
 
+from engarde_pipeline.postgres.advisory_locks import DEFAULT_WAIT, LockWait
 from engarde_pipeline.postgres.load.scope import EVERYTHING, Scope
 
 
@@ -17,7 +18,8 @@ class LoadOptions:
     source rows are refused, too (rule 12). None turns these checks off. `allowed` are the options of the caller by
     which dates land that would be refused: `allow_shrink`, `allow_growth`. `versions` are the versions of the
     BigQuery partitions, read at `read_at`, before the dates are read; they become the held versions, for whole
-    dates only. A `dry_run` is rolled back, and its merges return the changes, too (rule 16).
+    dates only. A `dry_run` is rolled back, and its merges return the changes, too (rule 16). `lock_wait` says how
+    the load waits for other syncs, and whether it was asked to end.
     """
 
     run_id: UUID
@@ -28,6 +30,7 @@ class LoadOptions:
     dry_run: bool = False
     allowed: frozenset[str] = frozenset()
     read_at: datetime | None = None
+    lock_wait: LockWait = DEFAULT_WAIT
 
     @property
     def replaces_whole_dates(self) -> bool:

@@ -2,20 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from uuid import UUID
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.errors import InvalidInput
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.postgres.encodings import unrepresentable
 from engarde_pipeline.postgres.schema.application_tables import CAMPAIGN_SPACES
 
+_EXAMPLES = 10
+"""How many tenants an error lists."""
 
-class UnknownSlice(EngardeError):
-    """A requested tenant, platform or campaign does not exist in Postgres."""
+
+class UnknownSlice(InvalidInput):
+    """A requested tenant, platform or campaign does not exist in Postgres, or the tenant's name is ambiguous."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +112,11 @@ def resolve_scope(
 ) -> Scope:
     """Return the scope of a slice.
 
-    `campaigns` are campaign space ids (uuids) or external campaign ids.
+    `tenant` is a uuid or a name. `campaigns` are campaign space ids (uuids) or external campaign ids.
 
     Raises:
-        UnknownSlice: a tenant, platform or campaign does not exist; the message lists those that do.
+        UnknownSlice: a tenant, platform or campaign does not exist, or several tenants have the name; the message
+            lists those that exist.
     """
     tenant_id = _tenant(connection, tenant) if tenant else None
     if platforms:
@@ -151,18 +156,48 @@ def resolve_scope(
 
 
 def _tenant(connection: psycopg.Connection, tenant: str) -> UUID:
-    if _is_storable(connection, tenant):
-        row = connection.execute("SELECT id FROM tenants WHERE id::text = lower(%s)", [tenant]).fetchone()
-        if row:
-            return UUID(str(row[0]))
-    # Through JSON, because the column name may not exist.
-    known = connection.execute(
-        "SELECT to_jsonb(t) ->> 'name' AS name, id FROM tenants t ORDER BY name, id LIMIT 5"
-    ).fetchall()
-    examples = ", ".join(f"{name} ({tenant_id})" for name, tenant_id in known) or "none at all"
-    raise UnknownSlice(
-        f"There is no tenant {tenant!r} in Postgres; use the uuid of a tenant. There are: {examples}."
+    names = _tenants(connection)
+    found = (
+        [tenant_id for tenant_id in names if str(tenant_id) == tenant.lower()]
+        or [tenant_id for tenant_id, name in names.items() if name == tenant]
+        or [tenant_id for tenant_id, name in names.items() if name.casefold() == tenant.casefold()]
     )
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UnknownSlice(
+            f"Several tenants have the name {tenant!r}: {', '.join(map(str, found))}. Use the uuid of one of them."
+        )
+    close = get_close_matches(tenant.casefold(), {name.casefold() for name in names.values()}, cutoff=0.5)
+    similar = [tenant_id for tenant_id, name in names.items() if name.casefold() in close]
+    examples = ", ".join(
+        f"{names[tenant_id] or 'without a name'} ({tenant_id})"
+        for tenant_id in (similar or list(names))[:_EXAMPLES]
+    )
+    which = "Similar ones are" if similar else "There are"
+    raise UnknownSlice(
+        f"There is no tenant {tenant!r} in Postgres; use the name or the uuid of a tenant."
+        f" {which}: {examples or 'none at all'}."
+    )
+
+
+def tenant_names(connection: psycopg.Connection) -> list[str]:
+    """Return the names of all tenants that have one."""
+    return sorted({name for name in _tenants(connection).values() if name}, key=str.casefold)
+
+
+def _tenants(connection: psycopg.Connection) -> dict[UUID, str]:
+    # Through JSON, because the column name may not exist.
+    rows = connection.execute(
+        "SELECT id, to_jsonb(t) ->> 'name' AS name FROM tenants t ORDER BY name, id"
+    ).fetchall()
+    return {UUID(str(tenant_id)): name or "" for tenant_id, name in rows}
+
+
+def platforms(connection: psycopg.Connection) -> list[str]:
+    """Return the ad platforms of all campaign spaces."""
+    statement = sql.SQL("SELECT DISTINCT platform FROM {} c ORDER BY 1").format(sql.SQL(CAMPAIGN_SPACES))
+    return [row[0] for row in connection.execute(statement)]
 
 
 def _is_storable(connection: psycopg.Connection, text: str) -> bool:
@@ -174,11 +209,9 @@ def _is_storable(connection: psycopg.Connection, text: str) -> bool:
     return "\0" not in text and not unrepresentable(connection, text)
 
 
-def _check_platforms(connection: psycopg.Connection, platforms: Sequence[str]) -> None:
-    statement = sql.SQL("SELECT DISTINCT platform FROM {} c ORDER BY 1").format(sql.SQL(CAMPAIGN_SPACES))
-    rows = connection.execute(statement).fetchall()
-    known = [row[0] for row in rows]
-    if unknown := [platform for platform in platforms if platform not in known]:
+def _check_platforms(connection: psycopg.Connection, asked: Sequence[str]) -> None:
+    known = platforms(connection)
+    if unknown := [platform for platform in asked if platform not in known]:
         raise UnknownSlice(
             f"No campaign space is on the platform {', '.join(unknown)}. There are: {', '.join(known)}."
         )

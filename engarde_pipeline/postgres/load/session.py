@@ -68,9 +68,10 @@ class LoadSession:
         """Lock `dates` for writing; waits while another sync holds them (rule 7).
 
         Raises:
-            DatesLocked: another sync holds them for too long.
+            StillLocked: another sync holds them for too long.
+            WaitStopped: this sync was asked to end.
         """
-        with dates_locked(self._connection, self._table, dates):
+        with dates_locked(self._connection, self._table, dates, self._options.lock_wait):
             # This load cannot restore rows that are removed after this. A slice restores only some of a date's
             # rows.
             if self._options.replaces_whole_dates:

@@ -20,6 +20,7 @@ from psycopg import sql
 
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, CTR, ROAS
+from engarde_pipeline.postgres.advisory_locks import DEFAULT_WAIT, AdvisoryLock, LockWait, acquire
 from engarde_pipeline.postgres.schema import application_schema
 from engarde_pipeline.postgres.schema.application_schema import LAST_UPDATED, Column, Table, writable_totals
 from engarde_pipeline.postgres.schema.tables import ratio_sql
@@ -27,6 +28,16 @@ from engarde_pipeline.postgres.sql_lists import sql_list
 
 _MEASURES = CAMPAIGN_METRICS.measure_names
 _MONEY = [measure.name for measure in CAMPAIGN_METRICS.measures if measure.is_money]
+
+# The upper and lower halves of the number are in pg_locks, as classid and objid.
+_LOCK = AdvisoryLock(
+    "the totals of campaign_spaces",
+    "hashtext(%(name)s)",
+    "l.classid = (hashtext(%(name)s)::bigint >> 32 & 4294967295)::oid"
+    " AND l.objid = (hashtext(%(name)s)::bigint & 4294967295)::oid AND l.objsubid = 1",
+    {"name": "campaign_spaces totals"},
+    is_transactional=True,
+)
 
 # An existing note is locked by the update, so that a transaction that collects it waits and then sees the new
 # rows.
@@ -169,17 +180,19 @@ def last_noted_change(connection: psycopg.Connection) -> datetime | None:
     return row[0] if row else None
 
 
-def update_totals(connection: psycopg.Connection) -> Totals:
+def update_totals(connection: psycopg.Connection, wait: LockWait = DEFAULT_WAIT) -> Totals:
     """Bring the totals of every campaign space up to date in one transaction; `affected` were changed.
 
     Raises:
+        StillLocked: another run has been updating them for too long.
+        WaitStopped: this run was asked to end while it waited for another one.
         ApplicationUnfit: `campaign_spaces` has no column that a total could be written to.
         TotalsRefused: a constraint or trigger of the application rejects the totals.
     """
     campaign_spaces = _campaign_spaces(connection)
     with connection.transaction():
         # Two updates of many rows in different orders would deadlock; the second one waits instead.
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext('campaign_spaces totals'))")
+        acquire(connection, _LOCK, wait)
         connection.execute("SET LOCAL work_mem = '64MB'")  # else a month of 10,000 campaigns spills to disk
         connection.execute("CREATE TEMPORARY TABLE changed_campaigns (campaign_space_id uuid)")
         months = {month for (month,) in connection.execute(_COLLECT)}
