@@ -4,6 +4,7 @@ No other module imports from `dagster._...`. `test_dagster_internals` fails if a
 what is used here.
 
 * The tags (`..._TAG`): Dagster documents their values but exports no constants.
+* `HIDDEN_TAG_PREFIX`: tags that begin with it are not shown in the UI. Missing public API: a constant.
 * `DagsterSqliteStorage`: the storage that Dagster uses if dagster.yaml names none. Missing public API: the class.
 * `CheckError`: `DagsterInstance.get` raises it for some malformed dagster.yaml files, and it has no public base
 class.
@@ -30,6 +31,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG as ASSET_PA
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG as ASSET_PARTITION_RANGE_START_TAG
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG as AUTO_RETRY_RUN_ID_TAG
 from dagster._core.storage.tags import BACKFILL_ID_TAG as BACKFILL_ID_TAG
+from dagster._core.storage.tags import HIDDEN_TAG_PREFIX as HIDDEN_TAG_PREFIX
 from dagster._core.storage.tags import MAX_RETRIES_TAG as MAX_RETRIES_TAG
 from dagster._core.storage.tags import PARTITION_NAME_TAG as PARTITION_NAME_TAG
 from dagster._core.storage.tags import PRIORITY_TAG as PRIORITY_TAG

@@ -3,11 +3,13 @@
 import pytest
 from dagster import DagsterInstance, Output, asset, materialize
 from dagster._core.execution.backfill import BulkActionStatus
+from dagster._core.storage.tags import TagType, get_tag_type
 
 from engarde_pipeline import dagster_internals
 from engarde_pipeline.dagster_internals import (
     ASSET_JOB,
     BULK_ACTION_TERMINAL_STATUSES,
+    HIDDEN_TAG_PREFIX,
     NO_MATERIALIZATIONS_AT_THE_END,
 )
 from engarde_pipeline.definitions import defs
@@ -37,6 +39,14 @@ def test_a_tag_has_the_text_that_earlier_runs_have(name: str, text: str) -> None
 
 def test_every_tag_that_is_taken_is_checked() -> None:
     assert {name for name in vars(dagster_internals) if name.endswith("_TAG")} == TAGS.keys()
+
+
+def test_tags_with_this_prefix_are_hidden() -> None:
+    # Runs of before have their counts in such tags: the prefix must not change.
+    assert HIDDEN_TAG_PREFIX == ".dagster/"
+    tags = (f"{HIDDEN_TAG_PREFIX}engarde_counts.campaign_metrics", "engarde/dates")
+    kinds = [get_tag_type(tag) for tag in tags]  # type: ignore[no-untyped-call]
+    assert kinds == [TagType.HIDDEN, TagType.USER_PROVIDED]
 
 
 def test_assets_on_their_own_run_in_the_job_of_that_name() -> None:

@@ -1,7 +1,7 @@
 """A small world to test in: one Postgres database and one BigQuery dataset, with words to fill and sync them."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -228,11 +228,18 @@ class World:
         versions: Mapping[date, str] | None = None,
         run_id: UUID | None = None,
         dry_run: bool = False,
+        allowed: Iterable[str] = (),
     ) -> list[SyncedDate | FailedDate]:
         """Sync dates on a connection of their own; return what became of each."""
         with connect(self.database_url) as connection:
             options = LoadOptions(
-                run_id or uuid4(), shrink_threshold, growth_threshold, scope, versions or {}, dry_run
+                run_id or uuid4(),
+                shrink_threshold,
+                growth_threshold,
+                scope,
+                versions or {},
+                dry_run,
+                frozenset(allowed),
             )
             return list(sync_dates(table, dates, self.source, connection, options))
 

@@ -2,6 +2,7 @@
 
 import logging
 import smtplib
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import asdict
@@ -40,6 +41,26 @@ def configured_channels(settings: PipelineSettings) -> dict[str, Send]:
     return channels
 
 
+def failure_reason(error: Exception) -> str:
+    """Return why a channel did not accept a message, without its address, which can be a secret."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        return f"the server responded with HTTP status {status}"
+    if isinstance(error, smtplib.SMTPResponseException):
+        text = (
+            error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
+        )
+        return f"the mail server responded with {error.smtp_code}: {text}"
+    cause: BaseException = error
+    while inner := cause.__cause__ or cause.__context__:
+        cause = inner
+    # Messages of other errors can contain the address.
+    is_safe = isinstance(
+        cause, (ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError, smtplib.SMTPException)
+    )
+    return f"{type(cause).__name__}: {cause}" if is_safe else type(cause).__name__
+
+
 def _headline(incident: Incident, is_over: bool) -> str:
     return f"Over: {incident.title}" if is_over else incident.title
 
@@ -55,6 +76,7 @@ def _post(address: str, incident: Incident, is_over: bool, dagster_url: str) -> 
     document = {
         **asdict(incident),
         "state": "over" if is_over else "open",
+        "link": incident.link(dagster_url),
         "text": incident.text(dagster_url),
     }
     requests.post(address, json=document, timeout=TIMEOUT_SECONDS).raise_for_status()
@@ -89,6 +111,7 @@ def _pagerduty(key: str, address: str, incident: Incident, is_over: bool, dagste
             dedup_key=incident.key,
             severity="error",
             custom_details={"text": incident.text(dagster_url)},
+            links=[{"href": incident.link(dagster_url), "text": "Dagster"}],
         )
 
 

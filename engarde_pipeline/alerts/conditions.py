@@ -1,17 +1,19 @@
 """The conditions that alert on-call; each function yields the current incidents of one kind."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
-from engarde_pipeline.alerts.incidents import Incident
+from engarde_pipeline.alerts.incidents import Incident, counted
 from engarde_pipeline.core.counts import total
 from engarde_pipeline.core.limits import REJECTED_SHARE_LIMIT
 from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.postgres.load.held_dates import held_dates
+from engarde_pipeline.postgres.load.rejected import open_reasons
 from engarde_pipeline.postgres.reads.usage import bytes_today
+from engarde_pipeline.runs.attempts import reasons_of
 from engarde_pipeline.runs.history import counts_of, latest_materializations
 from engarde_pipeline.runs.job_log import last_ended
 from engarde_pipeline.runs.planning import window
@@ -21,16 +23,24 @@ FAILURES_IN_A_ROW = 3
 LONGEST_SYNC = timedelta(minutes=10)
 BUDGET_SHARE = 0.8
 
+_LONGEST_REASON = 600
+"""Characters of an error in an alert; the run has all of it."""
+
 
 def failed_in_a_row(instance: DagsterInstance) -> Iterator[Incident]:
-    """Yield an incident if the last three syncs failed, each after its retries; cancelled syncs do not count."""
+    """Yield an incident if the last three syncs failed, each after its retries.
+
+    Dry runs, cancelled syncs, and syncs that failed because of what somebody asked for do not count.
+    """
     last = last_ended(instance, FAILURES_IN_A_ROW)
     if len(last) == FAILURES_IN_A_ROW and all(run.status is DagsterRunStatus.FAILURE for run in last):
+        reason = _shortened("\n".join(reasons_of(instance, last[0])) or "its log says why.")
         yield Incident(
             key="failed in a row",
             title=f"The last {FAILURES_IN_A_ROW} syncs failed",
-            reason="Dates that could not be synced keep their previous numbers in Postgres.",
-            what_to_do="Open the run. The error of the failed step says what is wrong and what to do.",
+            reason=f"Dates that could not be synced keep their previous numbers. The last sync failed: {reason}",
+            what_to_do="Correct what the error says; `engarde doctor` checks BigQuery and Postgres. Then nothing"
+            " else is needed: within an hour, the dates are synced automatically.",
             job=last[0].job_name,
             dates=_dates(last[0]),
             run_id=last[0].run_id,
@@ -47,17 +57,17 @@ def running_long(instance: DagsterInstance, now: datetime) -> Iterator[Incident]
         yield Incident(
             key=f"long {run.run_id}",
             title="A sync has been running for more than 10 minutes",
-            reason="This is normal for a large backfill. A sync of a few dates is waiting for a lock, Postgres or"
-            " BigQuery.",
-            what_to_do="Check the progress in the run's log. If there is none, cancel the run; dates that have"
-            " landed are kept.",
+            reason=f"It started at {datetime.fromtimestamp(started, UTC):%Y-%m-%d %H:%M} UTC. This is normal for a"
+            " large backfill. A sync of a few dates is waiting for a lock, Postgres or BigQuery.",
+            what_to_do="Open the run's log. If a date lands every few seconds, wait. If not, cancel the run: dates"
+            " that have landed are kept, and the others are synced again automatically.",
             job=run.job_name,
             dates=_dates(run),
             run_id=run.run_id,
         )
 
 
-def many_rejected(instance: DagsterInstance) -> Iterator[Incident]:
+def many_rejected(instance: DagsterInstance, connection: psycopg.Connection) -> Iterator[Incident]:
     """Yield an incident for each table with dates of which more than 5 % of the records are rejected."""
     for table in METRIC_TABLES:
         latest = latest_materializations(instance, AssetKey(table.target), window())
@@ -65,14 +75,19 @@ def many_rejected(instance: DagsterInstance) -> Iterator[Incident]:
         bad = [day for day, found in counts.items() if found.rejected > REJECTED_SHARE_LIMIT * found.processed]
         if bad:
             found = total(counts[day] for day in bad)
+            reasons = [
+                each for each in open_reasons(connection, bad[0], bad[-1]) if each.table_name == table.source
+            ]
+            most_frequent = f" Most often: {_shortened(reasons[0].reason)}" if reasons else ""
             yield Incident(
                 key=f"rejected {table.target}",
                 title=f"More than 5 % of the records of {table.target} are rejected",
-                reason=f"On {len(bad)} dates, {found.rejected:,} of {found.processed:,} records were not loaded.",
-                what_to_do="Run `engarde status`: it lists the reasons and what to do. When a missing tenant,"
+                reason=f"On {counted(len(bad), 'date')}, {found.rejected:,} of {found.processed:,} records were"
+                f" not loaded.{most_frequent}",
+                what_to_do="Run `engarde status`: it lists all reasons and what to do. When a missing tenant,"
                 " campaign or asset is added, its records are loaded automatically.",
                 job="performance_sync",
-                dates=f"{bad[0]} .. {bad[-1]}",
+                dates=_range(bad[0], bad[-1]),
                 run_id=latest[bad[-1]].run_id,
             )
 
@@ -86,13 +101,14 @@ def dates_held(connection: psycopg.Connection) -> Iterator[Incident]:
             days = sorted(date_held.day for date_held in of_table)
             yield Incident(
                 key=f"held {table.target}",
-                title=f"{len(days)} dates of {table.target} are held",
-                reason=f"Their loads look wrong. The latest: {of_table[0].evidence}",
+                title=f"{counted(len(days), 'date')} of {table.target} {'is' if len(days) == 1 else 'are'} held",
+                reason=f"The loads look wrong and were refused; the numbers before are kept. The latest:"
+                f" {of_table[0].evidence}",
                 what_to_do="Repair the load into BigQuery, and the dates are synced again. If the numbers are"
                 " right, run `engarde sync` for them with --allow-growth or --allow-shrink. `engarde status` lists"
                 " them.",
                 job="performance_sync",
-                dates=f"{days[0]} .. {days[-1]}",
+                dates=_range(days[0], days[-1]),
                 run_id=str(of_table[0].run_id),
             )
 
@@ -113,4 +129,12 @@ def budget_nearly_used(connection: psycopg.Connection, budget: int) -> Iterator[
 
 def _dates(run: DagsterRun) -> str:
     start, end = dates_of(run)
-    return f"{start} .. {end}" if start and end else ""
+    return _range(start, end) if start and end else ""
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON].rstrip()} ..."
+
+
+def _range(first: date, last: date) -> str:
+    return str(first) if first == last else f"{first} .. {last}"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from engarde_pipeline.alerts.channels import Send
+from engarde_pipeline.alerts.channels import Send, failure_reason
 from engarde_pipeline.alerts.incidents import Incident
 
 logger = logging.getLogger(__name__)
@@ -59,12 +59,12 @@ def _sent(send: Send, message: Message, now: datetime) -> bool:
         send(message.incident, message.is_over)
     except Exception as error:  # a channel's library may raise anything
         if message.since == now.timestamp():  # logged once, not every minute
-            # Only the type of the error: its message may contain the address of a webhook, which is a secret.
+            # No traceback: it may contain the address of a webhook, which is a secret.
             logger.error(  # noqa: TRY400
                 "The alert %r could not be sent through %s (%s). It is sent again every minute for a day.",
                 message.incident.title,
                 message.channel,
-                type(error).__name__,
+                failure_reason(error),
             )
         return False
     return True

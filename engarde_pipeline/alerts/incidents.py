@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Incident:
-    """Something that is wrong now. `key` identifies the incident until it is over."""
+    """Something that is wrong now. `key` identifies the incident until it is over.
+
+    `page` is the page of the Dagster UI to open if the incident is not about a run.
+    """
 
     key: str
     title: str
@@ -14,14 +17,24 @@ class Incident:
     job: str = ""
     dates: str = ""
     run_id: str = ""
+    page: str = "runs"
+
+    def link(self, dagster_url: str) -> str:
+        """Return the address of the run or page to open."""
+        return f"{dagster_url}/runs/{self.run_id}" if self.run_id else f"{dagster_url}/{self.page}"
 
     def text(self, dagster_url: str) -> str:
-        """Return the details in lines, with a link to the run if there is one."""
+        """Return the details in lines, with a link."""
         lines = [
             self.reason,
             f"Job: {self.job}" if self.job else "",
             f"Dates: {self.dates}" if self.dates else "",
             f"What to do: {self.what_to_do}",
-            f"Run: {dagster_url}/runs/{self.run_id}" if self.run_id else f"Dagster: {dagster_url}/runs",
+            f"{'Run' if self.run_id else 'Dagster'}: {self.link(dagster_url)}",
         ]
         return "\n".join(line for line in lines if line)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun in the singular or plural, such as "1 date" or "2 dates"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

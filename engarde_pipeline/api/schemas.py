@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from engarde_pipeline.api import examples
-from engarde_pipeline.runs.job_log import SyncJob
+from engarde_pipeline.runs.job_log import CANCELLED, SyncJob
 from engarde_pipeline.runs.run_config import DRY_RUN
 
 
@@ -74,7 +74,8 @@ class SyncJobBody(BaseModel):
 
     The counts of a sync of all tenants are null unless the token has the scope `sync:all`. The metadata of a dry
     run has `"dry_run": true` and, if a sync would not land some of the dates, these as `would_not_land`, by table;
-    its counts are those that a sync would have.
+    its counts are those that a sync would have. The metadata of a cancelled job, which is `failed`, has
+    `"cancelled": true`.
     """
 
     id: str
@@ -109,8 +110,11 @@ def job_body(job: SyncJob, may_see_all: bool) -> SyncJobBody:
     if job.tenant_id is None and not may_see_all:
         hidden = [name for name in shown if name.startswith("records_")]
         shown |= dict.fromkeys([*hidden, "error_details", "triggered_by_user_id"])
-        shown["metadata"] = {"all_tenants": True, **({DRY_RUN: True} if job.is_dry_run else {})}
-        if job.error_message:
+        shown["metadata"] = {
+            "all_tenants": True,
+            **{name: True for name in (DRY_RUN, CANCELLED) if name in job.metadata},
+        }
+        if job.error_message and not job.is_cancelled:
             shown["error_message"] = (
                 "The sync of all tenants failed. The operators of the pipeline can see the reason."
             )

@@ -47,13 +47,14 @@ class Versions:
     """The versions of a table's dates.
 
     `otherwise` is the version of the dates that are not in `by_date`. `is_per_date` is False if BigQuery reports
-    changes only for the table as a whole.
+    changes only for the table as a whole. The bytes and rows are empty if they were not read by one query.
     """
 
     by_date: Mapping[date, str]
     otherwise: str | None
     is_per_date: bool = True
     bytes_by_date: Mapping[date, int] = field(default_factory=dict)
+    rows_by_date: Mapping[date, int] = field(default_factory=dict)
 
     def of(self, day: date) -> str | None:
         """Return the version of a date, or None if it was not read."""
@@ -104,6 +105,7 @@ def _by_query(source: Source, table: SourceTable) -> Versions:
     )
     by_date: dict[date, str] = {}
     bytes_by_date: dict[date, int] = {}
+    rows_by_date: dict[date, int] = {}
     for row in rows:
         # `__UNPARTITIONED__` is the streaming buffer (see `_buffered`); rows in `__NULL__` have no date.
         if row["partition_id"].startswith("__"):
@@ -111,8 +113,9 @@ def _by_query(source: Source, table: SourceTable) -> Versions:
         day = datetime.strptime(row["partition_id"], "%Y%m%d").replace(tzinfo=UTC).date()
         by_date[day] = _version(table, row["modified"], row["total_rows"], row["total_bytes"])
         bytes_by_date[day] = row["total_bytes"] or 0
+        rows_by_date[day] = row["total_rows"] or 0
     by_date.update(_buffered(table, {day: by_date.get(day, EMPTY) for day in _recent()}))
-    return Versions(by_date, EMPTY, bytes_by_date=bytes_by_date)
+    return Versions(by_date, EMPTY, bytes_by_date=bytes_by_date, rows_by_date=rows_by_date)
 
 
 def _one_by_one(source: Source, table: SourceTable, dates: Sequence[date]) -> Iterator[tuple[date, str]]:

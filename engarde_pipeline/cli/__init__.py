@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from engarde_pipeline.cli import (
+    alerts,
     api,
     db,
     demo,
@@ -60,6 +61,7 @@ app.command("plan")(plan.plan)
 app.command("jobs")(jobs.jobs)
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(db.app, name="db")
 app.command("demo")(demo.demo)
 app.command("dev")(dev.dev)

@@ -70,6 +70,7 @@ def missing_features() -> str | None:
             "run monitoring": instance.run_monitoring_enabled,
             "the run queue": isinstance(instance.run_coordinator, QueuedRunCoordinator),
             "tick retention": bool(instance.get_settings("retention")),
+            "retries of schedule ticks": getattr(instance.scheduler, "max_tick_retries", 0) > 0,
             "the history in Postgres": not has_dagster_database() or hasattr(instance.run_storage, "postgres_url"),
         }
     off = ", ".join(feature for feature, on in features.items() if not on)

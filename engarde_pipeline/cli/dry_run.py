@@ -16,7 +16,7 @@ from engarde_pipeline.core.currencies import from_published
 from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.scope import EVERYTHING, resolve_scope
-from engarde_pipeline.runs.history import HELD, LARGEST_CHANGES, counts_of_event, would_not_land
+from engarde_pipeline.runs.history import HELD, LARGEST_CHANGES, counts_of_event, entries_of, would_not_land
 from engarde_pipeline.settings import Settings
 from engarde_pipeline.sync.estimates import estimate_sync
 
@@ -62,7 +62,7 @@ def print_dry_run(run: FinishedRun) -> bool:
             console.print(_dates_table(table.target, of_table))
         for found in of_table:
             if reason := would_not_land(found):
-                becomes = "would be held" if HELD in found.metadata else "would fail"
+                becomes = "would be held" if HELD in entries_of(found) else "would fail"
                 console.print(f"{found.partition} {becomes}: {visible(reason)}", style="red", markup=False)
             elif changes := _records(found, LARGEST_CHANGES):
                 console.print(_changes_table(f"{table.target} {found.partition}: largest changes", changes))
@@ -80,7 +80,7 @@ def _dates_table(title: str, observations: Sequence[AssetObservation]) -> Table:
     table.add_column("", no_wrap=True)
     for found in observations:
         if would_not_land(found):
-            table.add_row(found.partition, "[red]held[/]" if HELD in found.metadata else "[red]fails[/]")
+            table.add_row(found.partition, "[red]held[/]" if HELD in entries_of(found) else "[red]fails[/]")
             continue
         counts = counts_of_event(found)
         of_date = [found.partition, *(f"{getattr(counts, name):,}" for name in _COUNTS)]
@@ -92,7 +92,7 @@ def _dates_table(title: str, observations: Sequence[AssetObservation]) -> Table:
 
 def _amounts(observation: AssetObservation) -> dict[str, list[str]]:
     """Return each amount before and after, by currency."""
-    values = {name: value.value for name, value in observation.metadata.items()}
+    values = {name: value.value for name, value in entries_of(observation).items()}
     sums = [(from_published(f"{name}_before", values), from_published(name, values)) for name in _AMOUNTS]
     currencies = sorted({currency for pair in sums for amounts in pair for currency in amounts})
     # Without rows before or after, there is a sum of 0 without a currency.
@@ -127,5 +127,5 @@ def _print_rejected(observation: AssetObservation) -> None:
 
 
 def _records(observation: AssetObservation, name: str) -> list[dict[str, Any]]:
-    found = observation.metadata.get(name)
+    found = entries_of(observation).get(name)
     return [dict(record.data) for record in found.records] if isinstance(found, TableMetadataValue) else []

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from engarde_pipeline.runs.job_log import SyncJob
 
 _POLL_SECONDS = 2
-_STYLES = {"completed": "green", "failed": "red", "running": "cyan", "retrying": "yellow", "pending": "dim"}
+_STYLES = {
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "running": "cyan",
+    "retrying": "yellow",
+    "pending": "dim",
+}
 
 
 def jobs(
@@ -52,24 +59,27 @@ def _print(found: "list[SyncJob]", as_json: bool, is_first: bool = True) -> None
     elif found:
         console.print(_table(found, is_first))
         for job in found:
-            if job.error_message:
+            if job.error_message and not job.is_cancelled:
                 console.print(Text(f"{job.id[:8]}: {visible(job.error_message)}", "red"))
     elif is_first:
         console.print("There has been no sync yet. Start one with `engarde sync` or in the Dagster UI.")
 
 
 def _table(found: "list[SyncJob]", is_first: bool) -> Table:
+    from engarde_pipeline.core.dates import date_range
+
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, show_header=is_first)
     for column in ("started (UTC)", "job", "status", "dates", "by"):
         table.add_column(column, no_wrap=column != "dates")
     table.add_column("records", justify="right", no_wrap=True)
     table.add_column("failed", justify="right", no_wrap=True)
     for job in found:
+        status = "cancelled" if job.is_cancelled else job.status
         table.add_row(
             f"{job.started_at or job.created_at:%m-%d %H:%M:%S}",
             job.id[:8],
-            Text(job.status, _STYLES[job.status]),
-            str(job.start_date or "") if job.start_date == job.end_date else f"{job.start_date} .. {job.end_date}",
+            Text(status, _STYLES[status]),
+            date_range(job.start_date, job.end_date) if job.start_date and job.end_date else "",
             f"{job.triggered_by}, dry run" if job.is_dry_run else job.triggered_by,
             f"{job.records_processed:,}",
             f"{job.records_failed or ''}",

@@ -1,6 +1,6 @@
 """Sums of money by currency: amounts of different currencies are never added (rule 13)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Context, Decimal
 
 ByCurrency = Mapping[str, Decimal]
@@ -15,8 +15,12 @@ _EXACT = Context(prec=100)
 
 def add(one: ByCurrency, other: ByCurrency) -> dict[str, Decimal]:
     """Return the exact sums of both, in the order of the currencies."""
-    currencies = sorted({*one, *other})
-    return {name: _EXACT.add(one.get(name, Decimal(0)), other.get(name, Decimal(0))) for name in currencies}
+    return _each(_EXACT.add, one, other)
+
+
+def subtract(one: ByCurrency, other: ByCurrency) -> dict[str, Decimal]:
+    """Return the exact differences of both, in the order of the currencies."""
+    return _each(_EXACT.subtract, one, other)
 
 
 def as_texts(sums: ByCurrency) -> dict[str, str]:
@@ -40,3 +44,10 @@ def from_published(name: str, values: Mapping[str, object]) -> dict[str, float]:
     """Return the sums by currency among `values` that `published` has named `name`."""
     found = {name: "", **{f"{name}_{key[-3:]}": key[-3:] for key in values if key[-3:].isupper()}}
     return {currency: float(str(values[key])) for key, currency in found.items() if key in values}
+
+
+def _each(
+    operation: Callable[[Decimal, Decimal], Decimal], one: ByCurrency, other: ByCurrency
+) -> dict[str, Decimal]:
+    zero = Decimal(0)
+    return {name: operation(one.get(name, zero), other.get(name, zero)) for name in sorted({*one, *other})}

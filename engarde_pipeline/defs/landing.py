@@ -2,22 +2,17 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 import psycopg
 from dagster import (
     AssetExecutionContext,
-    AssetKey,
     AssetMaterialization,
-    AssetObservation,
     Config,
     Failure,
-    MetadataValue,
-    OpExecutionContext,
     Output,
 )
 from pydantic import Field
@@ -25,7 +20,7 @@ from pydantic import Field
 from engarde_pipeline.bigquery.changes import MISSING_TABLE, read_versions
 from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.dates import is_provisional
-from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.errors import EngardeError, InvalidInput
 from engarde_pipeline.core.metrics import MetricTable
 from engarde_pipeline.dagster_internals import (
     DATA_VERSION_TAG,
@@ -33,19 +28,26 @@ from engarde_pipeline.dagster_internals import (
     RETRY_NUMBER_TAG,
 )
 from engarde_pipeline.defs.interruption import stopping_between_dates
-from engarde_pipeline.defs.metadata import date_metadata, dry_run_metadata
+from engarde_pipeline.defs.metadata import date_metadata
+from engarde_pipeline.defs.outcomes import (
+    disable_retries,
+    dry_run_observation,
+    failed_observation,
+    failure,
+    transient,
+)
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.postgres.advisory_locks import LockWait
-from engarde_pipeline.postgres.faults import explanation
-from engarde_pipeline.postgres.load.held_dates import DateHeld
+from engarde_pipeline.postgres.faults import message_of
+from engarde_pipeline.postgres.load.held_dates import DateHasGrown, DateWouldShrink
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.synced_dates import note_synced
-from engarde_pipeline.runs.history import DID_NOT_LAND, HELD, WOULD_NOT_LAND, landed_before
-from engarde_pipeline.runs.run_config import DRY_RUN
+from engarde_pipeline.runs.attempts import CAUSE, INVALID_INPUT
+from engarde_pipeline.runs.history import landed_before
 from engarde_pipeline.runs.sync_runs import describe_run, is_dry_run
-from engarde_pipeline.runs.tags import MANUAL, NO_RETRIES, REASON, record_counts, record_not_landing
+from engarde_pipeline.runs.tags import MANUAL, REASON, record_counts, record_dates, record_not_landing
 from engarde_pipeline.settings import load_pipeline_settings
-from engarde_pipeline.sync.dates import FailedDate, SyncedDate
+from engarde_pipeline.sync.dates import FailedDate
 from engarde_pipeline.sync.faults import is_transient
 from engarde_pipeline.sync.parallel import sync_in_parallel
 
@@ -73,14 +75,9 @@ class SyncConfig(Config):
     )
 
     @property
-    def shrink_threshold(self) -> float | None:
-        """The threshold of rule 5, or None if shrinking is allowed."""
-        return None if self.allow_shrink else load_pipeline_settings().engarde_shrink_threshold
-
-    @property
-    def growth_threshold(self) -> float | None:
-        """The threshold of rule 12, or None if growth is allowed."""
-        return None if self.allow_growth else load_pipeline_settings().engarde_growth_threshold
+    def allowed(self) -> frozenset[str]:
+        """The options by which dates land that would be held (rules 5 and 12)."""
+        return frozenset(name for name in (DateWouldShrink.option, DateHasGrown.option) if getattr(self, name))
 
 
 def sync_partitions(
@@ -99,35 +96,43 @@ def sync_partitions(
         Failure: BigQuery or Postgres cannot be used, or dates did not land; those that landed stay materialized.
         DagsterExecutionInterruptedError: the process was asked to end; the dates that landed are materialized.
     """
-    dates = [date.fromisoformat(key) for key in context.partition_keys]
+    asked = [date.fromisoformat(key) for key in context.partition_keys]
     dry_run = is_dry_run(context.run)
+    record_dates(context.instance, context.run, asked[0], asked[-1])
     landed = Counts()
     failed: list[FailedDate] = []
     started = time.monotonic()
-    with stopping_between_dates(context.instance, context.run) as is_stopping, explained():
+    unfinished = set(asked)
+    with (
+        stopping_between_dates(context.instance, context.run) as is_stopping,
+        explained(),
+        nullcontext() if dry_run else _observed_faults(context, table, unfinished),
+    ):
         source = bigquery.open_source(count=not dry_run)
         source_table = source.find(table)
         if source_table is None:
-            _mark_without_source(context, postgres, table, dates, dry_run)
+            _mark_without_source(context, postgres, table, asked, dry_run)
             return Output(None, metadata=NO_MATERIALIZATIONS_AT_THE_END)
         read_at = datetime.now(UTC)
         # Read the versions before the data: a partition that changes during the read gets a new version and is
         # synced again.
-        versions = read_versions(source, source_table, dates).among(dates)
-        dates = dates if dry_run else _not_landed_before(context, dates)
+        versions = read_versions(source, source_table, asked).among(asked)
+        dates = asked if dry_run else _not_landed_before(context, asked)
         if not dates:
             return Output(None, metadata={**landed.published, **NO_MATERIALIZATIONS_AT_THE_END})
         run_id = UUID(context.run.run_id)
         reason = context.run.tags.get(REASON, MANUAL)
         # A dry run holds the locks on the source keys that it notes until its end, which would stop other writers.
-        writers = 1 if dry_run else load_pipeline_settings().engarde_writers
+        settings = load_pipeline_settings()
+        writers = 1 if dry_run else settings.engarde_writers
         connect = partial(postgres.connect, context.run.run_id)
         options = LoadOptions(
             run_id,
-            config.shrink_threshold,
-            config.growth_threshold,
+            settings.engarde_shrink_threshold,
+            settings.engarde_growth_threshold,
             versions=versions,
             dry_run=dry_run,
+            allowed=config.allowed,
             read_at=read_at,
             lock_wait=LockWait(is_stopping, partial(describe_run, context.instance)),
         )
@@ -136,6 +141,7 @@ def sync_partitions(
             stack.callback(lambda: record_counts(context.instance, context.run.run_id, table, landed))
             stack.enter_context(closing(outcomes))
             for number, outcome in enumerate(outcomes, start=1):
+                unfinished.discard(outcome.day)
                 if isinstance(outcome, FailedDate):
                     did_not = "would not" if dry_run else "did not"
                     context.log.error(f"{outcome.day} {did_not} land ({number} of {len(dates)}): {outcome.error}")
@@ -165,7 +171,7 @@ def sync_partitions(
         record_not_landing(context.instance, context.run.run_id, table, [outcome.day for outcome in failed])
         failed = transient(failed)
     if failed:
-        raise failure(failed, len(dates), dry_run)
+        raise failure(failed, len(asked), dry_run)
     return Output(None, metadata={**landed.published, **NO_MATERIALIZATIONS_AT_THE_END})
 
 
@@ -185,17 +191,9 @@ def explained() -> Iterator[None]:
         yield
     except (EngardeError, psycopg.Error) as error:
         if not is_transient(error):
-            _disable_retries()
-        raise Failure(description=_message(error), allow_retries=False) from error
-
-
-def _message(error: Exception) -> str:
-    return explanation(error) if isinstance(error, psycopg.Error) else str(error)
-
-
-def _disable_retries() -> None:
-    context = OpExecutionContext.get()
-    context.instance.add_run_tags(context.run.run_id, NO_RETRIES)
+            disable_retries()
+        cause = {CAUSE: INVALID_INPUT} if isinstance(error, InvalidInput) else {}
+        raise Failure(description=message_of(error), metadata=cause, allow_retries=False) from error
 
 
 def _mark_without_source(
@@ -226,11 +224,22 @@ def _version_tags(version: str | None) -> dict[str, str]:
     return {DATA_VERSION_TAG: version} if version else {}
 
 
+@contextmanager
+def _observed_faults(context: AssetExecutionContext, table: MetricTable, unfinished: set[date]) -> Iterator[None]:
+    """If an error ends the block, log an observation of each of `unfinished`, for the pages of these dates."""
+    try:
+        yield
+    except (EngardeError, psycopg.Error) as error:
+        for day in sorted(unfinished - _landed_earlier(context)):
+            context.log_event(failed_observation(table, FailedDate(day, error)))
+        raise
+
+
 def _not_landed_before(context: AssetExecutionContext, dates: list[date]) -> list[date]:
     """Return the dates that have not landed in an earlier attempt of a retried run."""
     if RETRY_NUMBER_TAG not in context.run.tags:
         return dates
-    landed = landed_before(context.instance, context.run, context.asset_key)
+    landed = _landed_earlier(context)
     left = [day for day in dates if day not in landed]
     context.log.info(
         f"{len(dates) - len(left)} of {len(dates)} dates landed in an earlier attempt and are skipped."
@@ -238,63 +247,6 @@ def _not_landed_before(context: AssetExecutionContext, dates: list[date]) -> lis
     return left
 
 
-def failed_observation(
-    table: MetricTable, outcome: FailedDate, slice_of_date: str | None = None
-) -> AssetObservation:
-    """Return the observation of a date that did not land: the page of the date shows the reason and what to do."""
-    reason = _message(outcome.error)
-    return AssetObservation(
-        asset_key=AssetKey(table.target),
-        partition=outcome.day.isoformat(),
-        description=f"{'A slice of the date' if slice_of_date else 'The date'} did not land: {reason}",
-        metadata={DID_NOT_LAND: reason, **_held(outcome.error), **_slice_of(slice_of_date)},
-    )
-
-
-def _slice_of(slice_of_date: str | None) -> dict[str, str]:
-    return {"slice": slice_of_date} if slice_of_date else {}
-
-
-def _held(error: Exception) -> dict[str, str]:
-    return {HELD: error.reason} if isinstance(error, DateHeld) else {}
-
-
-def dry_run_observation(
-    table: MetricTable, outcome: SyncedDate | FailedDate, slice_of_date: str | None = None
-) -> AssetObservation:
-    """Return the observation of a date in a dry run: its counts, or the reason why it would not land."""
-    if isinstance(outcome, FailedDate):
-        reason = _message(outcome.error)
-        description = f"Dry run, nothing was written. The date would not land: {reason}"
-        metadata: dict[str, Any] = {WOULD_NOT_LAND: reason, **_held(outcome.error)}
-    else:
-        description = f"Dry run, nothing was written. It would be: {outcome.merged.counts.sentence}."
-        metadata = dry_run_metadata(table, outcome, is_provisional(outcome.day))
-    return AssetObservation(
-        asset_key=AssetKey(table.target),
-        partition=outcome.day.isoformat(),
-        description=description,
-        metadata={DRY_RUN: True, **metadata, **_slice_of(slice_of_date)},
-    )
-
-
-def transient(failed: list[FailedDate]) -> list[FailedDate]:
-    """Return the dates that failed because of a transient error, after which a dry run cannot say what happens."""
-    return [outcome for outcome in failed if is_transient(outcome.error)]
-
-
-def failure(failed: list[FailedDate], asked: int, dry_run: bool) -> Failure:
-    """Return a `Failure` that lists the dates which did not land and why.
-
-    The run is retried only if one of the errors is transient.
-    """
-    if not any(is_transient(outcome.error) for outcome in failed):
-        _disable_retries()
-    days = ", ".join(outcome.day.isoformat() for outcome in failed)
-    others = "Nothing was written, because this is a dry run." if dry_run else "The others are synced."
-    reasons = "\n".join(f"* {outcome.day}: {_message(outcome.error)}" for outcome in failed)
-    return Failure(
-        description=f"{len(failed)} of {asked} dates did not land: {days}. {others}\n{reasons}",
-        metadata={"failed_dates": MetadataValue.text(reasons)},
-        allow_retries=False,
-    )
+def _landed_earlier(context: AssetExecutionContext) -> set[date]:
+    is_retry = RETRY_NUMBER_TAG in context.run.tags
+    return landed_before(context.instance, context.run, context.asset_key) if is_retry else set()

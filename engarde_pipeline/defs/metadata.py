@@ -13,7 +13,7 @@ from dagster import (
     TableSchema,
 )
 
-from engarde_pipeline.core.currencies import published
+from engarde_pipeline.core.currencies import published, subtract
 from engarde_pipeline.core.metrics import (
     CAMPAIGN_METRICS,
     CTR,
@@ -25,8 +25,9 @@ from engarde_pipeline.core.metrics import (
     Ratio,
 )
 from engarde_pipeline.postgres.load.changes import CampaignChange
+from engarde_pipeline.postgres.load.merge import MergedDate
 from engarde_pipeline.postgres.load.rejected import RejectedRow
-from engarde_pipeline.runs.history import BYTES_READ, LARGEST_CHANGES
+from engarde_pipeline.runs.history import ALLOWED, BYTES_READ, LARGEST_CHANGES
 from engarde_pipeline.sync.dates import SyncedDate
 
 _TYPES = {"count": "bigint", "amount": "numeric(38, 6)"}
@@ -144,32 +145,46 @@ def totals_lineage() -> TableColumnLineage:
 def date_metadata(table: MetricTable, synced: SyncedDate, is_provisional: bool) -> dict[str, Any]:
     """Return the metadata of a date's materialization; Dagster plots the numeric values by date."""
     return {
-        **synced.merged.counts.published,
+        **sync_metadata(synced, is_provisional),
         "dagster/partition_row_count": synced.merged.rows,
-        **published("spend", synced.merged.spend),
-        **published("revenue", synced.merged.revenue),
-        "provisional": is_provisional,
-        BYTES_READ: synced.bytes_read,
-        "bigquery_read_method": synced.method,
-        "seconds_reading": round(synced.seconds_reading, 3),
-        "seconds_merging": round(synced.seconds_merging, 3),
-        **({"rejected_records": rejects_table(rejected)} if (rejected := synced.merged.rejected) else {}),
         # Dagster reads an asset's column lineage from its latest materialization, so every date carries it.
         "dagster/column_lineage": target_lineage(table),
     }
 
 
-def dry_run_metadata(table: MetricTable, synced: SyncedDate, is_provisional: bool) -> dict[str, Any]:
-    """Return the metadata of a date's observation in a dry run: its values after a sync, and what would change."""
-    merged = synced.merged
-    assert merged.changes is not None  # noqa: S101  a dry run has them
-    after = date_metadata(table, synced, is_provisional)
-    del after["dagster/partition_row_count"], after["dagster/column_lineage"]  # nothing of this is in the table
+def changes_metadata(merged: MergedDate) -> dict[str, Any]:
+    """Return what the sync of a date, or of a slice of it, did: counts, sums before and after, largest changes."""
+    changes = merged.changes
+    if changes is None:  # no rows before
+        before = {}
+    else:
+        before = {
+            **published("spend_before", changes.spend_before),
+            **published("revenue_before", changes.revenue_before),
+            **published("spend_change", subtract(merged.spend, changes.spend_before)),
+            **published("revenue_change", subtract(merged.revenue, changes.revenue_before)),
+        }
     return {
-        **after,
-        **published("spend_before", merged.changes.spend_before),
-        **published("revenue_before", merged.changes.revenue_before),
-        LARGEST_CHANGES: changes_table(merged.changes.largest),
+        **({ALLOWED: ", ".join(merged.allowed)} if merged.allowed else {}),
+        **merged.counts.published,
+        **published("spend", merged.spend),
+        **published("revenue", merged.revenue),
+        **before,
+        **({LARGEST_CHANGES: changes_table(changes.largest)} if changes and changes.largest else {}),
+        **(published("rejected_spend", merged.rejected_spend) if merged.counts.rejected else {}),
+        **({"rejected_records": rejects_table(merged.rejected)} if merged.rejected else {}),
+    }
+
+
+def sync_metadata(synced: SyncedDate, is_provisional: bool) -> dict[str, Any]:
+    """Return what the sync or dry run of a date did, and what it cost."""
+    return {
+        **changes_metadata(synced.merged),
+        "provisional": is_provisional,
+        BYTES_READ: synced.bytes_read,
+        "bigquery_read_method": synced.method,
+        "seconds_reading": round(synced.seconds_reading, 3),
+        "seconds_merging": round(synced.seconds_merging, 3),
     }
 
 

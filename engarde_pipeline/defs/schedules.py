@@ -1,6 +1,7 @@
 """The schedules: sync every hour what is due, and compare sums with BigQuery every night.
 
-They find what the sensors missed.
+They find what the sensors missed. A tick that cannot read BigQuery or Postgres fails, and is repeated every minute
+(`max_tick_retries` in dagster.yaml).
 """
 
 from datetime import UTC, date, datetime
@@ -8,11 +9,11 @@ from datetime import UTC, date, datetime
 from dagster import AssetKey, DefaultScheduleStatus, RunRequest, ScheduleEvaluationContext, SkipReason, schedule
 
 from engarde_pipeline.core.dates import dates_ahead
-from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.defs.budget import estimated_bytes, over_budget
 from engarde_pipeline.defs.jobs import performance_sync
 from engarde_pipeline.defs.resources import BigQuery, Postgres
+from engarde_pipeline.defs.ticks import failing_tick
 from engarde_pipeline.runs.history import bytes_last_read
 from engarde_pipeline.runs.planning import (
     current_plan,
@@ -34,21 +35,19 @@ from engarde_pipeline.sync.sums import DateSums, differing_sums
     description="Every hour, sync all dates that are due, including dates that failed before. If BigQuery does not"
     " report which dates changed (views, tables without daily partitions), sync the whole window.",
 )
+@failing_tick("The dates to sync could not be determined")
 def hourly_sync(
     context: ScheduleEvaluationContext, bigquery: BigQuery, postgres: Postgres
 ) -> list[RunRequest] | SkipReason:
     """Request runs for all dates that are due, regardless of what the sensors have requested."""
-    try:
-        source = bigquery.open_source()
-        with postgres.connect() as connection:
-            note_moved_rows(connection)
-            moment = datetime.now(UTC)
-            plan = current_plan(context.instance, source, connection, inspect_tables(source))
-            note_compared(connection, plan, moment)
-            due = plan.due + dates_with_new_mappings(connection)
-        return _requests(context, postgres, due, "All dates are up to date with BigQuery.")
-    except EngardeError as error:
-        return SkipReason(f"The dates to sync could not be determined: {error}")
+    source = bigquery.open_source()
+    with postgres.connect() as connection:
+        note_moved_rows(connection)
+        moment = datetime.now(UTC)
+        plan = current_plan(context.instance, source, connection, inspect_tables(source))
+        note_compared(connection, plan, moment)
+        due = plan.due + dates_with_new_mappings(connection)
+    return _requests(context, postgres, due, "All dates are up to date with BigQuery.")
 
 
 @schedule(
@@ -58,19 +57,17 @@ def hourly_sync(
     description="Every night, compare each date's sums in Postgres with those in BigQuery, with one query per"
     " table, and sync the dates that differ.",
 )
+@failing_tick("The sums could not be compared")
 def nightly_reconciliation(
     context: ScheduleEvaluationContext, bigquery: BigQuery, postgres: Postgres
 ) -> list[RunRequest] | SkipReason:
     """Request runs for the dates whose sums differ."""
-    try:
-        # The comparison reads as many bytes as a sync of the window.
-        planned_bytes = sum(bytes_last_read(context.instance, AssetKey(t.target), window()) for t in METRIC_TABLES)
-        if reason := over_budget(postgres, planned_bytes):
-            return SkipReason(reason)
-        due = differing_dates(bigquery, postgres)
-        return _requests(context, postgres, due, "The sums of all dates equal those in BigQuery.")
-    except EngardeError as error:
-        return SkipReason(f"The sums could not be compared: {error}")
+    # The comparison reads as many bytes as a sync of the window.
+    planned_bytes = sum(bytes_last_read(context.instance, AssetKey(t.target), window()) for t in METRIC_TABLES)
+    if reason := over_budget(postgres, planned_bytes):
+        return SkipReason(reason)
+    due = differing_dates(bigquery, postgres)
+    return _requests(context, postgres, due, "The sums of all dates equal those in BigQuery.")
 
 
 def differing_dates(bigquery: BigQuery, postgres: Postgres) -> list[PlannedDate]:

@@ -13,8 +13,6 @@ from uuid import UUID
 
 import psycopg
 from dagster import (
-    AssetKey,
-    AssetObservation,
     ConfigMapping,
     DagsterError,
     JobDefinition,
@@ -29,15 +27,16 @@ from pydantic import Field
 from engarde_pipeline.core.addresses import with_connect_timeout
 from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.dates import InvalidDates, dates_between
-from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.errors import EngardeError, InvalidInput
 from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.defs.interruption import stopping_between_dates
-from engarde_pipeline.defs.landing import (
-    SyncConfig,
+from engarde_pipeline.defs.landing import SyncConfig, explained
+from engarde_pipeline.defs.metadata import changes_metadata
+from engarde_pipeline.defs.outcomes import (
     dry_run_observation,
-    explained,
     failed_observation,
     failure,
+    slice_observation,
     transient,
 )
 from engarde_pipeline.defs.resources import BigQuery, Postgres
@@ -48,8 +47,8 @@ from engarde_pipeline.postgres.load.scope import Scope, UnknownSlice, platforms,
 from engarde_pipeline.postgres.totals.campaign_totals import update_totals
 from engarde_pipeline.runs.run_config import SLICE_OP
 from engarde_pipeline.runs.sync_runs import describe_run, is_dry_run
-from engarde_pipeline.runs.tags import ALL_TENANTS, TENANT, record_counts, record_not_landing
-from engarde_pipeline.settings import load_settings
+from engarde_pipeline.runs.tags import ALL_TENANTS, TENANT, record_counts, record_dates, record_not_landing
+from engarde_pipeline.settings import load_pipeline_settings, load_settings
 from engarde_pipeline.sync.dates import FailedDate
 from engarde_pipeline.sync.slices import sync_slice
 
@@ -90,7 +89,7 @@ _NAMES_SHOWN = 50
 """How many tenants and platforms a description lists."""
 
 
-class InvalidSlice(EngardeError, DagsterError):
+class InvalidSlice(InvalidInput, DagsterError):
     """The configuration of a slice cannot be synced, so no run is created.
 
     Dagster shows the message of a `DagsterError` as it is.
@@ -136,15 +135,18 @@ def sync_the_slice(
         postgres.connect(context.run.run_id) as connection,
     ):
         dates, scope = config.dates, config.scope(connection)
+        record_dates(context.instance, context.run, dates[0], dates[-1])
         if scope.tenant_id:
             context.instance.add_run_tags(context.run.run_id, {TENANT: str(scope.tenant_id)})
         wait = LockWait(is_stopping, partial(describe_run, context.instance))
+        settings = load_pipeline_settings()
         options = LoadOptions(
             UUID(context.run.run_id),
-            config.shrink_threshold,
-            config.growth_threshold,
+            settings.engarde_shrink_threshold,
+            settings.engarde_growth_threshold,
             scope,
             dry_run=dry_run,
+            allowed=config.allowed,
             lock_wait=wait,
         )
         outcomes = sync_slice(dates, bigquery.open_source(count=not dry_run), connection, options)
@@ -160,12 +162,10 @@ def sync_the_slice(
             elif isinstance(outcome, FailedDate):
                 context.log_event(failed_observation(table, outcome, _slice(config)))
             else:
+                merged = outcome.merged
                 context.log_event(
-                    AssetObservation(
-                        asset_key=AssetKey(table.target),
-                        partition=outcome.day.isoformat(),
-                        description=f"A slice of the date: {outcome.merged.counts.sentence}",
-                        metadata={**outcome.merged.counts.published, "slice": _slice(config)},
+                    slice_observation(
+                        table, outcome.day, _slice(config), merged.counts.sentence, changes_metadata(merged)
                     )
                 )
             if is_stopping():

@@ -87,3 +87,8 @@ def explanation(error: psycopg.Error) -> str:
     code = f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""
     cure = _CURES.get(error.sqlstate or "", "")
     return f"Postgres: {text}{code}. {cure}".strip()
+
+
+def message_of(error: Exception) -> str:
+    """Return an error's message for an operator: an explanation if it is an error of Postgres, else its text."""
+    return explanation(error) if isinstance(error, psycopg.Error) else str(error)

@@ -2,11 +2,21 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
+from dagster import (
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    RunRecord,
+    RunsFilter,
+)
 
 from engarde_pipeline.core.counts import Counts, total
+from engarde_pipeline.core.dates import InvalidDates, dates_between
 from engarde_pipeline.dagster_internals import (
     AUTO_RETRY_RUN_ID_TAG,
     RETRY_NUMBER_TAG,
@@ -15,11 +25,17 @@ from engarde_pipeline.dagster_internals import (
     is_of_ended_backfill,
 )
 from engarde_pipeline.runs.history import counts_of_event, event_of_date
-from engarde_pipeline.runs.sync_runs import SYNCED_ASSETS, UNFINISHED, synced_assets
+from engarde_pipeline.runs.sync_runs import SYNCED_ASSETS, UNFINISHED, dates_of, synced_assets
 from engarde_pipeline.runs.tags import recorded_counts
 
 LANDED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
 """The event types of dates; `history.event_of_date` leaves out those that did not land."""
+
+SUMMARY = "summary"
+"""The metadata entry of a `Failure` with its first reason in a sentence.
+
+The job log shows it instead of the first sentence of the description.
+"""
 
 _RUNNING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 
@@ -32,7 +48,24 @@ The daemon is then down, or cannot load the run's code location.
 _TAGGED_WITHIN = timedelta(minutes=1)
 """Dagster tags a failed run with whether it retries it, a moment after the failure event."""
 
+CAUSE = "cause"
+"""The metadata entry of a `Failure` that is no fault of the pipeline: one of the following."""
+
+INVALID_INPUT = "invalid input"
+"""What somebody asked for does not exist or is not valid."""
+
+HELD_DATES = "held dates"
+"""The loads of all dates that failed look wrong; held dates are reported as such."""
+
 _SENTENCE = re.compile(r".*?[.!?](?=\s|$)")
+
+
+@dataclass(frozen=True)
+class RunError:
+    """Why a run failed: in a sentence, and everything that is known."""
+
+    summary: str
+    details: str
 
 
 def attempts_of(instance: DagsterInstance, records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
@@ -117,27 +150,71 @@ def _counts_so_far(instance: DagsterInstance, run_id: str) -> dict[str, Counts]:
     return by_asset
 
 
-def reasons_of(instance: DagsterInstance, run: DagsterRun) -> list[str]:
+def errors_of(instance: DagsterInstance, run: DagsterRun) -> list[RunError]:
+    """Return why a run failed or ended: its failed steps, or else the event that ended it."""
     if run.status is DagsterRunStatus.CANCELED:
-        return ["The run was cancelled."]
-    if reasons := failure_reasons(instance, run.run_id):
-        return reasons
+        return [RunError("The run was cancelled.", "The run was cancelled.")]
+    if errors := _step_errors(instance, run.run_id):
+        return errors
     ended = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.RUN_FAILURE).records
-    return [record.event_log_entry.get_dagster_event().message or "The run failed." for record in ended[-1:]]
+    messages = [record.event_log_entry.get_dagster_event().message or "The run failed." for record in ended[-1:]]
+    return [RunError(first_sentence(message), message) for message in messages]
+
+
+def reasons_of(instance: DagsterInstance, run: DagsterRun) -> list[str]:
+    """Return the details of the errors of a run."""
+    return [error.details for error in errors_of(instance, run)]
 
 
 def failure_reasons(instance: DagsterInstance, run_id: str) -> list[str]:
     """Return the error messages of a run's failed steps, without stack traces."""
-    reasons = []
+    return [error.details for error in _step_errors(instance, run_id)]
+
+
+def _step_errors(instance: DagsterInstance, run_id: str) -> list[RunError]:
+    errors = []
     for record in instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_FAILURE).records:
         event = record.event_log_entry.get_dagster_event()
         data = event.step_failure_data
-        description = data.user_failure_data.description if data.user_failure_data else None
+        failure = data.user_failure_data
         error = data.error
         while error and error.cause:  # the outer errors only name the step
             error = error.cause
-        reasons.append(description or (error.message.strip() if error else event.message or "unknown"))
-    return reasons
+        details = (failure.description if failure else None) or (
+            error.message.strip() if error else event.message or "unknown"
+        )
+        summary = failure.metadata.get(SUMMARY) if failure else None
+        errors.append(RunError(str(summary.value) if summary else first_sentence(details), details))
+    return errors
+
+
+def is_no_fault(instance: DagsterInstance, run: DagsterRun) -> bool:
+    """Return whether a failed run says nothing about the pipeline, so that it does not count as a failed sync.
+
+    Its dates are no partitions, or all of its failed steps failed because what was asked for does not exist, or
+    because dates are held.
+    """
+    if run.status is not DagsterRunStatus.FAILURE:
+        return False
+    if _has_invalid_dates(run):  # Dagster creates such a run and cannot queue it
+        return True
+    failures = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.STEP_FAILURE).records
+    causes = [_cause_of(record.event_log_entry.get_dagster_event()) for record in failures]
+    return bool(causes) and all(causes)
+
+
+def _has_invalid_dates(run: DagsterRun) -> bool:
+    start, end = dates_of(run)
+    try:
+        return bool(start and end and not dates_between(start, end))
+    except InvalidDates:
+        return True
+
+
+def _cause_of(event: DagsterEvent) -> str | None:
+    failure = event.step_failure_data.user_failure_data
+    cause = failure.metadata.get(CAUSE) if failure else None
+    return str(cause.value) if cause else None
 
 
 def first_sentence(text: str) -> str:

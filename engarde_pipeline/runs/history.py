@@ -1,7 +1,8 @@
 """Queries on the materializations of dates in Dagster's history."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from typing import Any
 
 from dagster import (
     AssetKey,
@@ -13,17 +14,25 @@ from dagster import (
     DagsterRun,
     EventLogEntry,
     EventLogRecord,
+    MetadataValue,
     RunsFilter,
 )
 
 from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.dagster_internals import DATA_VERSION_TAG, ROOT_RUN_ID_TAG
+from engarde_pipeline.runs.run_config import DRY_RUN
 
 BYTES_READ = "bigquery_bytes_read"
 """The metadata entry with the bytes that were read for a date."""
 
 DID_NOT_LAND = "did_not_land"
 """The metadata entry of a date's observation with the reason why the sync did not land it."""
+
+ALLOWED = "allowed"
+"""The metadata entry of a date that was synced only because of an option: `allow_shrink`, `allow_growth`."""
+
+SLICE = "slice"
+"""The metadata entry of an observation with the slice of the date that it is about."""
 
 WOULD_NOT_LAND = "would_not_land"
 """The metadata entry of a dry run's observation with the reason why a sync would not land the date."""
@@ -32,7 +41,14 @@ HELD = "held"
 """The metadata entry beside either of a date that is, or would be, held: the code of the reason."""
 
 LARGEST_CHANGES = "largest_changes"
-"""The metadata entry of a dry run's observation with the largest changes by campaign."""
+"""The metadata entry with the largest changes of a date by campaign."""
+
+_KINDS = (DRY_RUN, SLICE)
+"""The observations whose entries have names of their own, such as `slice_records_inserted`.
+
+On the page of a date, Dagster shows the entries of later observations instead of those of the materialization that
+have the same names.
+"""
 
 _PAGE = 500
 
@@ -80,15 +96,32 @@ def metadata_of(record: EventLogRecord) -> dict[str, object]:
     return {name: value.value for name, value in materialization.metadata.items()} if materialization else {}
 
 
+def named_for(kind: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a date under the names for a dry run or a slice (`DRY_RUN`, `SLICE`)."""
+    return {f"{kind}_{name}": value for name, value in metadata.items()}
+
+
+def entries_of(event: AssetMaterialization | AssetObservation) -> dict[str, MetadataValue[Any]]:
+    """Return the metadata of a date's event under the same names for a sync, a slice and a dry run."""
+    entries = dict(event.metadata)
+    for kind in _KINDS:
+        entries |= {
+            name.removeprefix(f"{kind}_"): value
+            for name, value in event.metadata.items()
+            if name.startswith(f"{kind}_")
+        }
+    return entries
+
+
 def event_of_date(entry: EventLogEntry) -> AssetMaterialization | AssetObservation | None:
     """Return the event of a date that landed, whole or a slice of it, or that a dry run has done; else None."""
     event = entry.asset_materialization or entry.asset_observation
-    return event if event and DID_NOT_LAND not in event.metadata else None
+    return event if event and DID_NOT_LAND not in entries_of(event) else None
 
 
 def counts_of_event(event: AssetMaterialization | AssetObservation) -> Counts:
     """Return the counts of a date that landed."""
-    return Counts.from_published({name: value.value for name, value in event.metadata.items()})
+    return Counts.from_published({name: value.value for name, value in entries_of(event).items()})
 
 
 def would_not_land(event: AssetMaterialization | AssetObservation) -> str | None:

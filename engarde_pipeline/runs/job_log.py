@@ -32,9 +32,9 @@ from engarde_pipeline.runs.attempts import (
     RETRIED_WITHIN,
     attempts_of,
     counts_of_attempts,
-    first_sentence,
+    errors_of,
+    is_no_fault,
     is_retry,
-    reasons_of,
     status_of,
     utc,
     will_be_retried,
@@ -61,6 +61,9 @@ from engarde_pipeline.runs.tags import (
     recorded_not_landing,
 )
 
+CANCELLED = "cancelled"
+"""The mark of a cancelled job in its metadata."""
+
 _SUCCEEDED_OR_FAILED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE)
 _TRIGGERS = {SCHEDULE_NAME_TAG: "schedule", SENSOR_NAME_TAG: "sensor", BACKFILL_ID_TAG: "backfill"}
 _PAGE = 50
@@ -73,7 +76,8 @@ class SyncJob:
 
     `tenant_id` is None for a sync of all tenants. The counts are those of the latest attempt of each asset; while
     a job is running, those of the dates that have landed. `records_failed` counts the rejected records. A dry run
-    has `dry_run` in its metadata, and its counts are those that a sync would have.
+    has `dry_run` in its metadata, and its counts are those that a sync would have. A cancelled job is
+    `failed`, and has `cancelled` in its metadata.
     """
 
     id: str
@@ -104,6 +108,11 @@ class SyncJob:
     def is_dry_run(self) -> bool:
         """Whether the job only reports what a sync would do (rule 16)."""
         return DRY_RUN in self.metadata
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the job was cancelled; its status is `failed`."""
+        return CANCELLED in self.metadata
 
     @property
     def kind(self) -> str:
@@ -176,7 +185,8 @@ def in_progress(instance: DagsterInstance, tenant_id: str | None = None) -> list
 def last_ended(instance: DagsterInstance, count: int) -> list[DagsterRun]:
     """Return the last attempts of the newest `count` jobs that succeeded or failed for good, newest first.
 
-    Dry runs, and jobs that were cancelled or have not ended, are skipped.
+    Skipped are dry runs, jobs that were cancelled or have not ended, and failures that are no fault of the
+    pipeline. The latter need one query each.
     """
     first_runs = (
         record
@@ -193,6 +203,7 @@ def last_ended(instance: DagsterInstance, count: int) -> list[DagsterRun]:
             for record in last
             if record.dagster_run.status in _SUCCEEDED_OR_FAILED
             and status_of(instance, record) in ("completed", "failed")
+            and not is_no_fault(instance, record.dagster_run)
         ]
     return found[:count]
 
@@ -257,9 +268,9 @@ def _job(instance: DagsterInstance, attempts: Sequence[RunRecord]) -> SyncJob:
     started = _moment(attempts[0].start_time)
     completed = _moment(attempts[-1].end_time) if status in ("completed", "failed") else None
     counts = counts_of_attempts(instance, attempts)
-    reasons = reasons_of(instance, last) if status in ("failed", "retrying") else []
-    message = first_sentence(reasons[0]) if reasons else None
-    details = "\n".join(reasons)
+    errors = errors_of(instance, last) if status in ("failed", "retrying") else []
+    message = errors[0].summary if errors else None
+    details = "\n".join(error.details for error in errors)
     return SyncJob(
         id=first.run_id,
         job_type=_job_type(first),
@@ -319,6 +330,7 @@ def _metadata(attempts: Iterable[RunRecord]) -> dict[str, Any]:
         "platforms": config.get("platforms"),
         "campaign_space_ids": config.get("campaigns"),
         DRY_RUN: is_dry_run(runs[0]),
+        CANCELLED: runs[-1].status is DagsterRunStatus.CANCELED,
         "would_not_land": recorded_not_landing(runs[-1].tags),
     }
     return {name: value for name, value in known.items() if value}

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -31,10 +31,14 @@ NO_TABLE = Versions({}, MISSING_TABLE)
 
 @dataclass(frozen=True)
 class Plan:
-    """The dates that are due, and for each table the other synced dates that have another version in BigQuery."""
+    """The dates that are due, and for each table the other synced dates that have another version in BigQuery.
+
+    `versions` has the versions of the tables that were read.
+    """
 
     due: list[PlannedDate]
     differing: dict[MetricTable, list[date]]
+    versions: dict[MetricTable, Versions] = field(default_factory=dict)
 
 
 def window(now: datetime | None = None) -> list[date]:
@@ -73,10 +77,12 @@ def current_plan(
     """
     due: list[PlannedDate] = []
     differing: dict[MetricTable, list[date]] = {}
+    read: dict[MetricTable, Versions] = {}
     days, ahead = window(now), dates_ahead(now)
     first, last = first_date(), latest_date(now)
     for table, found in tables.items():
         versions = read_versions(source, found, [*days, *ahead]) if found else NO_TABLE
+        read[table] = versions
         begun = [day for day in ahead if not versions.is_per_date or versions.by_date.get(day, EMPTY) != EMPTY]
         recorded = recorded_versions(instance, AssetKey(table.target))
         held = synced_versions(connection, table)
@@ -86,7 +92,7 @@ def current_plan(
         due += [_missing_only_with_partition(date) if date.day in ahead else date for date in planned]
         changed = {day for day, version in held.items() if versions.of(day) != version}
         differing[table] = sorted(changed - {date.day for date in planned})
-    return Plan(due, differing)
+    return Plan(due, differing, read)
 
 
 def _missing_only_with_partition(planned: PlannedDate) -> PlannedDate:

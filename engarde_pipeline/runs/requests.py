@@ -5,6 +5,7 @@ from hashlib import sha256
 
 from dagster import AssetKey, DagsterInstance, DagsterRun, RunRequest, RunsFilter
 
+from engarde_pipeline.core.dates import date_range
 from engarde_pipeline.runs.run_config import SLICE_JOB, range_tags
 from engarde_pipeline.runs.sync_runs import UNFINISHED, dates_of, is_dry_run, is_sync, synced_assets
 from engarde_pipeline.runs.tags import REASON
@@ -39,8 +40,7 @@ def run_requests(due: Iterable[PlannedDate], run_key: str | None = None) -> list
 def described(due: Iterable[PlannedDate]) -> str:
     """Return a description of planned dates, for a log or a skip reason."""
     return "; ".join(
-        f"{' and '.join(table.source for table in planned.tables)} {planned.first}"
-        + (f" .. {planned.last}" if planned.last != planned.first else "")
+        f"{' and '.join(table.source for table in planned.tables)} {date_range(planned.first, planned.last)}"
         for planned in merged_ranges(due)
     )
 

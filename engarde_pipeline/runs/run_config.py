@@ -7,7 +7,7 @@ from typing import Any
 
 from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
-from engarde_pipeline.runs.tags import TENANT
+from engarde_pipeline.runs.tags import TENANT, dates_tag
 
 RANGE_JOB = "performance_sync"
 SLICE_JOB = "slice_sync"
@@ -60,9 +60,14 @@ def slice_run(
         "campaigns": list(campaigns),
         **asdict(options),
     }
-    return RunSpec(SLICE_JOB, {"ops": {SLICE_OP: {"config": config}}}, {TENANT: tenant.lower()} if tenant else {})
+    tags = {**dates_tag(start, end), **({TENANT: tenant.lower()} if tenant else {})}
+    return RunSpec(SLICE_JOB, {"ops": {SLICE_OP: {"config": config}}}, tags)
 
 
 def range_tags(start: date, end: date) -> dict[str, str]:
     """Return the tags of a run of the partitions from `start` to `end`, inclusive."""
-    return {ASSET_PARTITION_RANGE_START_TAG: start.isoformat(), ASSET_PARTITION_RANGE_END_TAG: end.isoformat()}
+    return {
+        ASSET_PARTITION_RANGE_START_TAG: start.isoformat(),
+        ASSET_PARTITION_RANGE_END_TAG: end.isoformat(),
+        **dates_tag(start, end),
+    }

@@ -1,14 +1,11 @@
 """Each channel says the same to a server that speaks its protocol; a broken one keeps no other from it."""
 
-import json
 import logging
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from engarde_pipeline.alerts.channels import configured_channels
 from engarde_pipeline.alerts.delivery import RETRY_PERIOD, Message, deliver, messages
 from engarde_pipeline.alerts.incidents import Incident
 from engarde_pipeline.settings import load_pipeline_settings
+from engarde_pipeline_tests.alerts.receiver import Receiver, running_receiver
 
 INCIDENT = Incident(
     key="failed in a row",
@@ -37,44 +35,14 @@ INCIDENT = Incident(
 SAID = ("No column spend.", "performance_sync", "2026-03-01 .. 2026-03-02", "Correct the table.", "/runs/5e1f")
 
 
-class Server:
-    """A web server that remembers what was posted to it, and answers with `status`."""
-
-    def __init__(self) -> None:
-        self.received: list[tuple[str, Any]] = []
-        self.status = 200
-        self.url = ""
-        self.http: ThreadingHTTPServer
+@pytest.fixture
+def server() -> Iterator[Receiver]:
+    with running_receiver() as running:
+        yield running
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    seen = Server()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            seen.received.append((self.path, json.loads(body)))
-            is_pagerduty = self.path == "/v2/enqueue"
-            answer = b'{"status": "success", "dedup_key": "failed in a row"}' if is_pagerduty else b"ok"
-            self.send_response(202 if is_pagerduty and seen.status == 200 else seen.status)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  http.server's name
-            pass
-
-    http = seen.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    seen.url = f"http://127.0.0.1:{http.server_port}"
-    threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield seen
-    http.shutdown()
-    http.server_close()
-
-
-@pytest.fixture
-def secure_server(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+def secure_server(server: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Receiver:
     """The server behind TLS, which PagerDuty's client insists on, with a certificate this process trusts."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
@@ -129,7 +97,7 @@ def test_only_the_log_is_on_until_something_is_configured(caplog: pytest.LogCapt
     assert all(said in caplog.text for said in (INCIDENT.title, *SAID))
 
 
-def test_a_webhook_gets_the_incident_as_json(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_webhook_gets_the_incident_as_json(server: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENGARDE_ALERT_WEBHOOK_URL", f"{server.url}/hook")
     assert _tell() == []
     assert _tell(is_over=True) == []
@@ -139,7 +107,7 @@ def test_a_webhook_gets_the_incident_as_json(server: Server, monkeypatch: pytest
     assert all(said in opened["text"] for said in SAID)
 
 
-def test_slack_gets_the_incident_and_its_end(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slack_gets_the_incident_and_its_end(server: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENGARDE_ALERT_SLACK_URL", f"{server.url}/services/T/B/secret")
     assert _tell() == []
     assert _tell(is_over=True) == []
@@ -149,7 +117,7 @@ def test_slack_gets_the_incident_and_its_end(server: Server, monkeypatch: pytest
     assert f"Over: {INCIDENT.title}" in over["text"]
 
 
-def test_words_from_elsewhere_call_nobody_on_slack(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_from_elsewhere_call_nobody_on_slack(server: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENGARDE_ALERT_SLACK_URL", f"{server.url}/services/T/B/secret")
     channels = configured_channels(load_pipeline_settings())
     hostile = replace(INCIDENT, reason="Table <!channel> & <https://evil.example|click>")
@@ -161,7 +129,7 @@ def test_words_from_elsewhere_call_nobody_on_slack(server: Server, monkeypatch: 
 
 
 def test_pagerduty_opens_one_incident_and_resolves_it(
-    secure_server: Server, monkeypatch: pytest.MonkeyPatch
+    secure_server: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ENGARDE_ALERT_PAGERDUTY_KEY", "r" * 32)
     monkeypatch.setenv("ENGARDE_ALERT_PAGERDUTY_URL", secure_server.url)
@@ -195,7 +163,7 @@ def test_a_mail_is_sent_to_everybody_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_broken_channel_keeps_no_other_from_the_alert_and_its_secret_to_itself(
-    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    server: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("ENGARDE_ALERT_WEBHOOK_URL", "http://127.0.0.1:9/secret-token")
     monkeypatch.setenv("ENGARDE_ALERT_SMTP_URL", "smtp://user:secret-password@127.0.0.1:9")
@@ -207,35 +175,35 @@ def test_a_broken_channel_keeps_no_other_from_the_alert_and_its_secret_to_itself
     assert "secret" not in caplog.text
 
 
-def test_slack_saying_no_counts_as_broken(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slack_saying_no_counts_as_broken(server: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     server.status = 404
     monkeypatch.setenv("ENGARDE_ALERT_SLACK_URL", f"{server.url}/gone")
     assert _tell() == ["slack"]
 
 
 @pytest.fixture
-def down(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[Message]:
+def down(server: Receiver, monkeypatch: pytest.MonkeyPatch) -> list[Message]:
     """An incident and its end, which a webhook that is down did not take."""
     monkeypatch.setenv("ENGARDE_ALERT_WEBHOOK_URL", f"{server.url}/hook")
     server.status = 503
     return _deliver([m for is_over in (False, True) for m in messages(INCIDENT, is_over, ["webhook"], NOW)], 0)
 
 
-def test_what_a_channel_did_not_take_is_told_in_order_once_it_is_up(server: Server, down: list[Message]) -> None:
+def test_what_a_channel_did_not_take_is_told_in_order_once_it_is_up(server: Receiver, down: list[Message]) -> None:
     server.received.clear()
     server.status = 200
     assert _deliver(down, 1) == []
     assert [body["state"] for _, body in server.received] == ["open", "over"]
 
 
-def test_a_channel_that_is_down_is_asked_once_a_tick(server: Server, down: list[Message]) -> None:
+def test_a_channel_that_is_down_is_asked_once_a_tick(server: Receiver, down: list[Message]) -> None:
     server.received.clear()
     assert _deliver(down, 1) == down
     assert len(server.received) == 1
 
 
 def test_a_channel_that_stays_down_is_in_the_log_once(
-    server: Server, down: list[Message], caplog: pytest.LogCaptureFixture
+    server: Receiver, down: list[Message], caplog: pytest.LogCaptureFixture
 ) -> None:
     _deliver(down, 1)
     said = [record.getMessage() for phase in ("setup", "call") for record in caplog.get_records(phase)]
@@ -243,7 +211,7 @@ def test_a_channel_that_stays_down_is_in_the_log_once(
 
 
 def test_a_message_that_a_channel_has_not_taken_for_a_day_is_given_up_and_the_log_says_so(
-    server: Server, down: list[Message], caplog: pytest.LogCaptureFixture
+    server: Receiver, down: list[Message], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert _deliver(down, int(RETRY_PERIOD.total_seconds()) // 60) == []
     assert "could not be sent through webhook for a day and is dropped" in caplog.text

@@ -369,7 +369,7 @@ def test_doctor_says_what_a_dagster_home_of_ones_own_leaves_off_and_its_cure_wor
     own.unlink()
     said = engarde("doctor", width=300)
     assert said.code == 0
-    off = "run retries, run monitoring, tick retention, the history in Postgres"
+    off = "run retries, run monitoring, tick retention, retries of schedule ticks, the history in Postgres"
     assert f"these are off: {off}." in said.words
     assert not own.exists()
 

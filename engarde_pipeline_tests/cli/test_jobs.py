@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance
 
+from engarde_pipeline.definitions import defs
+from engarde_pipeline.runs.run_config import range_run
 from engarde_pipeline_tests.cli.conftest import Engarde
 from engarde_pipeline_tests.dagster_runs import run_range, run_slice
 from engarde_pipeline_tests.shop import Shop
@@ -35,6 +37,19 @@ def test_a_failed_job_says_why_in_a_sentence(engarde: Engarde, instance: Dagster
     assert said.code == 0
     assert "completed 2026-03-01 manual 3" in said.words
     assert "BigQuery has no table" in said.words
+
+
+def test_a_cancelled_job_is_not_shown_as_failed(engarde: Engarde, instance: DagsterInstance) -> None:
+    spec = range_run(DAY, DAY)
+    run = instance.create_run_for_job(defs.resolve_job_def(spec.job), tags=spec.tags)
+    instance.report_run_canceled(run)
+
+    said = engarde("jobs", width=120)
+
+    assert "cancelled 2026-03-01 manual" in said.words
+    assert "The run was cancelled" not in said.words
+    (job,) = [json.loads(line) for line in engarde("jobs", "--json").out.splitlines()]
+    assert (job["status"], job["metadata"]["cancelled"]) == ("failed", True)
 
 
 def test_for_scripts_each_job_is_one_line_of_json(engarde: Engarde, instance: DagsterInstance, shop: Shop) -> None:

@@ -4,12 +4,21 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus, RunRequest, SensorResult, build_sensor_context
+from dagster import (
+    AssetKey,
+    AssetMaterialization,
+    DagsterInstance,
+    DagsterRunStatus,
+    RunRequest,
+    SensorResult,
+    build_sensor_context,
+)
 
 from engarde_pipeline.core.dates import dates_ahead, latest_date, today
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.defs.sensors.changed_partitions import changed_partitions
+from engarde_pipeline.defs.ticks import TickFailed
 from engarde_pipeline.postgres.load.synced_dates import MINUTES_BETWEEN_NOTES
 from engarde_pipeline.runs.history import metadata_of
 from engarde_pipeline_tests.bigquery.faulty import Answer, Fault, Request, refusal
@@ -286,14 +295,53 @@ def test_without_a_right_to_partition_metadata_partitions_are_looked_up_one_by_o
     assert looked_up == {f"{day:%Y%m%d}" for day in looked_at}
 
 
-@pytest.mark.long
-def test_an_unreachable_bigquery_is_a_skipped_tick_with_the_reason(
-    synced: None, tick: Tick, monkeypatch: pytest.MonkeyPatch
+def test_a_tick_that_cannot_read_bigquery_fails_and_the_next_goes_on_where_the_last_good_one_was(
+    synced: None, tick: Tick, times: Times, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:9")
+    times.touch("campaign_metrics", YESTERDAY)
+    times.proxy.faults.insert(0, Fault("GET", refusal(403, "accessDenied", "Access Denied.")))
+    with pytest.raises(TickFailed) as failed:
+        tick()
+    assert str(failed.value).startswith(
+        "The tables could not be checked for changes: BigQuery denies access to table"
+    )
+    assert failed.value.__cause__ is None
+    assert failed.value.__suppress_context__
+
+    del times.proxy.faults[0]
+    with monkeypatch.context() as broken:
+        broken.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nothing")
+        with pytest.raises(TickFailed, match="could not be checked for changes: Cannot connect to Postgres"):
+            tick()
+    assert asked(tick()) == [(str(YESTERDAY), str(YESTERDAY), {"campaign_metrics"})]
+    assert asked(tick()) == []
+
+
+def test_a_source_table_tells_dagster_when_it_changed_and_only_then(
+    synced: None, tick: Tick, times: Times, shop: Shop
+) -> None:
+    assert tick().asset_events == []
+    times.touch("campaign_metrics", YESTERDAY)
+    (event,) = tick().asset_events
+    assert isinstance(event, AssetMaterialization)
+    assert event.asset_key == AssetKey("bigquery_campaign_metrics")
+    assert event.description == f"Changed at 2026-01-01 00:03 UTC. Dates to sync: campaign_metrics {YESTERDAY}."
+    found = {name: value.value for name, value in event.metadata.items()}
+    modified = datetime(2026, 1, 1, 0, 3, tzinfo=UTC).timestamp()
+    assert found == {"dagster/row_count": 4, "dagster/last_updated_timestamp": modified, "dates_due": 1}
+    version = (event.tags or {})["dagster/data_version"]
+    assert version
+
+    # What happens in Postgres is no change of the source.
+    shop.world.connection.execute("DELETE FROM campaign_metrics WHERE metric_date = %s", [TODAY])
     result = tick()
-    assert result.skip_reason
-    assert "BigQuery does not respond" in str(result.skip_reason.skip_message)
+    assert asked(result) == [(str(TODAY), str(TODAY), {"campaign_metrics"})]
+    assert result.asset_events == []
+
+    times.touch("campaign_metrics", YESTERDAY)
+    (again,) = tick().asset_events
+    assert isinstance(again, AssetMaterialization)
+    assert (again.tags or {})["dagster/data_version"] != version
 
 
 def test_a_date_nobody_could_have_is_not_asked_for(synced: None, tick: Tick, shop: Shop, times: Times) -> None:

@@ -29,7 +29,7 @@ def test_a_dry_run_observes_what_the_sync_after_it_materializes(instance: Dagste
     found = observed(instance, dry.run_id)
     assert list(found) == [str(OTHER), str(DAY)]
     assert found[str(DAY)]["dry_run"] is True
-    assert (found[str(DAY)]["spend_before"], found[str(DAY)]["spend"]) == (0, 21)
+    assert (found[str(DAY)]["dry_run_spend_before"], found[str(DAY)]["dry_run_spend"]) == (0, 21)
     assert recorded_versions(instance, AssetKey("campaign_metrics")) == {}
 
     real = run_range(instance, DAY, OTHER)
@@ -69,7 +69,7 @@ def test_a_date_that_would_be_held_is_shown_and_the_run_succeeds(instance: Dagst
     assert dry.success
     assert shop.world.everything() == before
     assert "allow_shrink" in observed(instance, dry.run_id)[str(DAY)]["would_not_land"]
-    assert observed(instance, dry.run_id)[str(DAY)]["held"] == "would_shrink"
+    assert observed(instance, dry.run_id)[str(DAY)]["dry_run_held"] == "would_shrink"
     keys = [str(DAY), str(OTHER)]
     assert instance.get_status_by_partition(AssetKey("campaign_metrics"), keys, daily) == dict.fromkeys(
         keys, AssetPartitionStatus.MATERIALIZED

@@ -56,7 +56,13 @@ def test_a_date_carries_its_counts_sums_and_costs(instance: DagsterInstance, sho
     }
     assert {name: metadata[name] for name in expected} == expected
     assert {"bigquery_bytes_read", "seconds_reading", "seconds_merging"} <= metadata.keys()
-    assert "rejected_records" not in metadata
+    assert not metadata.keys() & {
+        "rejected_records",
+        "rejected_spend",
+        "spend_before",
+        "largest_changes",
+        "allowed",
+    }
 
 
 def test_every_row_carries_the_id_of_its_run(instance: DagsterInstance, shop: Shop) -> None:
@@ -80,6 +86,32 @@ def test_rejected_records_are_shown_on_their_date(instance: DagsterInstance, sho
     assert row.data["reason"] == "campaign_not_mapped"
     assert "campaign_id=nobody" in str(row.data["record"])
     assert "spend=7.25" in str(row.data["measures"])
+    assert metadata_of(record)["rejected_spend"] == 7.25
+
+
+def test_a_date_shows_its_sums_before_and_the_campaigns_that_changed_most(
+    instance: DagsterInstance, shop: Shop
+) -> None:
+    shop.load(FIRST)
+    run_range(instance, FIRST, FIRST)
+    shop.world.execute(f"UPDATE {shop.world.dataset}.campaign_metrics SET spend = 30 WHERE campaign_id = 'c2'")
+
+    run_range(instance, FIRST, FIRST)
+    run_range(instance, FIRST, FIRST)
+
+    _, restated, unchanged = materializations(instance, "campaign_metrics")
+    metadata = metadata_of(restated)
+    sums = ("spend_before", "spend", "spend_change", "revenue_before", "revenue_change")
+    assert [metadata[name] for name in sums] == [21.0, 40.5, 19.5, 84.0, 0.0]
+    (change,) = metadata["largest_changes"].records  # type: ignore[attr-defined]
+    assert (change.data["campaign"], change.data["spend_before"], change.data["spend_after"]) == (
+        "c2",
+        "10.500000",
+        "30.000000",
+    )
+    metadata = metadata_of(unchanged)
+    assert [metadata[name] for name in sums] == [40.5, 40.5, 0.0, 84.0, 0.0]
+    assert "largest_changes" not in metadata
 
 
 def test_a_date_that_fails_stops_no_other_and_is_the_only_one_not_materialized(
@@ -111,9 +143,49 @@ def test_a_date_may_shrink_when_the_caller_says_so(instance: DagsterInstance, sh
     run_range(instance, FIRST, SECOND)
     shop.world.replace(SECOND, [])
 
-    assert run_range(instance, SECOND, SECOND, {"allow_shrink": True}).success
+    assert run_range(instance, FIRST, SECOND, {"allow_shrink": True}).success
 
     assert {row["metric_date"] for row in shop.world.rows()} == {FIRST}
+    *_, as_usual, shrunk = map(metadata_of, materializations(instance, "campaign_metrics"))
+    assert "allowed" not in as_usual
+    assert (shrunk["allowed"], shrunk["spend_before"], shrunk["spend"]) == ("allow_shrink", 21.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("last", "says", "summary"),
+    [
+        (
+            FIRST,
+            "The date 2026-03-01 did not land.\n* campaign_metrics 2026-03-01: BigQuery",
+            "so nothing was changed.",
+        ),
+        (
+            SECOND,
+            "None of the 2 dates landed.\n* campaign_metrics 2026-03-01: ",
+            "so nothing was changed. None of the 2 dates landed.",
+        ),
+        (
+            THIRD,
+            "2 of 3 dates did not land: 2026-03-01, 2026-03-02. The others are synced.\n* campaign_metrics ",
+            "so nothing was changed. 2 of 3 dates did not land.",
+        ),
+    ],
+)
+def test_a_failed_run_says_which_dates_did_not_land_and_why(
+    instance: DagsterInstance, shop: Shop, last: date, says: str, summary: str
+) -> None:
+    shop.load(FIRST, SECOND, THIRD)
+    run_range(instance, FIRST, THIRD)
+    shop.world.replace(FIRST, [])
+    shop.world.replace(SECOND, [])
+
+    run = run_range(instance, FIRST, last)
+
+    assert failure_of(instance, run).startswith(says)
+    job = get_job(instance, run.run_id)
+    assert job is not None
+    assert (job.error_message or "").startswith("campaign_metrics 2026-03-01: BigQuery has 0 records where")
+    assert (job.error_message or "").endswith(summary)
 
 
 def test_a_whole_table_fault_materializes_nothing_and_says_what_to_do(
@@ -127,6 +199,9 @@ def test_a_whole_table_fault_materializes_nothing_and_says_what_to_do(
     assert not run.success
     assert landed_dates(instance, "campaign_metrics") == []
     assert "column clicks is missing; expected INT64" in failure_of(instance, run)
+    on_their_pages = observed(instance, run.run_id)
+    assert on_their_pages.keys() == {str(FIRST), str(SECOND)}
+    assert "column clicks is missing" in on_their_pages[str(FIRST)]["did_not_land"]
 
 
 def test_without_asset_metrics_the_rest_goes_on_and_the_dates_say_so(

@@ -33,6 +33,7 @@ from engarde_pipeline.defs.schedules import differing_dates, hourly_sync, nightl
 from engarde_pipeline.defs.sensors.lost_runs import SILENCE, lost_runs
 from engarde_pipeline.defs.sensors.new_mappings import new_mappings
 from engarde_pipeline.defs.sensors.pending_totals import pending_totals
+from engarde_pipeline.defs.ticks import TickFailed
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.runs.history import recorded_versions
 from engarde_pipeline_tests.bigquery.faulty import Fault, refusal
@@ -345,3 +346,22 @@ def test_a_job_of_another_code_location_is_left_alone(instance: DagsterInstance,
 
     _silent_run(instance, 6 * SILENCE, nightly_mails)
     assert _statuses_after_a_look(instance) == [DagsterRunStatus.STARTED]
+
+
+def test_a_tick_that_cannot_read_a_server_fails_and_a_repeated_tick_requests_nothing_twice(
+    instance: DagsterInstance, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.load(YESTERDAY)
+    with monkeypatch.context() as broken:
+        broken.setenv("BIGQUERY_PROJECT_ID", "somebody-elses")
+        for schedule in (hourly_sync, nightly_reconciliation):
+            with pytest.raises(TickFailed, match="BigQuery has no table somebody-elses"):
+                _schedule(instance, schedule)
+        broken.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nothing")
+        for sensor in (new_mappings, pending_totals):
+            with pytest.raises(TickFailed, match="Cannot connect to Postgres"):
+                sensor(build_sensor_context(instance, definitions=defs), postgres=Postgres())
+
+    assert instance.scheduler.max_tick_retries == 10  # type: ignore[union-attr]
+    first, repeated = (_schedule(instance, hourly_sync) for _ in range(2))
+    assert [r.run_key for r in first] == [r.run_key for r in repeated]  # type: ignore[union-attr]

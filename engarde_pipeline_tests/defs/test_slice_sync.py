@@ -40,8 +40,14 @@ def test_the_assets_timelines_show_it_and_no_date_is_marked(instance: DagsterIns
     assert [record.partition_key for record in observed] == [str(DAY), str(OTHER)]
     assert observed[0].asset_observation is not None
     metadata = {name: value.value for name, value in observed[0].asset_observation.metadata.items()}
-    assert metadata["records_inserted"] == 2
-    assert metadata["slice"] == f"tenant {shop.tenant}, platform meta"
+    slice_of_date = f"tenant {shop.tenant}, platform meta"
+    assert metadata["slice"] == slice_of_date
+    assert (metadata["slice_records_inserted"], metadata["slice_spend"]) == (2, 21.0)
+    # Dagster shows an entry of an observation in place of that of the materialization with the same name.
+    assert {name for name in metadata if not name.startswith("slice")} == set()
+    assert (observed[0].asset_observation.description or "").startswith(
+        f"A slice of the date ({slice_of_date}): 2 inserted"
+    )
     assert len(_observations(instance, "campaign_asset_metrics")) == 2
     assert landed_dates(instance, "campaign_metrics") == []
     assert landed_dates(instance, "campaign_asset_metrics") == []
@@ -67,9 +73,12 @@ def test_a_slice_may_shrink_only_when_the_caller_says_so(instance: DagsterInstan
     assert "allow_shrink" in failure_of(instance, refused)
     assert len(shop.world.rows()) == 2
     on_its_page = observed(instance, refused.run_id)[str(DAY)]
-    assert (on_its_page["held"], on_its_page["slice"]) == ("would_shrink", "campaign c2")
+    assert (on_its_page["slice_held"], on_its_page["slice"]) == ("would_shrink", "campaign c2")
+    assert "allow_shrink" in on_its_page["slice_did_not_land"]
 
-    assert run_slice(instance, {**wanted, "allow_shrink": True}).success
+    allowed = run_slice(instance, {**wanted, "allow_shrink": True})
+    assert allowed.success
+    assert observed(instance, allowed.run_id)[str(DAY)]["slice_allowed"] == "allow_shrink"
     assert [row["campaign_space_id"] for row in shop.world.rows()] == [shop.first]
 
 

@@ -132,6 +132,11 @@ def test_the_charts_instance_is_the_pipelines_except_for_the_storage() -> None:
     for kind, days in own["retention"].items():
         assert VALUES["retention"][kind]["purgeAfterDays"] == days["purge_after_days"]
     assert VALUES["telemetry"] == own["telemetry"]
+    scheduler = VALUES["scheduler"]
+    assert scheduler["type"] == own["scheduler"]["class"]
+    assert scheduler["config"]["daemonScheduler"] == {
+        "maxTickRetries": own["scheduler"]["config"]["max_tick_retries"]
+    }
 
 
 _IN_DAGSTER_YAML = {

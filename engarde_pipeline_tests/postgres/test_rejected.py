@@ -8,6 +8,7 @@ from psycopg.types.json import Jsonb
 
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.postgres.load.rejected import open_reasons, open_rejections
+from engarde_pipeline.postgres.load.scope import EVERYTHING
 from engarde_pipeline.postgres.reads.quality import rejected_and_processed
 
 DAY = date(2026, 3, 1)
@@ -44,7 +45,7 @@ def add(
 
 
 def test_the_open_records_of_a_date_are_shown_by_reason(rejected: psycopg.Connection) -> None:
-    shown = open_rejections(rejected, CAMPAIGN_METRICS, DAY, limit=10)
+    shown = open_rejections(rejected, CAMPAIGN_METRICS, DAY, EVERYTHING, limit=10)
 
     assert [(row.reason_code, row.keys["campaign_id"]) for row in shown] == [
         ("not_a_number", "c3"),
@@ -55,7 +56,7 @@ def test_the_open_records_of_a_date_are_shown_by_reason(rejected: psycopg.Connec
 
 
 def test_no_more_than_the_limit_are_shown(rejected: psycopg.Connection) -> None:
-    assert len(open_rejections(rejected, CAMPAIGN_METRICS, DAY, limit=2)) == 2
+    assert len(open_rejections(rejected, CAMPAIGN_METRICS, DAY, EVERYTHING, limit=2)) == 2
 
 
 def test_open_reasons_are_counted_over_tables_and_dates(rejected: psycopg.Connection) -> None:

@@ -1,5 +1,6 @@
 """The job log: any run as a sync job, however it was started and however it ended."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
@@ -20,6 +21,7 @@ from engarde_pipeline.runs.job_log import (
     last_ended,
     list_jobs,
 )
+from engarde_pipeline.runs.run_config import range_run, slice_run
 from engarde_pipeline_tests.dagster_runs import origin_of, run_range, run_slice
 from engarde_pipeline_tests.shop import Shop
 
@@ -99,10 +101,44 @@ def test_a_failed_sync_says_why_in_one_sentence_and_what_landed(instance: Dagste
 
     job = _job(instance, run.run_id)
     assert job.status == "failed"
-    assert job.error_message == "1 of 2 dates did not land: 2026-03-02."
+    assert job.error_message == (
+        "campaign_metrics 2026-03-02: BigQuery has 0 records where Postgres has 2 rows; 0 would be left, less than"
+        " the 50% that ENGARDE_SHRINK_THRESHOLD requires, so nothing was changed. 1 of 2 dates did not land."
+    )
     assert "--allow-shrink" in (job.error_details or "")
     assert "Traceback" not in (job.error_details or "")
     assert job.records_unchanged == 4
+
+
+def test_the_tags_that_are_shown_have_the_dates_and_no_counts(instance: DagsterInstance, shop: Shop) -> None:
+    shop.load(FIRST, SECOND)
+    of_slice = {"start": str(FIRST), "end": str(FIRST), "tenant": str(shop.tenant)}
+
+    runs = [
+        run_range(instance, FIRST, SECOND).run_id,
+        run_slice(instance, of_slice).run_id,
+    ]  # as the UI starts them
+
+    shown = [
+        {tag: text for tag, text in found.tags.items() if not tag.startswith(("dagster/", ".dagster/"))}
+        for found in map(instance.get_run_by_id, runs)
+        if found
+    ]
+    assert shown == [
+        {"engarde/dates": "2026-03-01 .. 2026-03-02"},
+        {"engarde/dates": "2026-03-01", "engarde/tenant": str(shop.tenant)},
+    ]
+    assert [job.records_processed for job in list_jobs(instance, 10)] == [3, 6]
+    assert range_run(FIRST, SECOND).tags.items() >= shown[0].items()
+    assert slice_run(FIRST, FIRST, tenant=str(shop.tenant), platforms=[], campaigns=[]).tags == shown[1]
+
+
+def test_the_counts_of_runs_of_version_0_1_0_are_read(instance: DagsterInstance) -> None:
+    run = _recorded(instance)
+    counts = {"run_id": run.run_id, "records_processed": 5, "records_inserted": 5}
+    instance.add_run_tags(run.run_id, {"engarde/counts.campaign_metrics": json.dumps(counts)})
+
+    assert _job(instance, run.run_id).records_inserted == 5
 
 
 def test_rejected_records_are_counted_as_failed(instance: DagsterInstance, shop: Shop) -> None:
@@ -199,6 +235,7 @@ def test_a_cancelled_sync_failed_for_that_reason(instance: DagsterInstance) -> N
 
     job = _job(instance, run.run_id)
     assert (job.status, job.error_message) == ("failed", "The run was cancelled.")
+    assert job.metadata["cancelled"] is True
     assert in_progress(instance) == []
 
 

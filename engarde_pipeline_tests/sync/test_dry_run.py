@@ -37,6 +37,10 @@ def _dry_then_real(world: World, *days: date, **options: Any) -> list[SyncedDate
     real = world.sync(*days, **options)
 
     assert [_says(outcome) for outcome in dry] == [_says(outcome) for outcome in real]
+    for of_dry, of_real in zip(dry, real, strict=True):
+        if isinstance(of_real, SyncedDate) and of_real.merged.changes:  # a first load has none
+            assert isinstance(of_dry, SyncedDate)
+            assert of_dry.merged.changes == of_real.merged.changes
     return dry
 
 
@@ -98,12 +102,13 @@ def test_it_says_what_a_sync_does_and_writes_nothing(restated: World) -> None:
 
 
 def test_a_first_load_leaves_nothing_behind(world: World, tenant: UUID, campaign: UUID) -> None:
-    world.load([row(tenant, spend=1.0), row(tenant, "unmapped")])
+    world.load([row(tenant, spend=1.0), row(tenant, "unmapped", spend=7.0)])
 
     (outcome,) = _dry_then_real(world, DAY, versions={DAY: "1"})
 
     assert isinstance(outcome, SyncedDate)
     assert outcome.merged.counts.inserted == 1
+    assert outcome.merged.rejected_spend == {"": Decimal(7)}
 
 
 def test_only_the_ten_largest_changes_are_returned(world: World, tenant: UUID) -> None:

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
+from engarde_pipeline.core.currencies import ByCurrency
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.postgres.load.changes import LARGEST_SHOWN
 from engarde_pipeline.postgres.load.held_dates import DateWouldShrink
+from engarde_pipeline.postgres.load.merge import MergedDate
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate
 from engarde_pipeline_tests import oracle
 from engarde_pipeline_tests.oracle import Application, Asset, Campaign, DateState, MetricRow, Rejection
@@ -284,6 +286,10 @@ def sync(
             state.total("spend"),
             state.total("revenue"),
         )
+        if before[day].rows:
+            check_changes(landed, before[day])
+        else:
+            assert landed.changes is None
         after[day] = state
     assert held(world, table) == after
     for row in world.rows(table):
@@ -303,17 +309,33 @@ def dry_run(
     for outcome in outcomes:
         if isinstance(outcome, FailedDate):
             continue
-        merged, changes, state = outcome.merged, outcome.merged.changes, before[outcome.day]
-        assert changes is not None
-        assert (changes.spend_before, changes.revenue_before) == (state.total("spend"), state.total("revenue"))
-        with localcontext(prec=100):  # no more changes than are shown
-            for currency in [] if len(changes.largest) == LARGEST_SHOWN else ["", "EUR", "USD"]:
-                of_currency = [change for change in changes.largest if change.currency == currency]
-                spend = sum(change.spend_after - change.spend_before for change in of_currency)
-                revenue = sum(change.revenue_after - change.revenue_before for change in of_currency)
-                assert spend == merged.spend.get(currency, 0) - changes.spend_before.get(currency, 0)
-                assert revenue == merged.revenue.get(currency, 0) - changes.revenue_before.get(currency, 0)
+        check_changes(outcome.merged, before[outcome.day])
     return [said(outcome) for outcome in outcomes]
+
+
+def check_changes(merged: MergedDate, before: DateState) -> None:
+    """Check that the sums before the sync are right, and that the changes add up to the sums after it."""
+    changes = merged.changes
+    assert changes is not None
+    assert _amounts(changes.spend_before, changes.revenue_before) == _amounts(
+        before.total("spend"), before.total("revenue")
+    )
+    with localcontext(prec=100):  # no more changes than are shown
+        for currency in [] if len(changes.largest) == LARGEST_SHOWN else ["", "EUR", "USD"]:
+            of_currency = [change for change in changes.largest if change.currency == currency]
+            spend = sum(change.spend_after - change.spend_before for change in of_currency)
+            revenue = sum(change.revenue_after - change.revenue_before for change in of_currency)
+            assert spend == merged.spend.get(currency, 0) - changes.spend_before.get(currency, 0)
+            assert revenue == merged.revenue.get(currency, 0) - changes.revenue_before.get(currency, 0)
+
+
+def _amounts(spend: ByCurrency, revenue: ByCurrency) -> dict[str, tuple[Decimal, Decimal]]:
+    """Spend and revenue by currency, without currencies that have neither."""
+    return {
+        currency: (spend[currency], revenue[currency])
+        for currency in spend
+        if spend[currency] or revenue[currency]
+    }
 
 
 def said(outcome: SyncedDate | FailedDate) -> object:

@@ -5,6 +5,7 @@ docs/adr/0001-own-sensors.md says why this is not an observable source asset wit
 
 from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, date, datetime
+from functools import partial
 from hashlib import sha256
 from typing import Literal
 
@@ -13,12 +14,13 @@ from pydantic import BaseModel, Field, field_validator
 
 from engarde_pipeline.bigquery.schema import SourceTable
 from engarde_pipeline.core.dates import latest_date, today
-from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
+from engarde_pipeline.defs.assets.sources import data_version, updated
 from engarde_pipeline.defs.budget import estimated_bytes, over_budget
 from engarde_pipeline.defs.cursor import Cursor
 from engarde_pipeline.defs.jobs import performance_sync
 from engarde_pipeline.defs.resources import BigQuery, Postgres
+from engarde_pipeline.defs.ticks import failing_tick
 from engarde_pipeline.postgres.load.removed_rows import removed_dates
 from engarde_pipeline.runs.planning import Plan, current_plan, inspect_tables, note_compared, still_due
 from engarde_pipeline.runs.requests import described, run_requests, without_unfinished_run
@@ -51,7 +53,10 @@ class _DueDate(BaseModel):
 
 
 class _Cursor(Cursor):
-    """The state of each table at the last tick, the dates that were due, and those that differed besides."""
+    """The state of each table at the last tick, the dates that were due, and those that differed besides.
+
+    `source_versions` has the data version of each source table that was last reported to Dagster.
+    """
 
     sensor = "changed_partitions"
     if_unreadable = "Every table is checked again; no run is requested twice."
@@ -60,6 +65,7 @@ class _Cursor(Cursor):
     states: dict[str, str] = Field(default_factory=dict)
     due: list[_DueDate] = Field(default_factory=list)
     differing: dict[str, list[date]] = Field(default_factory=dict)
+    source_versions: dict[str, str] = Field(default_factory=dict)
 
     @property
     def requested(self) -> set[_Identity]:
@@ -74,50 +80,56 @@ class _Cursor(Cursor):
     " lost rows in Postgres without a sync. Reads table metadata, which is free of charge, and partition metadata"
     " only when a table changed; it never queries the metrics.",
 )
+@failing_tick("The tables could not be checked for changes")
 def changed_partitions(context: SensorEvaluationContext, bigquery: BigQuery, postgres: Postgres) -> SensorResult:
     """Request runs for the dates that are due, once per version."""
     before = _Cursor.read(context.cursor)
     before_due = [date.planned for date in before.due]
-    try:
-        source = bigquery.open_source()
-        moment = datetime.now(UTC)
-        # Where BigQuery does not report changes by date, checking is not free: hourly_sync covers those tables.
-        tables = {t: found for t, found in inspect_tables(source).items() if not found or found.is_partitioned}
-        with postgres.connect() as connection:
-            states = {t.source: _state(found, removed_dates(connection, t)) for t, found in tables.items()}
-            changed = {
-                table: found
-                for table, found in tables.items()
-                if not states[table.source] or before.states.get(table.source) != states[table.source]
-            }
-            kept = [p for p in before_due if p.table in tables and p.table not in changed]
-            due = still_due(context.instance, connection, kept)
-            plan = current_plan(context.instance, source, connection, changed)
-            due += plan.due
-            differing = {table: before.differing.get(table.source, []) for table in tables} | plan.differing
-            note_compared(connection, Plan(due, differing), moment)
-        requested = before.requested
-        pending = [planned for planned in due if _identity(planned) not in requested]
-        others = {table.source: days for table, days in differing.items()}
-        cursor = _cursor(states, due, others, requested)
-        ready = without_unfinished_run(context.instance, pending)
-        if not ready:
-            return SensorResult(skip_reason=_skip_reason(changed, pending), cursor=cursor)
-        if reason := over_budget(postgres, estimated_bytes(context.instance, ready)):
-            return SensorResult(skip_reason=reason, cursor=cursor)
-    except EngardeError as error:
-        return SensorResult(
-            skip_reason=f"The tables could not be checked for changes: {error}", cursor=context.cursor
-        )
+    source = bigquery.open_source()
+    moment = datetime.now(UTC)
+    # Where BigQuery does not report changes by date, checking is not free: hourly_sync covers those tables.
+    tables = {t: found for t, found in inspect_tables(source).items() if not found or found.is_partitioned}
+    with postgres.connect() as connection:
+        states = {t.source: _state(found, removed_dates(connection, t)) for t, found in tables.items()}
+        changed = {
+            table: found
+            for table, found in tables.items()
+            if not states[table.source] or before.states.get(table.source) != states[table.source]
+        }
+        kept = [p for p in before_due if p.table in tables and p.table not in changed]
+        due = still_due(context.instance, connection, kept)
+        plan = current_plan(context.instance, source, connection, changed)
+        due += plan.due
+        differing = {table: before.differing.get(table.source, []) for table in tables} | plan.differing
+        note_compared(connection, Plan(due, differing), moment)
+    source_versions = before.source_versions | {
+        table.source: data_version(found, plan.versions[table]) for table, found in changed.items() if found
+    }
+    updates = [
+        updated(found, plan.versions[table], [date for date in plan.due if date.table is table])
+        for table, found in changed.items()
+        if found and source_versions[table.source] != before.source_versions.get(table.source)
+    ]
+    requested = before.requested
+    pending = [planned for planned in due if _identity(planned) not in requested]
+    others = {table.source: days for table, days in differing.items()}
+    write = partial(_cursor, states, due, others, source_versions)
+    ready = without_unfinished_run(context.instance, pending)
+    if not ready:
+        nothing = _skip_reason(changed, pending)
+        return SensorResult(skip_reason=nothing, cursor=write(requested), asset_events=updates)
+    if reason := over_budget(postgres, estimated_bytes(context.instance, ready)):
+        return SensorResult(skip_reason=reason, cursor=write(requested), asset_events=updates)
     context.log.info(f"Requesting runs for {described(ready)}")
     requested |= {_identity(planned) for planned in ready}
-    return SensorResult(run_requests=run_requests(ready), cursor=_cursor(states, due, others, requested))
+    return SensorResult(run_requests=run_requests(ready), cursor=write(requested), asset_events=updates)
 
 
 def _cursor(
     states: dict[str, str],
     due: Sequence[PlannedDate],
     differing: dict[str, list[date]],
+    source_versions: dict[str, str],
     requested: Set[_Identity],
 ) -> str:
     dates = [
@@ -131,7 +143,7 @@ def _cursor(
         )
         for planned in due
     ]
-    return _Cursor(states=states, due=dates, differing=differing).write()
+    return _Cursor(states=states, due=dates, differing=differing, source_versions=source_versions).write()
 
 
 def _identity(planned: PlannedDate) -> _Identity:

@@ -22,9 +22,9 @@ from dagster import (
     sensor,
 )
 
-from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.dagster_internals import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG, is_of_ended_backfill
 from engarde_pipeline.defs.resources import Postgres
+from engarde_pipeline.defs.ticks import failing_tick
 from engarde_pipeline.postgres.connection import connected_runs
 from engarde_pipeline.runs.attempts import RETRIED_WITHIN
 
@@ -43,6 +43,7 @@ SILENCE = timedelta(minutes=10)
     description="Mark runs as failed whose process no longer exists: no connection to Postgres, and no event for"
     " ten minutes. A retry or a later run syncs their remaining dates.",
 )
+@failing_tick("The runs that are connected to Postgres could not be looked up")
 def lost_runs(context: SensorEvaluationContext, postgres: Postgres) -> SkipReason:
     """Mark lost runs of this code location as failed."""
     instance, now = context.instance, datetime.now(UTC)
@@ -59,11 +60,8 @@ def lost_runs(context: SensorEvaluationContext, postgres: Postgres) -> SkipReaso
     silent = [run for run in started if _is_ours(context, run) and now - _last_event(instance, run) > SILENCE]
     if not silent:
         return SkipReason("All started runs have logged an event recently.")
-    try:
-        with postgres.connect() as connection:
-            connected = connected_runs(connection)
-    except EngardeError as error:
-        return SkipReason(f"The runs that are connected to Postgres could not be looked up: {error}")
+    with postgres.connect() as connection:
+        connected = connected_runs(connection)
     lost = [run for run in silent if run.run_id not in connected]
     for run in lost:
         instance.report_run_failed(

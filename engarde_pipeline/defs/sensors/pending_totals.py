@@ -12,9 +12,9 @@ from dagster import (
     sensor,
 )
 
-from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.defs.assets.campaign_space_aggregates import campaign_space_aggregates
 from engarde_pipeline.defs.resources import Postgres
+from engarde_pipeline.defs.ticks import failing_tick
 from engarde_pipeline.postgres.totals.campaign_totals import last_noted_change
 from engarde_pipeline.runs.sync_runs import UNFINISHED
 
@@ -32,13 +32,11 @@ totals = define_asset_job(
     default_status=DefaultSensorStatus.RUNNING,
     description="Update the totals when a sync changed dates and ended without updating them.",
 )
+@failing_tick("The state of the totals could not be read")
 def pending_totals(context: SensorEvaluationContext, postgres: Postgres) -> RunRequest | SkipReason:
     """Request a run of totals if there are changed dates and no unfinished run that may sum them."""
-    try:
-        with postgres.connect() as connection:
-            changed_at = last_noted_change(connection)
-    except EngardeError as error:
-        return SkipReason(f"The state of the totals could not be read: {error}")
+    with postgres.connect() as connection:
+        changed_at = last_noted_change(connection)
     if changed_at is None:
         return SkipReason("The totals are up to date.")
     if context.instance.get_runs(RunsFilter(statuses=UNFINISHED), limit=1):

@@ -1,4 +1,4 @@
-"""The changes of a date by campaign, which the merge returns in a dry run (rule 16)."""
+"""What the merge of a date changes: the sums before it, and the largest changes by campaign."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, LiteralString
 
 from psycopg import sql
 
-from engarde_pipeline.core.currencies import ByCurrency, by_currency
+from engarde_pipeline.core.currencies import ByCurrency, by_currency, subtract
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, MetricTable
 
 LARGEST_SHOWN = 10
@@ -34,7 +34,8 @@ class CampaignChange:
 class Changes:
     """What a sync changes on a date: the sums before it, and the largest changes by campaign.
 
-    A change is larger than another one if its difference in spend is larger; if these are equal, in revenue.
+    A change is larger than another one if its difference in spend is larger; if these are equal, in revenue. A
+    currency with neither spend nor revenue is left out.
     """
 
     spend_before: ByCurrency
@@ -42,75 +43,83 @@ class Changes:
     largest: list[CampaignChange]
 
 
-# An expression for the statement of the merge: every part of a statement reads the rows as they were before it.
-# Numbers are text, because Python would read numbers of jsonb as floats. Only the columns of the application that
-# the pipeline requires are named; `name` is not one of them.
+# An expression for the statement of the merge. It reads only `difference`, the rows that the merge changes, with
+# their earlier values: a date without changes costs nothing, and no row of the table is read twice. The second
+# part of the union has the earlier values of rows whose currency changes. The campaign of an asset is looked up by
+# a subquery, because a join might read all assets for a few rows. Numbers are text, because Python would read
+# numbers of jsonb as floats. Only those columns of the application are named that the pipeline requires; `name` is
+# not one of them.
 _CHANGES: LiteralString = """
-(SELECT jsonb_build_object(
-            'spend_before', coalesce(jsonb_object_agg(t.currency, t.spend::text), '{{}}'),
-            'revenue_before', coalesce(jsonb_object_agg(t.currency, t.revenue::text), '{{}}'),
-            'largest', (
-                SELECT coalesce(jsonb_agg(jsonb_build_object(
+(WITH by_campaign AS MATERIALIZED (
+    SELECT {campaign_space_id} AS campaign_space_id,
+           r.currency,
+           coalesce(sum(r.spend_before), 0) AS spend_before,
+           coalesce(sum(r.spend_after), 0) AS spend_after,
+           coalesce(sum(r.revenue_before), 0) AS revenue_before,
+           coalesce(sum(r.revenue_after), 0) AS revenue_after
+    FROM (
+        SELECT coalesce(d.target_id, d.old_target_id) AS target_id,
+               coalesce(
+                   CASE WHEN d.record_key IS NULL THEN d.old_currency ELSE d.currency END, ''
+               ) AS currency,
+               CASE WHEN NOT ({has_other_currency}) THEN d.old_spend END AS spend_before,
+               d.spend AS spend_after,
+               CASE WHEN NOT ({has_other_currency}) THEN d.old_revenue END AS revenue_before,
+               d.revenue AS revenue_after
+        FROM difference d
+        UNION ALL
+        SELECT d.old_target_id, coalesce(d.old_currency, ''), d.old_spend, NULL, d.old_revenue, NULL
+        FROM difference d
+        WHERE {has_other_currency}
+    ) r
+    GROUP BY 1, 2
+)
+SELECT jsonb_build_object(
+    'added_spend', (SELECT coalesce(jsonb_object_agg(currency, amount::text), '{{}}')
+                    FROM (SELECT currency, sum(spend_after - spend_before) AS amount
+                          FROM by_campaign
+                          GROUP BY currency) s),
+    'added_revenue', (SELECT coalesce(jsonb_object_agg(currency, amount::text), '{{}}')
+                      FROM (SELECT currency, sum(revenue_after - revenue_before) AS amount
+                            FROM by_campaign
+                            GROUP BY currency) s),
+    'largest', (SELECT coalesce(jsonb_agg(jsonb_build_object(
                            'campaign', coalesce(to_jsonb(s) ->> 'name', s.external_campaign_id::text, s.id::text),
                            'platform', coalesce(s.platform::text, ''),
                            'currency', c.currency,
                            'spend_before', c.spend_before::text,
                            'spend_after', c.spend_after::text,
                            'revenue_before', c.revenue_before::text,
-                           'revenue_after', c.revenue_after::text) ORDER BY c.place), '[]')
-                FROM (
-                    SELECT *, row_number() OVER (
-                        ORDER BY abs(spend_after - spend_before) DESC,
-                                 abs(revenue_after - revenue_before) DESC,
-                                 campaign_space_id, currency) AS place
-                    FROM (
-                        SELECT {campaign_space_id} AS campaign_space_id,
-                               coalesce(r.currency, '') AS currency,
-                               coalesce(sum(r.spend) FILTER (WHERE r.is_before), 0) AS spend_before,
-                               coalesce(sum(r.spend) FILTER (WHERE NOT r.is_before), 0) AS spend_after,
-                               coalesce(sum(r.revenue) FILTER (WHERE r.is_before), 0) AS revenue_before,
-                               coalesce(sum(r.revenue) FILTER (WHERE NOT r.is_before), 0) AS revenue_after
-                        FROM (
-                            SELECT true AS is_before, o.{target_id} AS target_id, o.currency, o.spend, o.revenue
-                            FROM difference d
-                            JOIN {target} o ON o.metric_date = %(date)s AND o.id = d.row_id
-                            UNION ALL
-                            SELECT false, d.target_id, d.currency, d.spend, d.revenue
-                            FROM difference d
-                            WHERE d.record_key IS NOT NULL
-                        ) r
-                        {assets}
-                        GROUP BY 1, 2
-                    ) by_campaign
-                ) c
-                JOIN campaign_spaces s ON s.id = c.campaign_space_id
-                WHERE c.place <= {shown}))
- FROM (
-    SELECT coalesce(t.currency, '') AS currency, sum(t.spend) AS spend, sum(t.revenue) AS revenue
-    FROM {target} t
-    WHERE t.metric_date = %(date)s AND {in_scope}
-    GROUP BY 1
- ) t)
+                           'revenue_after', c.revenue_after::text) ORDER BY {largest_first}), '[]')
+                FROM (SELECT * FROM by_campaign c ORDER BY {largest_first} LIMIT {shown}) c
+                JOIN campaign_spaces s ON s.id = c.campaign_space_id)))
 """
 
-_ASSETS: LiteralString = "JOIN campaign_assets a ON a.id = r.target_id"
+_HAS_OTHER_CURRENCY: LiteralString = """
+d.row_id IS NOT NULL AND d.record_key IS NOT NULL AND d.currency IS DISTINCT FROM d.old_currency
+"""
+
+_LARGEST_FIRST: LiteralString = """
+abs(c.spend_after - c.spend_before) DESC, abs(c.revenue_after - c.revenue_before) DESC,
+c.campaign_space_id, c.currency
+"""
+
+_CAMPAIGN_OF_ASSET: LiteralString = "(SELECT a.campaign_space_id FROM campaign_assets a WHERE a.id = r.target_id)"
 
 
-def changes_expression(table: MetricTable, in_scope: sql.Composable) -> sql.Composed:
+def changes_expression(table: MetricTable) -> sql.Composed:
     """Return the expression for the changes; it reads `difference`, the rows that the merge changes."""
     is_of_campaigns = table is CAMPAIGN_METRICS
     return sql.SQL(_CHANGES).format(
-        campaign_space_id=sql.SQL("r.target_id" if is_of_campaigns else "a.campaign_space_id"),
-        target_id=sql.Identifier(table.target_id),
-        target=sql.Identifier(table.target),
-        assets=sql.SQL("" if is_of_campaigns else _ASSETS),
+        campaign_space_id=sql.SQL("r.target_id" if is_of_campaigns else _CAMPAIGN_OF_ASSET),
+        has_other_currency=sql.SQL(_HAS_OTHER_CURRENCY),
+        largest_first=sql.SQL(_LARGEST_FIRST),
         shown=sql.Literal(LARGEST_SHOWN),
-        in_scope=in_scope,
     )
 
 
-def changes_of(found: Mapping[str, Any]) -> Changes:
-    """Return the value of the expression as `Changes`."""
+def changes_of(found: Mapping[str, Any], spend: ByCurrency, revenue: ByCurrency) -> Changes:
+    """Return the value of the expression as `Changes`, given the sums after the merge."""
     largest = [
         CampaignChange(
             change["campaign"],
@@ -120,4 +129,9 @@ def changes_of(found: Mapping[str, Any]) -> Changes:
         )
         for change in found["largest"]
     ]
-    return Changes(by_currency(found["spend_before"]), by_currency(found["revenue_before"]), largest)
+    spend_before = subtract(spend, by_currency(found["added_spend"]))
+    revenue_before = subtract(revenue, by_currency(found["added_revenue"]))
+    empty = [name for name in spend_before if not (spend_before[name] or revenue_before[name])]
+    for currency in empty:
+        del spend_before[currency], revenue_before[currency]
+    return Changes(spend_before, revenue_before, largest)

@@ -5,7 +5,8 @@ load had run more than once (`DateIsRepeated`), or if it has grown long after it
 The caller of a sync can allow it. The table `held_dates` has what was found, until the date is synced.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -30,27 +31,45 @@ COMPLETE_AFTER_DAYS = 2
 
 
 class DateHeld(EngardeError):
-    """The load of a date was refused; nothing was changed. `reason` is its code in `held_dates`."""
+    """The load of a date was refused; nothing was changed.
+
+    `reason` is its code in `held_dates`, and `option` the option with which the date is synced anyway.
+    """
 
     reason: ClassVar[str]
+    option: ClassVar[str]
 
 
 class DateWouldShrink(DateHeld):
     """BigQuery has far fewer rows for a date than Postgres (rule 5)."""
 
     reason = "would_shrink"
+    option = "allow_shrink"
 
 
 class DateIsRepeated(DateHeld):
     """Nearly all source rows of a date occur the same number of times (rule 12)."""
 
     reason = "repeated"
+    option = "allow_growth"
 
 
 class DateHasGrown(DateHeld):
     """BigQuery has far more for a complete date than at its last sync (rule 12)."""
 
     reason = "grown"
+    option = "allow_growth"
+
+
+@contextmanager
+def unless_allowed(options: Collection[str], used: list[str]) -> Iterator[None]:
+    """Raise the `DateHeld` of the block, unless its option is among `options`; then add the option to `used`."""
+    try:
+        yield
+    except DateHeld as error:
+        if error.option not in options:
+            raise
+        used.append(error.option)
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ import psycopg
 from psycopg import sql
 
 from engarde_pipeline.core.counts import Counts
-from engarde_pipeline.core.currencies import ByCurrency, add, by_currency
+from engarde_pipeline.core.currencies import ByCurrency, add, by_currency, subtract
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, METRIC_HOUR, MetricTable
 from engarde_pipeline.postgres.load.changes import Changes, changes_expression, changes_of
-from engarde_pipeline.postgres.load.held_dates import DateWouldShrink
+from engarde_pipeline.postgres.load.held_dates import DateWouldShrink, unless_allowed
 from engarde_pipeline.postgres.load.locks import LOCK_IS_HELD, lock_parameters
 from engarde_pipeline.postgres.load.options import LoadOptions
-from engarde_pipeline.postgres.load.records import PreparedRecords, has_no_good_record, matches
+from engarde_pipeline.postgres.load.records import PreparedRecords, Records, has_no_good_record, matches
 from engarde_pipeline.postgres.load.rejected import RejectedRow, keep_rejected, open_rejections, resolve_rejected
 from engarde_pipeline.postgres.load.removed_rows import delete_removals
 from engarde_pipeline.postgres.load.scope import Scope
@@ -42,8 +42,9 @@ class SessionLost(EngardeError):
 class MergedDate:
     """The result of merging one date: its counts, its number of rows in Postgres and their money by currency.
 
-    `rejected` has up to `REJECTED_SHOWN` of its rejected records. Only a dry run has `changes`, because they cost
-    time.
+    `rejected` has up to `REJECTED_SHOWN` of its rejected records, and `rejected_spend` the spend of all of them,
+    as far as it is known. `changes` is None if the date had no rows before, except in a dry run. `allowed` has the
+    options without which the date would have been held.
     """
 
     counts: Counts
@@ -51,7 +52,9 @@ class MergedDate:
     spend: ByCurrency
     revenue: ByCurrency
     rejected: list[RejectedRow]
+    rejected_spend: ByCurrency
     changes: Changes | None = None
+    allowed: tuple[str, ...] = ()
 
 
 # A full join of the date's good records with its rows finds the differences, which the other parts apply. IS
@@ -61,7 +64,8 @@ class MergedDate:
 # which fire at the end of the statement, ignore rows that a sync deletes.
 _MERGE = """
 WITH difference AS MATERIALIZED (
-    SELECT t.id AS row_id, r.*
+    SELECT t.id AS row_id, t.{target_id} AS old_target_id, t.currency AS old_currency, t.spend AS old_spend,
+           t.revenue AS old_revenue, r.*
     FROM (SELECT * FROM records WHERE metric_date = %(date)s AND reason IS NULL) r
     FULL JOIN (SELECT * FROM {target} WHERE metric_date = %(date)s) t ON {matches_r}
     WHERE (t.tenant_id, t.platform, t.currency, {t_measures})
@@ -96,10 +100,22 @@ WITH difference AS MATERIALIZED (
     ORDER BY d.tenant_id, d.target_id
     RETURNING 1
 )
-SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM updated), (SELECT count(*) FROM inserted),
-       set_config('engarde.is_sync', 'on', true),
-       coalesce(to_regclass('pg_temp.records')::oid = %(records_id)s, false) AND {is_held},
-       {changes}
+SELECT c.deleted, c.updated, c.inserted, c.is_proven, CASE WHEN {has_changes} THEN {changes} END
+FROM (
+    SELECT (SELECT count(*) FROM deleted) AS deleted,
+           (SELECT count(*) FROM updated) AS updated,
+           (SELECT count(*) FROM inserted) AS inserted,
+           set_config('engarde.is_sync', 'on', true),
+           coalesce(to_regclass('pg_temp.records')::oid = %(records_id)s, false) AND {is_held} AS is_proven
+    OFFSET 0
+) c
+"""
+
+# A first load has no sums before, and no changes but its own records.
+_HAS_CHANGES = """
+c.updated + c.deleted > 0
+OR c.inserted > 0
+   AND (c.inserted < %(good)s OR EXISTS (SELECT FROM kept k WHERE k.metric_date = %(date)s))
 """
 
 # Kept rows that match no good record.
@@ -145,19 +161,21 @@ def merge_date(
         psycopg.Error: the database reported an error; nothing was changed.
     """
     scope, run_id = options.scope, options.run_id
-    values = {"date": day, "run_id": run_id, "first_id": _first_id(), **scope.parameters}
     records = prepared.of(day)
+    good = records.processed - records.rejected
+    values = {"date": day, "run_id": run_id, "first_id": _first_id(), "good": good, **scope.parameters}
     proof = {"records_id": prepared.table_id, **lock_parameters(table, day)}
     kept, spend, revenue = 0, records.spend, records.revenue
+    allowed: list[str] = []
     with connection.transaction():
         try:
-            deleted, updated, inserted, _, is_proven, changes = _row(
+            deleted, updated, inserted, is_proven, found = _row(
                 connection, _compose(_MERGE, table, scope, options.dry_run), values | proof
             )
         except psycopg.errors.UndefinedTable as error:
             if '"records"' not in str(error):
                 raise
-            is_proven, changes = False, None
+            is_proven, found = False, None
         if not is_proven:
             raise SessionLost(
                 f"{table.target} {day}: the server connection has no lock or no staged rows of the date,"
@@ -174,13 +192,15 @@ def merge_date(
             processed=records.processed,
             inserted=inserted,
             updated=updated,
-            unchanged=records.processed - records.rejected - inserted - updated,
+            unchanged=good - inserted - updated,
             rejected=records.rejected,
             deleted=deleted,
             source_rows=records.source_rows,
         )
+        existing = counts.loaded - counts.inserted + counts.deleted + kept
         if options.shrink_threshold is not None:
-            _refuse_to_shrink(table, day, counts, kept, options.shrink_threshold)
+            with unless_allowed(options.allowed, allowed):
+                _refuse_to_shrink(table, day, counts, existing, kept, options.shrink_threshold)
         if records.rejected:
             keep_rejected(connection, table, day, run_id)
         resolve_rejected(connection, table, day, scope)
@@ -192,9 +212,20 @@ def merge_date(
         version = options.versions.get(day)
         if version is not None:
             note_synced(connection, table, day, version, run_id, records.source, options.read_at)
-        rejected = open_rejections(connection, table, day, REJECTED_SHOWN) if records.rejected else []
-    rows = counts.loaded + kept
-    return MergedDate(counts, rows, spend, revenue, rejected, changes_of(changes) if changes else None)
+        rejected = open_rejections(connection, table, day, scope, REJECTED_SHOWN) if records.rejected else []
+    changes = None
+    if existing or options.dry_run:
+        changes = changes_of(found, spend, revenue) if found else Changes(spend, revenue, [])
+    return MergedDate(
+        counts=counts,
+        rows=counts.loaded + kept,
+        spend=spend,
+        revenue=revenue,
+        rejected=rejected,
+        rejected_spend=_rejected_spend(records),
+        changes=changes,
+        allowed=tuple(allowed),
+    )
 
 
 def _row(connection: psycopg.Connection, statement: sql.Composed, values: dict[str, object]) -> tuple[Any, ...]:
@@ -203,14 +234,20 @@ def _row(connection: psycopg.Connection, statement: sql.Composed, values: dict[s
     return row
 
 
+def _rejected_spend(records: Records) -> ByCurrency:
+    spend = subtract(records.source.spend, records.spend) if records.rejected else {}
+    return {currency: amount for currency, amount in spend.items() if amount}
+
+
 def _first_id() -> UUID:
     milliseconds = time.time_ns() // 1_000_000
     return UUID(int=(milliseconds << 80) | (uuid4().int & ~(~0 << 80) & ~(0xF << 76)) | (7 << 76))
 
 
-def _refuse_to_shrink(table: MetricTable, day: date, counts: Counts, kept: int, threshold: float) -> None:
+def _refuse_to_shrink(
+    table: MetricTable, day: date, counts: Counts, existing: int, kept: int, threshold: float
+) -> None:
     # Bad records do not compensate for rows that are deleted: a broken id format would make all records bad.
-    existing = counts.loaded - counts.inserted + counts.deleted + kept
     left = min(counts.processed, counts.loaded + kept)
     if existing and (left == 0 or left / existing < threshold):
         bad = f" ({counts.rejected} of which cannot be loaded)" if counts.rejected else ""
@@ -222,7 +259,7 @@ def _refuse_to_shrink(table: MetricTable, day: date, counts: Counts, kept: int, 
         )
 
 
-def _compose(text: LiteralString, table: MetricTable, scope: Scope, with_changes: bool = False) -> sql.Composed:
+def _compose(text: LiteralString, table: MetricTable, scope: Scope, dry_run: bool = False) -> sql.Composed:
     has_hours = METRIC_HOUR in table.keys
     measures = table.measure_names
     return sql.SQL(text).format(
@@ -231,7 +268,8 @@ def _compose(text: LiteralString, table: MetricTable, scope: Scope, with_changes
         new_id=sql.SQL(_NEW_ID),
         is_held=sql.SQL(LOCK_IS_HELD),
         in_scope=scope.of_target(table),
-        changes=changes_expression(table, scope.of_target(table)) if with_changes else sql.SQL("NULL"),
+        has_changes=sql.SQL("true" if dry_run else _HAS_CHANGES),
+        changes=changes_expression(table),
         has_no_good_record=has_no_good_record(table),
         matches_r=matches(table, "r"),
         matches_k=matches(table, "k"),

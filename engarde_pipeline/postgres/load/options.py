@@ -15,7 +15,8 @@ class LoadOptions:
 
     `run_id` is stored in every row that changes. `shrink_threshold` is the smallest share of a date's rows that
     may remain (rule 5). `growth_threshold` is how many times larger a complete date may become; with it, repeated
-    source rows are refused, too (rule 12). None turns these checks off. `versions` are the versions of the
+    source rows are refused, too (rule 12). None turns these checks off. `allowed` are the options of the caller by
+    which dates land that would be refused: `allow_shrink`, `allow_growth`. `versions` are the versions of the
     BigQuery partitions, read at `read_at`, before the dates are read; they become the held versions, for whole
     dates only. A `dry_run` is rolled back, and its merges return the changes, too (rule 16). `lock_wait` says how
     the load waits for other syncs, and whether it was asked to end.
@@ -27,6 +28,7 @@ class LoadOptions:
     scope: Scope = EVERYTHING
     versions: Mapping[date, str] = field(default_factory=dict)
     dry_run: bool = False
+    allowed: frozenset[str] = frozenset()
     read_at: datetime | None = None
     lock_wait: LockWait = DEFAULT_WAIT
 

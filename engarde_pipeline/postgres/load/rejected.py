@@ -62,6 +62,14 @@ WHERE j.table_name = %(table)s
   AND {in_scope}
 """
 
+_OPEN = """
+SELECT j.metric_date, j.reason_code, j.reason, j.keys, j.currency, j.measures
+FROM rejected_metric_rows j
+WHERE j.table_name = %(table)s AND j.metric_date = %(date)s AND j.resolved_at IS NULL AND {in_scope}
+ORDER BY j.reason_code, j.keys
+LIMIT %(limit)s
+"""
+
 
 @dataclass(frozen=True)
 class RejectedRow:
@@ -100,20 +108,12 @@ def resolve_rejected(connection: psycopg.Connection, table: MetricTable, day: da
 
 
 def open_rejections(
-    connection: psycopg.Connection, table: MetricTable, day: date, limit: int
+    connection: psycopg.Connection, table: MetricTable, day: date, scope: Scope, limit: int
 ) -> list[RejectedRow]:
-    """Return up to `limit` records of `day` that are not loaded, ordered by reason."""
+    """Return up to `limit` records of `day` in `scope` that are not loaded, ordered by reason."""
+    values = {"table": table.source, "date": day, "limit": limit, **scope.parameters}
     with connection.cursor(row_factory=class_row(RejectedRow)) as cursor:
-        return cursor.execute(
-            """
-            SELECT metric_date, reason_code, reason, keys, currency, measures
-            FROM rejected_metric_rows
-            WHERE table_name = %s AND metric_date = %s AND resolved_at IS NULL
-            ORDER BY reason_code, keys
-            LIMIT %s
-            """,
-            [table.source, day, limit],
-        ).fetchall()
+        return cursor.execute(sql.SQL(_OPEN).format(in_scope=scope.of_rejected()), values).fetchall()
 
 
 @dataclass(frozen=True)

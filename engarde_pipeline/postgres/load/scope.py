@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.errors import InvalidInput
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.postgres.encodings import unrepresentable
 from engarde_pipeline.postgres.schema.application_tables import CAMPAIGN_SPACES
@@ -18,7 +18,7 @@ _EXAMPLES = 10
 """How many tenants an error lists."""
 
 
-class UnknownSlice(EngardeError):
+class UnknownSlice(InvalidInput):
     """A requested tenant, platform or campaign does not exist in Postgres, or the tenant's name is ambiguous."""
 
 
