@@ -26,7 +26,9 @@ from engarde_pipeline.core.dates import today
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.defs.sensors.alerts import AlertState, alerts
+from engarde_pipeline.defs.slice_sync import InvalidSlice
 from engarde_pipeline.local.bigquery import Emulator
+from engarde_pipeline.runs.attempts import CAUSE, INVALID_INPUT
 from engarde_pipeline_tests.alerts.receiver import running_receiver
 from engarde_pipeline_tests.bigquery.faulty import refusal, rest_proxy
 from engarde_pipeline_tests.dagster_runs import origin_of, run_range, run_slice
@@ -167,13 +169,16 @@ def test_what_somebody_mistyped_is_no_failed_sync(instance: DagsterInstance, sho
         {**march, "start": "yesterday", "tenant": str(shop.tenant)},
         {**march, "start": "2001-01-01", "tenant": str(shop.tenant)},
     ):
-        assert not run_slice(instance, config).success
-    assert "Nothing new; 0 incidents are open" in tick()
+        with pytest.raises(InvalidSlice):
+            run_slice(instance, config)
+    assert instance.get_runs() == []
 
-    # They do not come between failed syncs either.
+    # A run that failed because of it does not come between failed syncs either.
     fail(instance)
-    run_slice(instance, {**march, "tenant": "nobody"})
     fail(instance)
+    instance.add_run_tags(instance.get_runs(limit=1)[0].run_id, {CAUSE: INVALID_INPUT})
+    fail(instance)
+    assert "Nothing new; 0 incidents are open" in tick()
     fail(instance)
     assert "The last 3 syncs failed" in tick()
 

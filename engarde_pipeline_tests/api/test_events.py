@@ -76,12 +76,13 @@ def test_a_stream_that_broke_goes_on_behind_the_last_event(
 
 
 def test_a_failed_jobs_stream_ends_with_the_reason(api: Service, instance: DagsterInstance, shop: Shop) -> None:
-    run = run_slice(instance, {**SLICE, "tenant": str(shop.tenant), "platforms": ["friendster"]})
+    shop.world.execute(f"DROP TABLE {shop.world.dataset}.campaign_metrics")
+    run = run_slice(instance, {**SLICE, "tenant": str(shop.tenant)})
 
     (end,) = listen(api, run.run_id, shop.tenant)
 
     assert end["data"]["sync_job"]["status"] == "failed"
-    assert "friendster" in end["data"]["sync_job"]["error_message"]
+    assert "BigQuery has no table" in end["data"]["sync_job"]["error_message"]
 
 
 def test_progress_of_all_tenants_is_told_without_counts(
