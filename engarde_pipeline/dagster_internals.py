@@ -12,20 +12,48 @@ class.
 `DagsterUserCodeUnreachableError`: what a run launcher is given, returns and raises. The daemon marks a run as
 failed after the first error, and puts it back into the queue after the second. Missing public API: run launchers
 of one's own.
+* `AssetCheckExecutionsTable`, `SqlEventLogStorage`, `SqlEventLogStorageTable`, `SqliteEventLogStorage`: the tables
+in which Dagster stores the results of checks. Missing public API: to store many results at once.
 * The rest is used by the functions below; their docstrings name the missing public API.
 """
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, EventLogRecord
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from dagster import (
+    AssetCheckEvaluation,
+    AssetKey,
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    EventLogEntry,
+    EventLogRecord,
+    JobDefinition,
+    OpExecutionContext,
+)
 from dagster._check import CheckError as CheckError
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 from dagster._core.definitions.data_version import DATA_VERSION_TAG as DATA_VERSION_TAG
+from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.errors import DagsterLaunchFailedError as DagsterLaunchFailedError
 from dagster._core.errors import DagsterUserCodeUnreachableError as DagsterUserCodeUnreachableError
-from dagster._core.events import RunFailureReason
+from dagster._core.events import JobFailureData, RunFailureReason
+from dagster._core.execution.api import execute_run_iterator
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES as BULK_ACTION_TERMINAL_STATUSES
 from dagster._core.execution.backfill import BulkActionStatus
+from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
 from dagster._core.launcher import CheckRunHealthResult as CheckRunHealthResult
 from dagster._core.launcher import LaunchRunContext as LaunchRunContext
 from dagster._core.launcher import WorkerStatus as WorkerStatus
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage as DagsterSqliteStorage
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG as ASSET_PARTITION_RANGE_END_TAG
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG as ASSET_PARTITION_RANGE_START_TAG
@@ -40,11 +68,15 @@ from dagster._core.storage.tags import ROOT_RUN_ID_TAG as ROOT_RUN_ID_TAG
 from dagster._core.storage.tags import SCHEDULE_NAME_TAG as SCHEDULE_NAME_TAG
 from dagster._core.storage.tags import SENSOR_NAME_TAG as SENSOR_NAME_TAG
 from dagster._core.storage.tags import WILL_RETRY_TAG as WILL_RETRY_TAG
+from dagster._serdes import serialize_value
 
 _CANCELED = (BulkActionStatus.CANCELING, BulkActionStatus.CANCELED)
 
 ASSET_JOB = "__ASSET_JOB"
 """The job in which Dagster materializes selected assets. Missing public API: a constant."""
+
+_REPOSITORY = "__repository__"
+"""The name of the repository of a `Definitions` object."""
 
 NO_MATERIALIZATIONS_AT_THE_END = {"__source_asset_observation__": True}
 """Output metadata that stops Dagster from logging materializations when a step ends.
@@ -53,6 +85,8 @@ When a step ends, Dagster materializes all partitions of its range: an asset can
 (dagster issue 17836). Each date's materialization is logged when the date lands, so Dagster must not log another
 one. Dagster uses this metadata for observable source assets, which log their events themselves.
 """
+
+_PLANNED = AssetCheckExecutionRecordStatus.PLANNED.value
 
 
 def is_of_ended_backfill(instance: DagsterInstance, run: DagsterRun) -> bool:
@@ -83,6 +117,17 @@ def canceled_backfill(instance: DagsterInstance, run: DagsterRun) -> str | None:
     return None
 
 
+def attempts_not_landed(instance: DagsterInstance, asset: AssetKey) -> dict[str, str]:
+    """Return the run that was last to materialize each partition, for the partitions that it has not materialized.
+
+    Missing public API: `DagsterInstance.get_status_by_partition` says which partitions failed, but not in which
+    run.
+    """
+    storage = instance.event_log_storage
+    attempts = storage.get_latest_asset_partition_materialization_attempts_without_materializations(asset)
+    return {partition: run_id for partition, (run_id, _) in attempts.items()}
+
+
 def was_interrupted(instance: DagsterInstance, run_id: str) -> bool:
     """Return whether a run failed because its process was interrupted.
 
@@ -93,4 +138,148 @@ def was_interrupted(instance: DagsterInstance, run_id: str) -> bool:
 
 
 def _failure_reason(record: EventLogRecord) -> RunFailureReason | None:
-    return record.event_log_entry.get_dagster_event().job_failure_data.failure_reason
+    data = record.event_log_entry.get_dagster_event().event_specific_data
+    return data.failure_reason if isinstance(data, JobFailureData) else None
+
+
+def target_materialization(record: EventLogRecord) -> AssetCheckEvaluationTargetMaterializationData:
+    """Return the reference to a materialization that the result of a check carries.
+
+    Dagster shows a result until its date is materialized again; without the reference it would show none. Missing
+    public API: the class.
+    """
+    return AssetCheckEvaluationTargetMaterializationData(
+        storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+    )
+
+
+def store_check_evaluations(
+    instance: DagsterInstance,
+    evaluations: Sequence[AssetCheckEvaluation],
+    context: OpExecutionContext | None = None,
+) -> list[DagsterEvent]:
+    """Store results of one check for many partitions, as events of a step or of no run, and return the events.
+
+    They replace the planned results of the run's partitions. Missing public API:
+
+    * results of single partitions of a step: `AssetCheckResult` has the partition of the step, if it has only one;
+    * storing many at once: Dagster stores each in two transactions, which takes as long as syncing a small date;
+    * a second result of no run for a partition: `report_runless_asset_event` violates a unique index.
+    """
+    run_id, job_name, step_key = RUNLESS_RUN_ID, RUNLESS_JOB_NAME, None
+    if context:
+        step_key = context.get_step_execution_context().step.key
+        run_id, job_name = context.run_id, context.job_name
+    events = [
+        DagsterEvent(
+            DagsterEventType.ASSET_CHECK_EVALUATION.value,
+            job_name,
+            event_specific_data=evaluation,
+            step_key=step_key,
+            message=f"Asset check '{evaluation.check_name}' on '{evaluation.asset_key.to_user_string()}'"
+            f" {'passed' if evaluation.passed else 'did not pass'} for {evaluation.partition}.",
+        )
+        for evaluation in evaluations
+    ]
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage):
+        for event in events:
+            instance.report_dagster_event(event, run_id)
+    elif events:
+        _store_at_once(storage, run_id, events)
+    return events
+
+
+def _store_at_once(storage: SqlEventLogStorage, run_id: str, events: Sequence[DagsterEvent]) -> None:
+    entries = [
+        EventLogEntry(  # type: ignore[no-untyped-call]
+            error_info=None,
+            level=logging.INFO,
+            user_message="",
+            run_id=run_id,
+            timestamp=time.time(),
+            step_key=event.step_key,
+            job_name=event.job_name,
+            dagster_event=event,
+        )
+        for event in events
+    ]
+    insert = storage.prepare_insert_event_batch(entries)
+    if isinstance(storage, SqliteEventLogStorage):  # has a database for each run beside the one for all
+        with storage.run_connection(run_id) as connection:
+            connection.execute(insert)
+    table = AssetCheckExecutionsTable
+    check = events[0].asset_check_evaluation_data.asset_check_key
+    with storage.index_transaction() as connection:
+        ids = connection.execute(insert.returning(SqlEventLogStorageTable.c.id)).scalars().all()
+        connection.execute(
+            table.delete().where(
+                table.c.run_id == run_id,
+                table.c.asset_key == check.asset_key.to_string(),
+                table.c.check_name == check.name,
+                table.c.partition.in_([event.asset_check_evaluation_data.partition for event in events])
+                | (table.c.partition.is_(None) & (table.c.execution_status == _PLANNED)),
+            )
+        )
+        connection.execute(
+            table.insert(),
+            [_execution(entry, event_id) for entry, event_id in zip(entries, sorted(ids), strict=True)],
+        )
+
+
+def _execution(entry: EventLogEntry, event_id: int) -> dict[str, object]:
+    evaluation = entry.get_dagster_event().asset_check_evaluation_data
+    status = AssetCheckExecutionRecordStatus
+    target = evaluation.target_materialization_data
+    return {
+        "asset_key": evaluation.asset_key.to_string(),
+        "check_name": evaluation.check_name,
+        "partition": evaluation.partition,
+        "run_id": entry.run_id,
+        "execution_status": (status.SUCCEEDED if evaluation.passed else status.FAILED).value,
+        "evaluation_event": serialize_value(entry),
+        "evaluation_event_timestamp": datetime.fromtimestamp(entry.timestamp, UTC).replace(tzinfo=None),
+        "evaluation_event_storage_id": event_id,
+        "materialization_event_storage_id": target.storage_id if target else None,
+    }
+
+
+def forget_planned_checks(instance: DagsterInstance, run_id: str) -> None:
+    """Remove the planned results of a run that will not evaluate its checks.
+
+    Otherwise Dagster would show its partitions as skipped, instead of with their last results. Missing public API:
+    a run that decides while it runs that it evaluates no checks.
+    """
+    storage = instance.event_log_storage
+    if isinstance(storage, SqlEventLogStorage):
+        table = AssetCheckExecutionsTable
+        with storage.index_transaction() as connection:
+            connection.execute(
+                table.delete().where(table.c.run_id == run_id, table.c.execution_status == _PLANNED)
+            )
+
+
+def execute_in_location(
+    instance: DagsterInstance,
+    job: JobDefinition,
+    location: str,
+    *,
+    run_id: str,
+    tags: Mapping[str, str],
+    run_config: Mapping[str, object],
+) -> None:
+    """Run a job with the in-process executor as a run of `location`; its failure raises no exception.
+
+    Missing public API: `execute_in_process` creates runs without an origin, which the UI shows neither on the
+    timeline nor on the page of their job.
+    """
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), _REPOSITORY)
+    run = instance.create_run_for_job(
+        job_def=job,
+        run_id=run_id,
+        tags={**job.run_tags, **tags},
+        run_config=run_config,
+        remote_job_origin=repository.get_job_origin(job.name),
+    )
+    for _ in execute_run_iterator(InMemoryJob(job), run, instance):
+        pass

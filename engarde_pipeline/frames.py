@@ -10,7 +10,7 @@ from datetime import date
 import pandas as pd
 import pyarrow as pa
 
-from engarde_pipeline.core.dates import dates_between
+from engarde_pipeline.core.dates import requested_dates
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.scope import resolve_scope
@@ -34,7 +34,7 @@ def read_metrics(
     ratios are `double`, and missing values are `<NA>`. Each row has its tenant's id.
 
     Args:
-        start: The first date, as a date or as YYYY-MM-DD.
+        start: The first date: a date, or 2026-11-01, today, yesterday, or -7d for seven days ago (UTC).
         end: The last date.
         tenant: Only this tenant (its name or uuid).
         platform: Only this ad platform.
@@ -44,10 +44,10 @@ def read_metrics(
 
     Raises:
         InvalidSettings: DATABASE_URL is missing or malformed.
-        InvalidDates: the dates are in the wrong order or outside the partitions.
+        InvalidDates: the dates are malformed, in the wrong order or outside the partitions.
         UnknownSlice: there is no such tenant or platform.
     """
-    dates = dates_between(_date(start), _date(end))
+    dates = requested_dates(start, end)
     database_url = load_database_settings().database_url.get_secret_value()
     migrate.check(database_url)
     with connect(database_url) as connection:
@@ -57,7 +57,3 @@ def read_metrics(
         arrow = pa.Table.from_batches(rows.batches(connection), rows.schema)
     frame: pd.DataFrame = arrow.to_pandas(types_mapper=pd.ArrowDtype)
     return frame
-
-
-def _date(value: date | str) -> date:
-    return date.fromisoformat(value) if isinstance(value, str) else value

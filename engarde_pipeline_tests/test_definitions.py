@@ -188,6 +188,7 @@ def test_every_sensor_and_schedule_is_on_after_a_fresh_install_and_described() -
 def test_dagsters_own_tools_are_content(command: str, tmp_path: Path) -> None:
     done = _dagsters_own_tool(command, ENGARDE_HOME=str(tmp_path), **NAMED_SERVERS)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "preview" not in done.stdout + done.stderr
 
 
 def test_a_code_location_without_a_configuration_fails_and_names_what_is_missing(tmp_path: Path) -> None:

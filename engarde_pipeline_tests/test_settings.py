@@ -3,6 +3,7 @@
 import json
 import traceback
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from engarde_pipeline.bigquery.client import create_client
 from engarde_pipeline.bigquery.errors import AccessDenied
+from engarde_pipeline.core.dates import InvalidDates, requested_dates
 from engarde_pipeline.settings import (
     CONNECTION_VARIABLES,
     ApiSettings,
@@ -20,6 +22,7 @@ from engarde_pipeline.settings import (
     Settings,
     check_environment,
     embedded_data,
+    first_date_file,
     is_embedded,
     is_unconfigured,
     load_api_settings,
@@ -251,6 +254,23 @@ def test_what_the_pipeline_does_can_be_set_beside_the_embedded_default(
     monkeypatch.setenv("ENGARDE_SHRINK_THRESHOLD", "0.1")
     assert is_embedded()
     assert load_pipeline_settings().engarde_shrink_threshold == 0.1
+
+
+def test_the_embedded_default_has_one_first_date_for_every_command(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ENGARDE_FIRST_DATE", raising=False)
+    assert load_pipeline_settings().engarde_first_date == date(2020, 1, 1)
+    first_date_file(home).write_text("2026-08-29\n")
+    assert load_pipeline_settings().engarde_first_date == date(2026, 8, 29)
+    with pytest.raises(InvalidDates, match="before the first partition, 2026-08-29"):
+        requested_dates("2026-08-28", "2026-08-30")
+
+    monkeypatch.setenv("ENGARDE_FIRST_DATE", "2026-01-01")
+    assert load_pipeline_settings().engarde_first_date == date(2026, 1, 1)
+    monkeypatch.delenv("ENGARDE_FIRST_DATE")
+    _set(monkeypatch, **VALID)  # not the embedded default
+    assert load_settings().engarde_first_date == date(2020, 1, 1)
 
 
 def test_an_embedded_default_that_does_not_run_says_how_to_start_it(home: Path) -> None:

@@ -148,7 +148,7 @@ def test_without_the_local_extra_a_command_that_needs_it_says_how_to_install_it(
 
 
 def test_an_empty_database_is_brought_up_to_date(production: Environment, empty_database_url: str) -> None:
-    servers = {"DATABASE_URL": empty_database_url, "BIGQUERY_PROJECT_ID": "unused"}
+    servers = {"DATABASE_URL": empty_database_url, "BIGQUERY_PROJECT_ID": "unused", "ENGARDE_WINDOW_DAYS": "1"}
     production.succeed("db", "upgrade", **servers)
     assert "Bytes read from BigQuery per day" in production.succeed("status", **servers)
 

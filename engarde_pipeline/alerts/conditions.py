@@ -8,10 +8,11 @@ from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, Run
 
 from engarde_pipeline.alerts.incidents import Incident, counted
 from engarde_pipeline.core.counts import total
+from engarde_pipeline.core.date_states import DateFacts, DateState, current_calendar, state_of
 from engarde_pipeline.core.limits import REJECTED_SHARE_LIMIT
 from engarde_pipeline.core.metrics import METRIC_TABLES
-from engarde_pipeline.postgres.load.held_dates import held_dates
 from engarde_pipeline.postgres.load.rejected import open_reasons
+from engarde_pipeline.postgres.reads.date_states import read_date_facts
 from engarde_pipeline.postgres.reads.usage import bytes_today
 from engarde_pipeline.runs.attempts import reasons_of
 from engarde_pipeline.runs.history import counts_of, latest_materializations
@@ -92,24 +93,30 @@ def many_rejected(instance: DagsterInstance, connection: psycopg.Connection) -> 
             )
 
 
+def held_facts(connection: psycopg.Connection) -> list[DateFacts]:
+    """Return all held dates, the latest first."""
+    calendar = current_calendar()
+    return [each for each in read_date_facts(connection, []) if state_of(each, calendar) is DateState.HELD]
+
+
 def dates_held(connection: psycopg.Connection) -> Iterator[Incident]:
     """Yield an incident for each table with held dates (rules 5 and 12)."""
-    held = held_dates(connection)
+    held = held_facts(connection)
     for table in METRIC_TABLES:
-        of_table = [date_held for date_held in held if date_held.table_name == table.target]
+        of_table = [each for each in held if each.table is table]
         if of_table:
-            days = sorted(date_held.day for date_held in of_table)
+            days = sorted(each.day for each in of_table)
             yield Incident(
                 key=f"held {table.target}",
                 title=f"{counted(len(days), 'date')} of {table.target} {'is' if len(days) == 1 else 'are'} held",
                 reason=f"The loads look wrong and were refused; the numbers before are kept. The latest:"
-                f" {of_table[0].evidence}",
+                f" {of_table[0].held}",
                 what_to_do="Repair the load into BigQuery, and the dates are synced again. If the numbers are"
                 " right, run `engarde sync` for them with --allow-growth or --allow-shrink. `engarde status` lists"
                 " them.",
                 job="performance_sync",
                 dates=_range(days[0], days[-1]),
-                run_id=str(of_table[0].run_id),
+                run_id=str(of_table[0].held_by),
             )
 
 

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 import psycopg
 from dagster import DagsterInstance
 
+from engarde_pipeline.alerts.conditions import held_facts
 from engarde_pipeline.alerts.incidents import Incident, counted
 from engarde_pipeline.alerts.outages import Outage
 from engarde_pipeline.bigquery.extraction import Source
-from engarde_pipeline.postgres.load.held_dates import held_dates
 from engarde_pipeline.runs.planning import current_plan, inspect_tables
 
 PROMISE = timedelta(hours=1)
@@ -35,8 +35,8 @@ def due_since(
         SourceError: BigQuery cannot be read.
     """
     plan = current_plan(instance, source, connection, inspect_tables(source))
-    held = {(date_held.table_name, date_held.day) for date_held in held_dates(connection)}
-    due = [f"{p.table.source} {p.day}" for p in plan.due if (p.table.target, p.day) not in held]
+    held = {(each.table, each.day) for each in held_facts(connection)}
+    due = [f"{p.table.source} {p.day}" for p in plan.due if (p.table, p.day) not in held]
     return {what: before.get(what, now.timestamp()) for what in due}
 
 

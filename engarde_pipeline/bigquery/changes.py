@@ -24,9 +24,6 @@ logger = logging.getLogger(__name__)
 EMPTY = "none"
 """The version of a date that has no partition."""
 
-MISSING_TABLE = "missing"
-"""The version of every date of an optional table that does not exist."""
-
 _MOMENT = "%Y%m%dT%H%M%S.%f"
 
 # PARTITIONS has one row per partition and storage tier. The query is billed as BigQuery's minimum of 10 MB,

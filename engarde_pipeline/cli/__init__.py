@@ -5,10 +5,10 @@ Exit codes: 0 success, 1 failure (the message says what failed and how to fix it
 
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
+from typer.core import TyperOption
 
 from engarde_pipeline.cli import (
     alerts,
@@ -26,8 +26,24 @@ from engarde_pipeline.cli import (
     sync,
     worker,
 )
-from engarde_pipeline.cli.terminal import errors, visible
+from engarde_pipeline.cli.terminal import print_error
 from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.local.errors import ServerEnded
+
+_HELP = ["-h", "--help"]
+
+_TYPES = {
+    "<bool>": "",  # a flag takes no value
+    "<int>": "NUMBER",
+    "<int range>": "NUMBER",
+    "<str>": "TEXT",
+    "<list[str]>": "TEXT",
+    "<path>": "PATH",
+    "<file>": "PATH",
+    "<UUID>": "UUID",
+    "<uuid>": "UUID",
+}
+"""What the help calls the types of options. Choices keep their values."""
 
 app = typer.Typer(
     help="Sync marketing metrics from BigQuery to Postgres, date by date.\n\n"
@@ -36,6 +52,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    context_settings={"help_option_names": _HELP},
 )
 
 
@@ -73,12 +90,27 @@ app.command("daemon")(processes.daemon)
 app.command("worker")(worker.worker)
 
 
+def _name_types(command: Any) -> None:
+    """Name the types of options in plain words in the help of a command and of those below it."""
+    context = typer.Context(command, help_option_names=_HELP)
+    for option in command.get_params(context):
+        if isinstance(option, TyperOption) and option.metavar is None:
+            option.metavar = _TYPES.get(option.display_type(context))
+    for subcommand in getattr(command, "commands", {}).values():
+        _name_types(subcommand)
+
+
 def main() -> None:
     """Run the command line; expected errors are printed as messages without a traceback."""
+    command = typer.main.get_command(app)
+    _name_types(command)
     try:
-        app()
+        command()
+    except ServerEnded:
+        sys.exit(1)  # it was printed at once
     except EngardeError as error:
-        _fail(str(error))
+        print_error(error)
+        sys.exit(1)
     except Exception as error:
         import psycopg
 
@@ -86,9 +118,5 @@ def main() -> None:
 
         if not isinstance(error, psycopg.Error):
             raise
-        _fail(explanation(error))
-
-
-def _fail(message: str) -> None:
-    errors.print(f"[bold red]Error:[/] {escape(visible(message))}")
-    sys.exit(1)
+        print_error(EngardeError(explanation(error)))
+        sys.exit(1)

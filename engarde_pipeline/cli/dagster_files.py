@@ -38,9 +38,9 @@ def storage_advice() -> str | None:
         )
     if runs := _runs_in_sqlite(home / "history" / "runs.db"):
         return (
-            f"{home / 'history'} has {runs:,} earlier runs in SQLite, which are not shown, because the history is"
-            " in Postgres now. A sync does not need them. To remove this message, delete the directories history"
-            f" and schedules in {home}."
+            f"{home / 'history'} has earlier runs in SQLite ({runs:,}), which are not shown, because the history"
+            " is in Postgres now. A sync does not need them. To remove this message, delete the directories"
+            f" history and schedules in {home}."
         )
     return None
 

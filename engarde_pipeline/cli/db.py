@@ -1,13 +1,20 @@
 """`engarde db`: migrates the schema of the target database, and grants roles what they need in it."""
 
+import sys
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from engarde_pipeline.cli.servers import database
 from engarde_pipeline.cli.terminal import console, errors, visible
+from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.plurals import counted
+
+if TYPE_CHECKING:
+    from engarde_pipeline.postgres.schema.migrate import Removal
 
 app = typer.Typer(
     help="Migrate the schema in Postgres, and grant roles what they need. The only change to the application's"
@@ -21,6 +28,10 @@ class Purpose(StrEnum):
 
     SYNC = "sync"
     API = "api"
+
+
+class NotConfirmed(EngardeError):
+    """A downgrade would remove values, and nobody has confirmed that."""
 
 
 Revision = Annotated[str, typer.Argument(help="A revision such as 0001.")]
@@ -42,13 +53,38 @@ def upgrade(revision: Revision = "head") -> None:
 
 
 @app.command()
-def downgrade(revision: Revision) -> None:
-    """Downgrade the schema to a revision; `base` removes all the pipeline created, including synced data."""
+def downgrade(
+    revision: Revision,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove tables and columns with values without asking, for scripts.")
+    ] = False,
+) -> None:
+    """Downgrade the schema to a revision; `base` removes all the pipeline created, including synced data.
+
+    If tables or columns with values would be removed, they are listed, and you are asked first. The next upgrade
+    creates them empty.
+    """
     from engarde_pipeline.postgres.schema import migrate
 
     with database() as settings:
-        migrate.downgrade(settings.database_url.get_secret_value(), revision)
+        database_url = settings.database_url.get_secret_value()
+        if not yes and (removals := migrate.removals(database_url, revision)):
+            _confirm(revision, removals)
+        migrate.downgrade(database_url, revision)
     current()
+
+
+def _confirm(revision: str, removals: Sequence["Removal"]) -> None:
+    listed = "\n".join(f"  {removal.name}: {counted(removal.rows, 'row')}" for removal in removals)
+    said = (
+        f"A downgrade to {revision} removes these tables and columns with their values:\n{listed}\n"
+        "`engarde sync` can load the numbers again that BigQuery still has; the rest is lost."
+    )
+    if not sys.stdin.isatty():
+        raise NotConfirmed(f"{said} Nothing was changed. To remove them, run the command with --yes.")
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
+    if not typer.confirm("Remove them?"):
+        raise NotConfirmed("Nothing was changed.")
 
 
 @app.command()

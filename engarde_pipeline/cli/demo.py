@@ -24,7 +24,7 @@ def demo() -> None:
     The data is kept under .engarde/: a second run finds nothing to change, and `engarde dev` shows the run in the
     Dagster UI. To start over, delete .engarde/.
     """
-    from engarde_pipeline.bigquery.client import create_client
+    from engarde_pipeline.bigquery.client import create_client, source_errors
     from engarde_pipeline.cli.report import changed_records, print_counts, print_end, print_rejected
     from engarde_pipeline.cli.runs import run_job
     from engarde_pipeline.core.dates import today
@@ -42,15 +42,18 @@ def demo() -> None:
         elif run.succeeded and set(dates) <= set(loaded):
             restated = [today() - timedelta(days=n) for n in RESTATED]
             console.rule("The ad platforms restate three dates, which are synced again")
-            restate(create_client(settings), settings.bigquery_dataset_id, restated)
+            with source_errors("the sample data"):
+                restate(create_client(settings), settings.bigquery_dataset_id, restated)
             run = run_job(instance, range_run(restated[0], restated[-1]), 2 * len(restated))
             print_counts(run)
         console.rule("The result")
-        with connect(settings.database_url.get_secret_value()) as connection:
-            console.print(_highest_spend(connection))
-        print_rejected(settings, dates)
+        if run.succeeded:
+            with connect(settings.database_url.get_secret_value()) as connection:
+                console.print(_highest_spend(connection))
+            print_rejected(settings, dates)
         print_end(run)
     if not run.succeeded:
+        console.print("The log of the run is in Dagster's history: `engarde dev` shows it.")
         raise typer.Exit(1)
     console.print(
         "\nNext: [bold]engarde dev[/] (in a checkout: [bold]make dev[/]) starts the Dagster UI on this data"

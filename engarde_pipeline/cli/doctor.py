@@ -2,16 +2,20 @@
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from engarde_pipeline.cli.dagster_files import missing_features, storage_advice
 from engarde_pipeline.cli.process_checks import Check, Process, checks_of, server_checks
-from engarde_pipeline.cli.servers import servers
+from engarde_pipeline.cli.servers import dagster_instance, servers
 from engarde_pipeline.cli.terminal import console, visible
 from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.settings import Settings, load_pipeline_settings
+
+if TYPE_CHECKING:
+    from engarde_pipeline.runs.date_states import Failures
 
 
 def doctor(
@@ -21,8 +25,8 @@ def doctor(
 ) -> None:
     """Check settings, connections, permissions and schemas of BigQuery and Postgres.
 
-    Prints one line per check and, if a check fails, how to fix it. The exit code is 1 if a sync would fail, or
-    with `--for`, if the process would.
+    Prints one line per check and, if a check fails, how to fix it; also how many dates are held or failed. The
+    exit code is 1 if a sync would fail, or with `--for`, if the process would.
     """
     if process:
         _check_process(process)
@@ -32,6 +36,7 @@ def doctor(
             console.print("[green]✓[/] settings: all required variables are set and valid")
             failures = _failures(server_checks(settings))
             failures += not _dagster_instance_opens()
+            _print_dates(settings)
     except EngardeError as error:
         _print_failure("settings", error)
         failures = 1
@@ -84,6 +89,44 @@ def _dagster_instance_opens() -> bool:
         name,
         lambda: "run retries, run monitoring, the run queue and tick retention are on; its history is in Postgres",
     )
+
+
+def _print_dates(settings: Settings) -> None:
+    """Print how many dates are held or failed; the setup is not wrong because of them."""
+    import psycopg
+
+    from engarde_pipeline.cli.date_states import counted_states
+    from engarde_pipeline.core.date_states import DateState, current_calendar, state_of
+    from engarde_pipeline.postgres.connection import connect
+    from engarde_pipeline.postgres.schema import migrate
+    from engarde_pipeline.runs.date_states import date_facts
+
+    database_url = settings.database_url.get_secret_value()
+    try:
+        migrate.check(database_url)
+        with connect(database_url) as connection:
+            facts = date_facts(connection, [], _failures_in_history())
+    except (EngardeError, psycopg.Error):
+        return  # a check above has printed why
+    calendar = current_calendar()
+    states = [state_of(each, calendar) for each in facts]
+    if refused := counted_states(state for state in states if state in (DateState.HELD, DateState.FAILED)):
+        console.print(Text.assemble(("!", "yellow"), f" dates: {refused}; `engarde status` shows why"))
+    else:
+        console.print(Text.assemble(("✓", "green"), " dates: none is held or failed"))
+
+
+def _failures_in_history() -> "Failures":
+    from engarde_pipeline.runs.date_states import read_failures
+
+    home = load_pipeline_settings().engarde_home / "dagster"
+    if not os.environ.get("DAGSTER_HOME") and not home.is_dir():
+        return {}  # there was no sync yet
+    try:
+        with dagster_instance() as instance:
+            return read_failures(instance)
+    except EngardeError:
+        return {}  # a check above has printed why
 
 
 def _print_failure(name: str, error: EngardeError) -> None:

@@ -10,13 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from engarde_pipeline.bigquery.extraction import Source
-from engarde_pipeline.cli.runs import FinishedRun
 from engarde_pipeline.cli.terminal import console, visible
 from engarde_pipeline.core.currencies import from_published
 from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.scope import EVERYTHING, resolve_scope
 from engarde_pipeline.runs.history import HELD, LARGEST_CHANGES, counts_of_event, entries_of, would_not_land
+from engarde_pipeline.runs.in_process import FinishedRun
 from engarde_pipeline.settings import Settings
 from engarde_pipeline.sync.estimates import estimate_sync
 

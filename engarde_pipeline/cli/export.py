@@ -11,8 +11,9 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from engarde_pipeline.cli.servers import database
-from engarde_pipeline.cli.terminal import EndDate, StartDate, console
+from engarde_pipeline.cli.terminal import EndDate, StartDate, console, range_of_dates
 from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.plurals import counted
 
 if TYPE_CHECKING:
     import psycopg
@@ -47,10 +48,12 @@ class OutputUnusable(EngardeError):
 
 def export(
     start: StartDate,
-    end: EndDate,
+    end: EndDate = None,
+    *,
     output_format: Annotated[Format, typer.Option("--format", help="The format of the file.")],
     output: Annotated[
-        Path, typer.Option(dir_okay=False, help="The file to write. An existing file is replaced at the end.")
+        Path,
+        typer.Option(dir_okay=False, help="The file to write. An existing file is replaced at the end."),
     ],
     tenant: Annotated[str | None, typer.Option(help="Export only this tenant (name or UUID).")] = None,
     platform: Annotated[
@@ -73,7 +76,6 @@ def export(
 
     Example: `engarde export --start 2026-11-01 --end 2026-11-23 --format csv --output metrics.csv`
     """
-    from engarde_pipeline.core.dates import InvalidDates, dates_between
     from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
     from engarde_pipeline.postgres.connection import connect
     from engarde_pipeline.postgres.load.scope import resolve_scope
@@ -82,10 +84,7 @@ def export(
 
     if group_by is Grouping.ASSET and not assets:
         raise typer.BadParameter("--group-by asset needs --assets.")
-    try:
-        dates = dates_between(start.date(), end.date())
-    except InvalidDates as error:
-        raise typer.BadParameter(str(error)) from None
+    dates = range_of_dates(start, end)
     with database() as settings:
         database_url = settings.database_url.get_secret_value()
         migrate.check(database_url)
@@ -100,7 +99,7 @@ def export(
                 ASSET_METRICS if assets else CAMPAIGN_METRICS,
             )
             written = _write(connection, rows, output_format, unfinished)
-    console.print(f"{output}: {written:,} rows, {decimal(output.stat().st_size)}.")
+    console.print(f"{output}: {counted(written, 'row')}, {decimal(output.stat().st_size)}.")
     if not written:
         console.print("There are no metrics for this selection. `engarde status` shows which dates are synced.")
 

@@ -16,13 +16,16 @@ def plan(
         bool, typer.Option("--json", help="Print a JSON array with one object per table and date.")
     ] = False,
 ) -> None:
-    """Show which dates the sensors and the hourly schedule will sync next, and the reason for each.
+    """Show which dates the sensors and the hourly schedule will sync next, with the state of each and the reason.
 
     Changes nothing. Reads only the metadata of BigQuery's tables, not the metrics.
     """
     from engarde_pipeline.bigquery.extraction import Source
+    from engarde_pipeline.cli.date_states import state_text
+    from engarde_pipeline.core.date_states import current_calendar, state_of
     from engarde_pipeline.postgres.connection import connect
     from engarde_pipeline.postgres.schema import migrate
+    from engarde_pipeline.runs.date_states import date_facts, read_failures
     from engarde_pipeline.runs.planning import (
         current_plan,
         dates_with_new_mappings,
@@ -42,10 +45,19 @@ def plan(
             note_moved_rows(connection)  # as the sensors do
             due = current_plan(instance, source, connection, inspect_tables(source)).due
             due += dates_with_new_mappings(connection)
+            facts = date_facts(connection, [planned.day for planned in due], read_failures(instance))
+    calendar = current_calendar()
+    states = {(each.table, each.day): state_of(each, calendar) for each in facts}
     due.sort(key=lambda planned: (planned.day, planned.table.source))
     if as_json:
         rows = [
-            {"table": p.table.source, "date": p.day.isoformat(), "reason": p.reason, "version": p.version}
+            {
+                "table": p.table.source,
+                "date": p.day.isoformat(),
+                "state": states[p.table, p.day],
+                "reason": p.reason,
+                "version": p.version,
+            }
             for p in due
         ]
         typer.echo(json.dumps(rows, indent=2))
@@ -53,9 +65,10 @@ def plan(
     if not due:
         console.print("Nothing is due: all dates are up to date with BigQuery.")
         return
-    table = Table("date", "table", "reason", box=box.SIMPLE_HEAD, show_edge=False)
+    table = Table("date", "table", "state", "reason", box=box.SIMPLE_HEAD, show_edge=False)
     for planned in due:
-        table.add_row(str(planned.day), planned.table.source, planned.reason)
+        state = state_text(states[planned.table, planned.day])
+        table.add_row(str(planned.day), planned.table.source, state, planned.reason)
     console.print(table)
     console.print(
         "The sensors and the hourly schedule will sync these dates. To sync them now, run `engarde sync`."

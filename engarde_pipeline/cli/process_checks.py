@@ -10,6 +10,7 @@ from engarde_pipeline.cli.servers import set_dagster_home
 from engarde_pipeline.cli.worker import celery_launcher, slots_of
 from engarde_pipeline.cli.workspace import check_code_server, code_servers, require_service
 from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.settings import (
     CodeServerSettings,
     DagsterSettings,
@@ -147,7 +148,7 @@ def _check_storage() -> str:
                     f" {newest}. Run: dagster instance migrate"
                 )
         runs = instance.get_runs_count()
-    return f"its history has {runs:,} runs; its tables are up to date"
+    return f"its history has {counted(runs, 'run')}; its tables are up to date"
 
 
 def _check_features() -> str:
@@ -169,7 +170,8 @@ def _check_code_servers() -> str:
 def _check_broker() -> str:
     with open_instance() as instance:
         slots = slots_of(celery_launcher(instance))
-    return f"it responds; {len(slots)} workers execute {sum(slots.values())} runs at a time"
+    workers = counted(len(slots), "worker")
+    return f"it responds; {workers}, {counted(sum(slots.values()), 'run')} at a time"
 
 
 def _check_heartbeats() -> str:
@@ -185,7 +187,7 @@ def _check_heartbeats() -> str:
         )
     if failing := sorted(name for name in required if beats[name].errors):
         raise DagsterNotReady(f"These daemons report errors; see the log of the daemon: {', '.join(failing)}.")
-    return f"{len(required)} daemons are alive"
+    return "all daemons are alive"
 
 
 def _check_webserver(url: str) -> str:

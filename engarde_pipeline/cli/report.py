@@ -8,14 +8,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from engarde_pipeline.cli.runs import FinishedRun
-from engarde_pipeline.cli.terminal import console, visible
+from engarde_pipeline.cli.terminal import console, errors, visible
 from engarde_pipeline.core.counts import PUBLISHED_NAMES, Counts
-from engarde_pipeline.core.metrics import METRIC_TABLES
+from engarde_pipeline.core.dates import described_dates
+from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, METRIC_TABLES
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.rejected import open_reasons
 from engarde_pipeline.postgres.reads.quality import days_counted_twice
 from engarde_pipeline.runs.history import counts_of_event, event_of_date
+from engarde_pipeline.runs.in_process import FinishedRun
 from engarde_pipeline.settings import DatabaseSettings
 
 _ENDS = {
@@ -25,9 +26,10 @@ _ENDS = {
 }
 
 
-def print_sync(run: FinishedRun, settings: DatabaseSettings, dates: Sequence[date]) -> None:
+def print_sync(run: FinishedRun, settings: DatabaseSettings, dates: Sequence[date], *, is_slice: bool) -> None:
     """Print a finished run's counts per asset, the problems on its dates, and how it ended."""
     print_counts(run)
+    print_empty_dates(run, is_slice=is_slice)
     print_rejected(settings, dates)
     print_days_counted_twice(settings, dates)
     print_end(run)
@@ -41,9 +43,9 @@ def print_end(run: FinishedRun) -> None:
 
 
 def print_counts(run: FinishedRun) -> None:
-    """Print the counts of each asset over all landed dates, if there are any."""
+    """Print the counts of each asset over all landed dates, unless all are zero."""
     totals = _totals(run)
-    if not totals:
+    if not any(any(vars(counts).values()) for _, counts in totals.values()):
         return
     table = Table("records")
     assets = [kind.target for kind in METRIC_TABLES if kind.target in totals]
@@ -54,6 +56,25 @@ def print_counts(run: FinishedRun) -> None:
         if name.startswith("records_"):
             table.add_row(field, *(f"{getattr(totals[asset][1], field):,}" for asset in assets))
     console.print(table)
+
+
+def print_empty_dates(run: FinishedRun, *, is_slice: bool) -> None:
+    """Warn of the landed dates for which BigQuery has no campaign metrics, which may be a mistake in the dates."""
+    empty = [
+        date.fromisoformat(event.partition)
+        for event in map(event_of_date, run.landed)
+        if event
+        and event.partition
+        and event.asset_key.to_user_string() == CAMPAIGN_METRICS.target
+        and not counts_of_event(event).source_rows
+    ]
+    if empty:
+        part = " of this slice" if is_slice else ""
+        errors.print(
+            f"[bold yellow]Warning:[/] BigQuery has no rows{part} in {CAMPAIGN_METRICS.source} for"
+            f" {described_dates(empty)}.",
+            highlight=False,
+        )
 
 
 def print_rejected(settings: DatabaseSettings, dates: Sequence[date]) -> None:

@@ -4,16 +4,19 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engarde_pipeline.cli.dagster_files import INSTANCE, shipped
-from engarde_pipeline.cli.dagster_home import check_dagster_home, open_instance
-from engarde_pipeline.cli.terminal import console
+from engarde_pipeline.cli.dagster_home import DagsterHomeUnusable, check_dagster_home, open_instance
+from engarde_pipeline.cli.terminal import console, print_error
+from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.settings import (
     CONNECTION_VARIABLES,
     DatabaseSettings,
     Settings,
+    first_date_file,
     is_embedded,
     load_database_settings,
     load_pipeline_settings,
@@ -25,14 +28,16 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def servers() -> Iterator[Settings]:
+def servers(*, may_exit: bool = True) -> Iterator[Settings]:
     """Yield the settings; if the embedded default is used, run it for the duration of the block.
+
+    If one of its servers ends, the block is interrupted; `may_exit` is that of `watching`.
 
     Raises:
         InvalidSettings: variables are missing or malformed.
-        LocalServicesError: the embedded default does not start.
+        LocalServicesError: the embedded default does not start, or one of its servers has ended.
     """
-    with embedded_default():
+    with embedded_default(may_exit=may_exit):
         yield load_settings()
 
 
@@ -44,27 +49,31 @@ def database() -> Iterator[DatabaseSettings]:
 
 
 @contextmanager
-def embedded_default() -> Iterator[None]:
-    """Run the embedded default for the duration of the block, if `is_embedded` says that it is used."""
+def embedded_default(*, may_exit: bool = True) -> Iterator[None]:
+    """Run the embedded default for the duration of the block, if it is to be used; otherwise like `servers`."""
     if not is_embedded():
         yield
         return
-    from engarde_pipeline.local.services import running
+    from engarde_pipeline.local.services import running, servers_of
+    from engarde_pipeline.local.watch import watching
 
-    with running(load_pipeline_settings().engarde_home):
+    home = load_pipeline_settings().engarde_home
+    with running(home), watching(servers_of(home), print_error, may_exit=may_exit):
         yield
 
 
 @contextmanager
-def sample_servers() -> Iterator[tuple[Settings, list[date]]]:
+def sample_servers(*, may_exit: bool = True) -> Iterator[tuple[Settings, list[date]]]:
     """Run the embedded default with sample data; yield its settings and the dates that were newly loaded.
 
-    Configured servers are ignored, so that sample data never reaches a real database.
+    Configured servers are ignored, so that sample data never reaches a real database. `may_exit` is that of
+    `watching`.
     """
-    from engarde_pipeline.bigquery.client import create_client
+    from engarde_pipeline.bigquery.client import create_client, source_errors
     from engarde_pipeline.core.dates import today
     from engarde_pipeline.local.sample_data import fill_bigquery, seed_postgres
-    from engarde_pipeline.local.services import running
+    from engarde_pipeline.local.services import running, servers_of
+    from engarde_pipeline.local.watch import watching
     from engarde_pipeline.postgres.connection import connect
     from engarde_pipeline.postgres.schema import migrate
 
@@ -76,25 +85,37 @@ def sample_servers() -> Iterator[tuple[Settings, list[date]]]:
     with ExitStack() as stack:
         with console.status("Starting Postgres and the BigQuery emulator ..."):
             stack.enter_context(running(home))
+        stack.enter_context(watching(servers_of(home), print_error, may_exit=may_exit))
+        _keep_first_date(home)
         settings = load_settings()
         with console.status("Loading sample data ..."):
             database_url = settings.database_url.get_secret_value()
             migrate.upgrade(database_url)
             with connect(database_url) as connection:
                 seed_postgres(connection)
-            loaded = fill_bigquery(create_client(settings), settings.bigquery_dataset_id, today())
+            with source_errors("the sample data"):
+                loaded = fill_bigquery(create_client(settings), settings.bigquery_dataset_id, today())
         console.print(
-            f"Postgres and a BigQuery emulator are running, with their data in {home.name}/; {len(loaded)} dates"
-            " of sample data were loaded."
+            f"Postgres and a BigQuery emulator are running, with their data in {home.name}/;"
+            f" {counted(len(loaded), 'date')} of sample data {'was' if len(loaded) == 1 else 'were'} loaded."
         )
         yield settings, loaded
 
 
-def first_sample_date() -> date:
-    """Return the first date that has sample data."""
+def _keep_first_date(home: Path) -> None:
+    """Let the partitions start with the sample data, so that the UI does not show years of missing dates.
+
+    The date is kept in a file, for the Dagster UI and for commands in other terminals.
+    """
+    from engarde_pipeline.core.dates import today
     from engarde_pipeline.local.sample_data import DAYS
 
-    return datetime.now(UTC).date() - timedelta(days=DAYS - 1)
+    file = first_date_file(home)
+    if not file.exists():
+        # Renamed when complete, so that readers never see a part of it.
+        unfinished = file.with_suffix(".unfinished")
+        unfinished.write_text(f"{today() - timedelta(days=DAYS - 1)}\n")
+        unfinished.replace(file)
 
 
 @contextmanager
@@ -117,7 +138,13 @@ def set_dagster_home() -> None:
     """
     if not os.environ.get("DAGSTER_HOME"):
         home = load_pipeline_settings().engarde_home.absolute() / "dagster"
-        home.mkdir(parents=True, exist_ok=True)
-        shutil.copy(shipped(INSTANCE), home)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            shutil.copy(shipped(INSTANCE), home)
+        except OSError as error:
+            raise DagsterHomeUnusable(
+                f"The directory for Dagster's files, {home}, cannot be used: {error.strerror or error}. Make it a"
+                " directory that you can write to, with free space, or set ENGARDE_HOME to another one."
+            ) from None
         os.environ["DAGSTER_HOME"] = str(home)
     check_dagster_home()

@@ -1,173 +1,304 @@
-"""`engarde status`: shows which dates are synced, how the last run ended, and what was rejected."""
+"""`engarde status`: shows the state of each date, how the last run ended, and what was rejected."""
 
+import json
 import os
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from datetime import UTC, date, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from engarde_pipeline.cli.servers import dagster_instance, database
 from engarde_pipeline.cli.terminal import console, visible
 
 if TYPE_CHECKING:
-    from dagster import DagsterInstance, EventLogRecord
+    import psycopg
+    from dagster import DagsterInstance
 
-    from engarde_pipeline.postgres.load.held_dates import HeldDate
+    from engarde_pipeline.core.date_states import DateFacts, SyncCalendar
+    from engarde_pipeline.core.metrics import MetricTable
+    from engarde_pipeline.runs.date_states import Failures
+    from engarde_pipeline.runs.failing_ticks import FailingTicks
     from engarde_pipeline.settings import DatabaseSettings
 
-_WIDE = 100
-"""The terminal width from which revenue, years and cents are shown."""
-
 _DAYS_OF_BYTES = 7
-_HELD_SHOWN = 10
+_REASONS_SHOWN = 10
+_UNLIMITED = 10_000
+
+
+@dataclass(frozen=True)
+class _History:
+    """What Dagster's history knows, or the reason in `error` why it could not be read."""
+
+    failures: "Failures" = field(default_factory=dict)
+    recorded: "Mapping[MetricTable, set[date]] | None" = None
+    last_run: str = ""
+    source: "FailingTicks | None" = None
+    error: str | None = None
 
 
 def status(
-    days: Annotated[int, typer.Option(min=1, max=3660, help="How many dates to show, up to today (UTC).")] = 30,
+    days: Annotated[
+        int, typer.Option(min=1, max=3660, metavar="NUMBER", help="How many dates to show, up to today (UTC).")
+    ] = 30,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object; docs/trust.md describes it.")
+    ] = False,
 ) -> None:
-    """Show which dates are synced, when, with how many rows and rejected records, and how the last run ended.
+    """Show the state of each date in both tables, the reasons of those that need a person, and the last run.
 
-    A date is held if its last load looked wrong and was refused; the reason is shown below the table. A date is
-    provisional while an ad platform may still restate it: ENGARDE_RESTATEMENT_DAYS, by default 30 days. `engarde
-    plan` shows which dates will be synced next.
+    A date is held (its load looked wrong and was refused), failed (its last sync failed), missing (never synced),
+    partial (its day is not over everywhere), provisional (an ad platform may still restate it:
+    ENGARDE_RESTATEMENT_DAYS, by default 30 days) or complete. The exit code is 1 if a date needs a person: if it
+    is held or failed, or missing although it should have been synced automatically; also if BigQuery or Dagster's
+    history cannot be read. `engarde plan` shows which dates will be synced next.
     """
-    from dagster import AssetKey
-
     from engarde_pipeline.cli.report import print_rejected
-    from engarde_pipeline.core.dates import dates_ahead, today
-    from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
+    from engarde_pipeline.core.date_states import current_calendar, needs_attention, state_of
+    from engarde_pipeline.core.dates import dates_ahead, latest_date
     from engarde_pipeline.postgres.connection import connect
-    from engarde_pipeline.postgres.load.held_dates import held_dates
-    from engarde_pipeline.postgres.load.synced_dates import synced_moments
     from engarde_pipeline.postgres.schema import migrate
-    from engarde_pipeline.runs.history import latest_materializations
+    from engarde_pipeline.runs.date_states import date_facts
+    from engarde_pipeline.runs.planning import window
 
-    last = today()
-    dates = [*dates_ahead(), *(last - timedelta(days=n) for n in range(days))]
+    calendar = current_calendar()
+    first = calendar.today - timedelta(days=days - 1)
+    recent = {first + timedelta(days=n) for n in range(days)}
+    dates = {day for day in {*recent, *dates_ahead(calendar.now)} if day >= calendar.first_date}
     with database() as settings:
         database_url = settings.database_url.get_secret_value()
         migrate.check(database_url)
+        history = _read_history()
         with connect(database_url) as connection:
-            noted = synced_moments(connection, CAMPAIGN_METRICS)
-            held = held_dates(connection)
+            facts = [
+                found
+                for found in date_facts(connection, {*dates, *window(calendar.now)}, history.failures)
+                if (found.day in dates and state_of(found, calendar)) or needs_attention(found, calendar)
+            ]
+            is_unreadable = bool(history.error or history.source)
+            needs_person = is_unreadable or any(needs_attention(found, calendar) for found in facts)
+            if as_json:
+                typer.echo(json.dumps(_document(facts, calendar, history, needs_person), indent=2))
+            else:
+                _print_dates(facts, calendar, dates)
+                _print_history(history, facts)
+                _print_bytes(settings, connection)
+                print_rejected(settings, [first, latest_date(calendar.now)])
+    if needs_person:
+        raise typer.Exit(1)
+
+
+def _read_history() -> _History:
+    from engarde_pipeline.cli.dagster_home import DagsterHomeUnusable, DagsterUnavailable
+    from engarde_pipeline.core.metrics import METRIC_TABLES
+    from engarde_pipeline.runs.date_states import read_failures
+    from engarde_pipeline.runs.failing_ticks import failing_ticks
+    from engarde_pipeline.runs.history import recorded_dates
+
+    try:
         with dagster_instance() as instance:
-            campaigns = latest_materializations(instance, AssetKey(CAMPAIGN_METRICS.target), dates)
-            assets = latest_materializations(instance, AssetKey(ASSET_METRICS.target), dates)
-            synced = campaigns.keys() | noted.keys()
-            # A date ahead of UTC is not missing: most accounts have not reached it.
-            dates = [day for day in dates if day <= last or day in synced]
-            dates_held = {date_held.day for date_held in held if date_held.table_name == CAMPAIGN_METRICS.target}
-            console.print(_dates_table(dates, campaigns, assets, noted, dates_held))
-            missing = len([day for day in dates if day not in synced])
-            console.print(f"{len(dates) - missing} of {len(dates)} dates are synced, {missing} are missing.")
-            _print_held(held)
-            _print_unrecorded([day for day in dates if day in noted and day not in campaigns])
-            _print_last_run(instance)
-        _print_bytes(settings)
-        print_rejected(settings, dates[::-1])
+            return _History(
+                read_failures(instance),
+                {table: recorded_dates(instance, table) for table in METRIC_TABLES},
+                _last_run(instance),
+                failing_ticks(instance),
+            )
+    except (DagsterHomeUnusable, DagsterUnavailable) as error:
+        return _History(error=str(error))
 
 
-def _dates_table(
-    dates: list[date],
-    campaigns: dict[date, "EventLogRecord"],
-    assets: dict[date, "EventLogRecord"],
-    noted: dict[date, datetime],
-    held: set[date],
-) -> Table:
-    from engarde_pipeline.core.currencies import from_published
-    from engarde_pipeline.core.dates import is_provisional
-    from engarde_pipeline.runs.history import metadata_of
+def _document(
+    facts: "Sequence[DateFacts]", calendar: "SyncCalendar", history: _History, needs_person: bool
+) -> dict[str, Any]:
+    from engarde_pipeline.core.date_states import needs_attention, state_of
 
-    is_wide = console.width >= _WIDE
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    for column in ("date", "state", "synced (UTC)"):
-        table.add_column(column, no_wrap=True)
-    for column in ("campaigns", "assets", "rejected", "spend", *(["revenue"] if is_wide else [])):
-        table.add_column(column, justify="right", no_wrap=True)
-    for day in dates:
-        if day not in campaigns and day not in noted:
-            table.add_row(str(day), "[red]held[/]" if day in held else "[yellow]missing[/]")
-            continue
-        state = "[cyan]provisional[/]" if is_provisional(day) else "[green]synced[/]"
-        state = "[red]held[/]" if day in held else state
-        moment = "%Y-%m-%d %H:%M" if is_wide else "%m-%d %H:%M"
-        if day not in campaigns:  # its counts are only in Dagster's history
-            table.add_row(str(day), state, f"{noted[day].astimezone(UTC):{moment}}")
-            continue
-        campaign = metadata_of(campaigns[day])
-        asset = metadata_of(assets[day]) if day in assets else {}
-        rejected = sum(int(str(found.get("records_rejected", 0))) for found in (campaign, asset))
-        table.add_row(
-            str(day),
-            state,
-            f"{datetime.fromtimestamp(campaigns[day].timestamp, UTC):{moment}}",
-            _rows(campaign),
-            _rows(asset),
-            str(rejected or ""),
-            *(
-                _by_currency(from_published(name, campaign), decimals=2 if is_wide else 0)
-                for name in ("spend", *(["revenue"] if is_wide else []))
-            ),
-        )
-    return table
+    return {
+        "as_of": calendar.now.isoformat(),
+        "needs_attention": needs_person,
+        "history_error": history.error,
+        "source_error": history.source
+        and {"since": history.source.since.isoformat(), "reason": history.source.error},
+        "dates": [
+            {
+                "table": found.table.source,
+                "date": found.day.isoformat(),
+                "state": state_of(found, calendar),
+                "needs_attention": needs_attention(found, calendar),
+                "reason": found.reason,
+                "synced_at": found.synced_at and found.synced_at.isoformat(),
+                "compared_at": found.compared_at and found.compared_at.isoformat(),
+                "rows": found.rows,
+                "spend": _numbers(found.spend),
+                "revenue": _numbers(found.revenue),
+                "rejected_records": found.rejected_records,
+                "rejected_spend": _numbers(found.rejected_spend),
+                "rejected_spend_share": dict(found.rejected_spend_share),
+            }
+            for found in facts
+        ],
+    }
 
 
-def _by_currency(sums: Mapping[str, float], decimals: int) -> str:
-    return "\n".join(f"{amount:,.{decimals}f} {currency}".rstrip() for currency, amount in sums.items())
+def _numbers(sums: Mapping[str, Any] | None) -> dict[str, float] | None:
+    return None if sums is None else {currency: float(amount) for currency, amount in sums.items()}
 
 
-def _rows(metadata: dict[str, object]) -> str:
-    rows = metadata.get("dagster/partition_row_count")
-    return f"{rows:,}" if isinstance(rows, int) else ""
+def _print_dates(facts: "Sequence[DateFacts]", calendar: "SyncCalendar", dates: Set[date]) -> None:
+    from engarde_pipeline.cli.date_states import ranges, reasons, summaries
+    from engarde_pipeline.core.date_states import DateState, needs_attention, state_of
 
-
-def _print_held(held: Sequence["HeldDate"]) -> None:
-    if held:
+    shown = [found for found in facts if found.day in dates]
+    older = [found for found in facts if found.day not in dates]
+    tables = (_dates_table(shown, calendar, details) for details in (2, 1, 0))
+    unlimited = console.options.update_width(_UNLIMITED)
+    fitting = (table for table in tables if console.measure(table, options=unlimited).maximum <= console.width)
+    console.print(next(fitting, _dates_table(shown, calendar, details=0)))
+    for summary in summaries(shown, calendar):
+        console.print(f"{summary}.", highlight=False)
+    if older:
+        first = min(found.day for found in older)
         console.print(
-            f"{len(held)} dates are held: their last load was refused, and they keep their rows.", style="red"
+            f"Older dates that need a person, since {first}: {'; '.join(summaries(older, calendar))}. To show"
+            f" them, use --days {(calendar.today - first).days + 1}.",
+            style="red",
+            highlight=False,
         )
-        for date_held in held[:_HELD_SHOWN]:
-            console.print(f"  {visible(date_held.evidence)}", highlight=False, markup=False, soft_wrap=True)
-    if len(held) > _HELD_SHOWN:
-        console.print(f"  ... and {len(held) - _HELD_SHOWN} more, in the table held_dates.")
-
-
-def _print_unrecorded(days: list[date]) -> None:
-    if days:
+    _print_reasons(
+        "Held dates keep their rows, because their last load looked wrong. Repair the load, or release them:",
+        reasons(facts, calendar, DateState.HELD),
+    )
+    _print_reasons(
+        "Failed dates keep their rows, because their last sync failed. Those that are due are synced again every"
+        " hour; `engarde sync` does it now:",
+        reasons(facts, calendar, DateState.FAILED),
+    )
+    overdue = {
+        found.day
+        for found in facts
+        if state_of(found, calendar) is DateState.MISSING and needs_attention(found, calendar)
+    }
+    if overdue:
         console.print(
-            f"Dagster's history in {os.environ['DAGSTER_HOME']} lacks {len(days)} dates that Postgres has. Check"
-            " that DAGSTER_HOME is the directory that the syncs use. If the history was lost, see"
-            " docs/recovery.md.",
+            f"Missing although they should have been synced automatically: {ranges(overdue)}. Check that Dagster's"
+            " daemon is running, and its sensors and schedules are on. `engarde plan` shows what is due, and"
+            " `engarde sync` does it now.",
             style="yellow",
             highlight=False,
         )
 
 
-def _print_last_run(instance: "DagsterInstance") -> None:
+def _dates_table(facts: "Sequence[DateFacts]", calendar: "SyncCalendar", details: int) -> Table:
+    """Return the table of dates; `details` is 0 for 80 columns, and 1 or 2 where there is more space."""
+    from engarde_pipeline.cli.date_states import state_text
+    from engarde_pipeline.core.date_states import state_of
+    from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table.add_column("date", no_wrap=True)
+    for name in ("campaigns", "assets"):
+        table.add_column(name, no_wrap=True)
+        table.add_column("rows", justify="right", no_wrap=True)
+    if details:
+        table.add_column("synced (UTC)", no_wrap=True)
+    table.add_column("rejected", justify="right", no_wrap=True)
+    if details:
+        table.add_column("of spend", justify="right", no_wrap=True)
+    table.add_column("spend", justify="right", no_wrap=True)
+    if details > 1:
+        table.add_column("revenue", justify="right", no_wrap=True)
+    by_date: dict[date, dict[MetricTable, DateFacts]] = {}
+    for found in facts:
+        by_date.setdefault(found.day, {})[found.table] = found
+    decimals, moment = (2, "%Y-%m-%d %H:%M") if details > 1 else (0, "%m-%d %H:%M")
+    for day, of_day in by_date.items():
+        campaigns, assets = of_day.get(CAMPAIGN_METRICS), of_day.get(ASSET_METRICS)
+        row: list[str | Text] = [str(day)]
+        for of_table in (campaigns, assets):
+            row += [state_text(state_of(of_table, calendar)), _rows(of_table)] if of_table else ["", ""]
+        if details:
+            synced_at = campaigns and campaigns.synced_at
+            row.append(f"{synced_at.astimezone(UTC):{moment}}" if synced_at else "")
+        row.append(str(sum(found.rejected_records for found in of_day.values()) or ""))
+        if details:
+            row.append(_shares(campaigns.rejected_spend_share) if campaigns else "")
+        row.append(_by_currency((campaigns and campaigns.spend) or {}, decimals))
+        if details > 1:
+            row.append(_by_currency((campaigns and campaigns.revenue) or {}, decimals))
+        table.add_row(*row)
+    return table
+
+
+def _rows(found: "DateFacts") -> str:
+    return "" if found.rows is None else f"{found.rows:,}"
+
+
+def _by_currency(sums: Mapping[str, Any], decimals: int) -> str:
+    return "\n".join(f"{amount:,.{decimals}f} {currency}".rstrip() for currency, amount in sums.items())
+
+
+def _shares(shares: Mapping[str, float]) -> str:
+    return "\n".join(f"{share:.1%} {currency}".rstrip() for currency, share in shares.items())
+
+
+def _print_reasons(heading: str, lines: Sequence[str]) -> None:
+    if lines:
+        console.print(heading, style="red", highlight=False)
+    for line in lines[:_REASONS_SHOWN]:
+        console.print(f"  {visible(line)}", highlight=False, markup=False, soft_wrap=True)
+    if len(lines) > _REASONS_SHOWN:
+        console.print(f"  ... and {len(lines) - _REASONS_SHOWN} more; --json has all of them.", highlight=False)
+
+
+def _print_history(history: _History, facts: "Sequence[DateFacts]") -> None:
+    if history.recorded is None:
+        console.print(
+            f"Dagster's history could not be read, so that failed syncs are not shown. {history.error}",
+            style="red",
+            highlight=False,
+            markup=False,
+        )
+        return
+    if failing := history.source:
+        console.print(
+            f"BigQuery could not be read since {failing.since:%Y-%m-%d %H:%M} UTC: {visible(failing.error)}",
+            style="red",
+            highlight=False,
+            markup=False,
+        )
+    recorded = history.recorded
+    if days := {found.day for found in facts if found.synced_at and found.day not in recorded[found.table]}:
+        console.print(
+            f"Dagster's history in {os.environ['DAGSTER_HOME']} lacks dates that Postgres has: {len(days)}. Check"
+            " that DAGSTER_HOME is the directory that the syncs use. If the history was lost, see"
+            " docs/recovery.md.",
+            style="yellow",
+            highlight=False,
+        )
+    console.print(history.last_run, highlight=False)
+
+
+def _last_run(instance: "DagsterInstance") -> str:
     from engarde_pipeline.runs.sync_runs import is_dry_run
 
     records = instance.get_run_records(limit=1)
     if not records:
-        console.print("There has been no run yet. Start one with `engarde sync` or in the Dagster UI.")
-        return
+        return "There has been no run yet. Start one with `engarde sync` or in the Dagster UI."
     run = records[0].dagster_run
     job = f"{run.job_name}, a dry run" if is_dry_run(run) else run.job_name
-    console.print(
+    return (
         f"The last run, {run.run_id} ({job}), was created {records[0].create_timestamp:%Y-%m-%d %H:%M} UTC:"
-        f" {run.status.value.lower()}.",
-        highlight=False,
+        f" {run.status.value.lower()}."
     )
 
 
-def _print_bytes(settings: "DatabaseSettings") -> None:
-    from engarde_pipeline.postgres.connection import connect
+def _print_bytes(settings: "DatabaseSettings", connection: "psycopg.Connection") -> None:
     from engarde_pipeline.postgres.reads.usage import bytes_by_day
 
-    with connect(settings.database_url.get_secret_value()) as connection:
-        read = bytes_by_day(connection, _DAYS_OF_BYTES)
+    read = bytes_by_day(connection, _DAYS_OF_BYTES)
     budget = settings.engarde_daily_bytes
     days = ", ".join(f"{day:%m-%d} {size:,}" for day, size in read.items()) or "none"
     console.print(f"Bytes read from BigQuery per day (daily budget: {budget:,}): {days}.", highlight=False)

@@ -2,16 +2,15 @@
 
 import signal
 import unicodedata
-from datetime import datetime
+from datetime import date
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 console = Console()
 errors = Console(stderr=True)
-
-_DATE = ["%Y-%m-%d"]
 
 
 def visible(text: str) -> str:
@@ -31,6 +30,11 @@ def visible(text: str) -> str:
 _ESCAPED = ("Cc", "Cf", "Cs")
 
 
+def print_error(error: Exception) -> None:
+    """Print the message of an error that was expected."""
+    errors.print(f"[bold red]Error:[/] {escape(visible(str(error)))}")
+
+
 def handle_interrupts() -> None:
     """Make Ctrl-C and SIGTERM raise KeyboardInterrupt, and keep child processes from inheriting them as ignored.
 
@@ -40,10 +44,41 @@ def handle_interrupts() -> None:
         signal.signal(number, signal.default_int_handler)
 
 
+def _date(text: str) -> date:
+    from engarde_pipeline.core.dates import InvalidDates, parse_date
+
+    try:
+        return parse_date(text)
+    except InvalidDates as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 StartDate = Annotated[
-    datetime, typer.Option("--start", formats=_DATE, metavar="DATE", help="The first date, YYYY-MM-DD.")
+    date,
+    typer.Option(
+        "--start",
+        parser=_date,
+        metavar="DATE",
+        help="The first date: 2026-11-01, today, yesterday, or -7d for seven days ago (UTC).",
+    ),
 ]
 EndDate = Annotated[
-    datetime,
-    typer.Option("--end", formats=_DATE, metavar="DATE", help="The last date, YYYY-MM-DD (inclusive)."),
+    date | None,
+    typer.Option(
+        "--end",
+        parser=_date,
+        metavar="DATE",
+        show_default=False,
+        help="The last date, which is included, in the same forms. Default: today (UTC).",
+    ),
 ]
+
+
+def range_of_dates(start: date, end: date | None) -> list[date]:
+    """Return all dates from --start to --end, or to today if that is not given."""
+    from engarde_pipeline.core.dates import InvalidDates, requested_dates
+
+    try:
+        return requested_dates(start, end)
+    except InvalidDates as error:
+        raise typer.BadParameter(str(error)) from None

@@ -9,6 +9,7 @@ from engarde_pipeline.cli.dagster_home import open_instance
 from engarde_pipeline.cli.terminal import console
 from engarde_pipeline.cli.workspace import require_service
 from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -26,10 +27,12 @@ def worker(
         int, typer.Option(min=1, help="The number of runs that are executed at the same time.")
     ] = 1,
     name: Annotated[
-        str, typer.Option(help="The name of the worker; must differ between the workers of a machine.")
+        str,
+        typer.Option(help="The name of the worker; must differ between the workers of a machine."),
     ] = "engarde",
     queue: Annotated[
-        str | None, typer.Option(help="The queue from which runs are taken. Default: that of dagster.yaml.")
+        str | None,
+        typer.Option(help="The queue from which runs are taken. Default: that of dagster.yaml."),
     ] = None,
 ) -> None:
     """Execute runs that Dagster's daemon hands out through redis; start it on as many machines as needed.
@@ -88,7 +91,7 @@ def _slots(instance: "DagsterInstance", launcher: "CeleryRunLauncher", concurren
     total = concurrency + others
     run_queue = instance.get_concurrency_config().run_queue_config
     maximum = run_queue.max_concurrent_runs if run_queue else 0
-    text = f"This worker executes {concurrency} runs at a time, the workers that run already {others}."
+    text = f"This worker executes {counted(concurrency, 'run')} at a time, the workers that run already {others}."
     if maximum <= total:
         return text
     return (

@@ -1,11 +1,16 @@
 """The dates that can be synced; the date of a metric is in the time zone of its ad account (rule 15)."""
 
+import re
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta, timezone
 
 from engarde_pipeline.core.errors import InvalidInput
 from engarde_pipeline.settings import load_pipeline_settings
 
 _FURTHEST_AHEAD = timezone(timedelta(hours=14))
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_DAYS_AGO = re.compile(r"-(\d{1,4})d", re.ASCII)
 
 
 class InvalidDates(InvalidInput):
@@ -15,6 +20,28 @@ class InvalidDates(InvalidInput):
 def today(now: datetime | None = None) -> date:
     """Return the current date in UTC, or the date of `now`."""
     return (now or datetime.now(UTC)).astimezone(UTC).date()
+
+
+def parse_date(text: str, now: datetime | None = None) -> date:
+    """Return the date that a person wrote: 2026-11-01, today, yesterday, or -7d for seven days ago (UTC).
+
+    Raises:
+        InvalidDates: it is not a date.
+    """
+    if text == "today":
+        return today(now)
+    if text == "yesterday":
+        return today(now) - timedelta(days=1)
+    if ago := _DAYS_AGO.fullmatch(text):
+        return today(now) - timedelta(days=int(ago[1]))
+    try:
+        if _DATE.fullmatch(text):
+            return date.fromisoformat(text)
+    except ValueError:  # such as February 30
+        pass
+    raise InvalidDates(
+        f"{text!r} is not a date. Write it as 2026-11-01, today, yesterday or -7d (seven days ago)."
+    )
 
 
 def first_date() -> date:
@@ -41,9 +68,27 @@ def provisional_days() -> int:
     return load_pipeline_settings().engarde_restatement_days.longest
 
 
-def is_provisional(day: date) -> bool:
-    """Return whether an ad platform may still restate a date."""
-    return day > today() - timedelta(days=provisional_days())
+def requested_dates(start: date | str, end: date | str | None = None) -> list[date]:
+    """Return all dates from `start` to `end`, inclusive; texts are parsed, and the default end is today (UTC).
+
+    Raises:
+        InvalidDates: a text is not a date, or as `dates_between`.
+    """
+    first = parse_date(start) if isinstance(start, str) else start
+    last = parse_date(end) if isinstance(end, str) else end
+    # A date that has begun only ahead of UTC can be the start, too.
+    return dates_between(first, last or max(first, today()))
+
+
+def described_dates(dates: Iterable[date]) -> str:
+    """Return dates as a text with their ranges, such as `2026-11-01 .. 2026-11-05, 2026-11-09`."""
+    ranges: list[list[date]] = []
+    for day in sorted(set(dates)):
+        if ranges and day - ranges[-1][-1] == timedelta(days=1):
+            ranges[-1].append(day)
+        else:
+            ranges.append([day])
+    return ", ".join(date_range(days[0], days[-1]) for days in ranges)
 
 
 def dates_between(start: date, end: date, now: datetime | None = None) -> list[date]:

@@ -17,16 +17,19 @@ from dagster import (
 )
 from pydantic import Field
 
-from engarde_pipeline.bigquery.changes import MISSING_TABLE, read_versions
+from engarde_pipeline.bigquery.changes import read_versions
+from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.core.counts import Counts
-from engarde_pipeline.core.dates import is_provisional
+from engarde_pipeline.core.date_states import MISSING_TABLE, is_provisional
 from engarde_pipeline.core.errors import EngardeError, InvalidInput
 from engarde_pipeline.core.metrics import MetricTable
 from engarde_pipeline.dagster_internals import (
     DATA_VERSION_TAG,
     NO_MATERIALIZATIONS_AT_THE_END,
     RETRY_NUMBER_TAG,
+    forget_planned_checks,
 )
+from engarde_pipeline.defs.date_checks import record_results, synced_dates
 from engarde_pipeline.defs.interruption import stopping_between_dates
 from engarde_pipeline.defs.metadata import date_metadata
 from engarde_pipeline.defs.outcomes import (
@@ -99,6 +102,8 @@ def sync_partitions(
     asked = [date.fromisoformat(key) for key in context.partition_keys]
     dry_run = is_dry_run(context.run)
     record_dates(context.instance, context.run, asked[0], asked[-1])
+    if dry_run:
+        forget_planned_checks(context.instance, context.run.run_id)
     landed = Counts()
     failed: list[FailedDate] = []
     started = time.monotonic()
@@ -167,12 +172,29 @@ def sync_partitions(
                         tags=_version_tags(versions.get(outcome.day)),
                     )
                 )
+        if failed and not dry_run:
+            _check(context, table, asked, source, postgres)
     if dry_run:
         record_not_landing(context.instance, context.run.run_id, table, [outcome.day for outcome in failed])
         failed = transient(failed)
     if failed:
         raise failure(failed, len(asked), dry_run)
     return Output(None, metadata={**landed.published, **NO_MATERIALIZATIONS_AT_THE_END})
+
+
+def _check(
+    context: AssetExecutionContext, table: MetricTable, days: list[date], source: Source, postgres: Postgres
+) -> None:
+    """Run the checks of the dates of a step that fails: Dagster skips the step with its checks."""
+    selection = context.run.asset_check_selection
+    names = None if selection is None else {key.name for key in selection if key.asset_key == context.asset_key}
+    try:
+        with postgres.connect(context.run.run_id) as connection:
+            run = context.op_execution_context
+            for _ in record_results(run, synced_dates(run, table, days, source, connection), names):
+                pass
+    except (EngardeError, psycopg.Error) as error:
+        context.log.warning(f"The dates could not be checked. {message_of(error)}")
 
 
 def _progress(number: int, asked: int, landed: Counts, seconds: float) -> str:

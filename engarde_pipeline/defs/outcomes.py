@@ -6,7 +6,7 @@ from typing import Any
 
 from dagster import AssetKey, AssetObservation, Failure, OpExecutionContext
 
-from engarde_pipeline.core.dates import is_provisional
+from engarde_pipeline.core.date_states import is_provisional
 from engarde_pipeline.core.metrics import MetricTable
 from engarde_pipeline.defs.metadata import sync_metadata
 from engarde_pipeline.postgres.faults import message_of

@@ -6,11 +6,20 @@ They find what the sensors missed. A tick that cannot read BigQuery or Postgres 
 
 from datetime import UTC, date, datetime
 
-from dagster import AssetKey, DefaultScheduleStatus, RunRequest, ScheduleEvaluationContext, SkipReason, schedule
+from dagster import (
+    AssetKey,
+    DagsterInstance,
+    DefaultScheduleStatus,
+    RunRequest,
+    ScheduleEvaluationContext,
+    SkipReason,
+    schedule,
+)
 
 from engarde_pipeline.core.dates import dates_ahead
 from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.defs.budget import estimated_bytes, over_budget
+from engarde_pipeline.defs.date_checks import report_different_sums
 from engarde_pipeline.defs.jobs import performance_sync
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.defs.ticks import failing_tick
@@ -66,12 +75,15 @@ def nightly_reconciliation(
     planned_bytes = sum(bytes_last_read(context.instance, AssetKey(t.target), window()) for t in METRIC_TABLES)
     if reason := over_budget(postgres, planned_bytes):
         return SkipReason(reason)
-    due = differing_dates(bigquery, postgres)
+    due = differing_dates(context.instance, bigquery, postgres)
     return _requests(context, postgres, due, "The sums of all dates equal those in BigQuery.")
 
 
-def differing_dates(bigquery: BigQuery, postgres: Postgres) -> list[PlannedDate]:
-    """Return the dates, of the window or ahead of UTC, whose sums differ between Postgres and BigQuery."""
+def differing_dates(instance: DagsterInstance, bigquery: BigQuery, postgres: Postgres) -> list[PlannedDate]:
+    """Return the dates, of the window or ahead of UTC, whose sums differ between Postgres and BigQuery.
+
+    The difference is recorded as a failed result of the check of the date, which the sync of the date would hide.
+    """
     days = [*window(), *dates_ahead()]
     source = bigquery.open_source()
     due: list[PlannedDate] = []
@@ -80,10 +92,14 @@ def differing_dates(bigquery: BigQuery, postgres: Postgres) -> list[PlannedDate]
             if found is None:
                 continue
             # A date can differ in several currencies.
-            versions: dict[date, list[str]] = {}
+            different: dict[date, list[DateSums]] = {}
             for sums in differing_sums(source, found, connection, days):
-                versions.setdefault(sums.day, []).append(_sums_version(sums))
-            due += [PlannedDate(table, day, SUMS_DIFFER, " ".join(of)) for day, of in versions.items()]
+                different.setdefault(sums.day, []).append(sums)
+            report_different_sums(instance, table, different)
+            due += [
+                PlannedDate(table, day, SUMS_DIFFER, " ".join(map(_sums_version, of)))
+                for day, of in different.items()
+            ]
     return due
 
 

@@ -74,6 +74,12 @@ def find(home: Path) -> Emulator | None:
     return None
 
 
+def server(home: Path) -> processes.Server | None:
+    """Return the emulator of `home`, or None if there is none."""
+    emulator = find(home)
+    return processes.Server("The BigQuery emulator", emulator.pid, _log(home)) if emulator else None
+
+
 def answers(rest_url: str, grpc_address: str) -> bool:
     """Whether an emulator responds at these addresses within a few seconds."""
     connection = HTTPConnection(rest_url.removeprefix("http://"), timeout=5)

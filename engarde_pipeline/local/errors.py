@@ -9,6 +9,10 @@ class LocalServicesError(EngardeError):
     """The embedded Postgres or the BigQuery emulator cannot be started, stopped or reached."""
 
 
+class ServerEnded(LocalServicesError):
+    """A local server has ended while it was used."""
+
+
 def extra_missing(error: ImportError) -> LocalServicesError:
     """Return the error for an installation without the packages of the local services."""
     return LocalServicesError(
@@ -18,9 +22,10 @@ def extra_missing(error: ImportError) -> LocalServicesError:
     )
 
 
-def end_of(log: Path, lines: int = 15) -> str:
-    """Return the last lines of a server's log, for an error message; empty if there is no log."""
+def end_of(log: Path, lines: int = 15, width: int = 200) -> str:
+    """Return the last lines of a server's log, cut to `width`, for an error message; empty if there is no log."""
     try:
-        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+        last = log.read_text(errors="replace").splitlines()[-lines:]
+        return "\n".join(line if len(line) <= width else f"{line[:width]} ..." for line in last)
     except OSError:
         return ""

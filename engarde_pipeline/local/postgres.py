@@ -96,6 +96,13 @@ def is_running(home: Path) -> bool:
     return pid is not None and processes.runs(pid, "-D", str(data))
 
 
+def server(home: Path) -> processes.Server | None:
+    """Return the Postgres of `home`, or None if it is not running."""
+    data = _data_directory(home)
+    pid = _pid(data)
+    return processes.Server("The embedded Postgres", pid, _log(data)) if pid is not None else None
+
+
 def _data_directory(home: Path) -> Path:
     return embedded_data(home.resolve())
 

@@ -1,12 +1,34 @@
 """Finds and ends our server processes, identified by their command line and never by a stored pid alone."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from engarde_pipeline.local.errors import extra_missing
+from engarde_pipeline.local.errors import ServerEnded, end_of, extra_missing
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server of ours: its name in messages, its pid and its log."""
+
+    name: str
+    pid: int
+    log: Path
+
+    def check(self) -> None:
+        """Check that the server is running.
+
+        Raises:
+            ServerEnded: it has ended; the message names the process and quotes the end of its log.
+        """
+        if not alive(self.pid):
+            raise ServerEnded(
+                f"{self.name} (process {self.pid}) has ended while it was used. Its log, {self.log}, ends"
+                f" with:\n{end_of(self.log)}\nRun the command again: it starts the server again, with its data."
+            )
 
 
 def find(*arguments: str) -> Iterator[int]:

@@ -17,6 +17,7 @@ import psycopg
 
 from engarde_pipeline.local import bigquery, postgres
 from engarde_pipeline.local.errors import LocalServicesError
+from engarde_pipeline.local.processes import Server
 from engarde_pipeline.settings import services_file
 
 PROJECT_ID = "engarde-local"
@@ -36,7 +37,7 @@ def running(home: Path) -> Iterator[dict[str, str]]:
         BIGQUERY_STORAGE_EMULATOR_HOST.
 
     Raises:
-        LocalServicesError: a service cannot be started, or its owner keeps it from answering.
+        LocalServicesError: a service cannot be started, its owner keeps it from answering, or `home` is unusable.
     """
     home = home.resolve()
     with ExitStack() as stack:
@@ -56,6 +57,12 @@ def running(home: Path) -> Iterator[dict[str, str]]:
         yield _start(home, stack)
 
 
+def servers_of(home: Path) -> list[Server]:
+    """Return the servers of `home` that are running, whichever process started them."""
+    found = (postgres.server(home), bigquery.server(home))
+    return [server for server in found if server is not None]
+
+
 def _start(home: Path, stack: ExitStack) -> dict[str, str]:
     # Each stop is registered before its start, because an interrupt can occur during the start.
     announcement = services_file(home)
@@ -66,7 +73,8 @@ def _start(home: Path, stack: ExitStack) -> dict[str, str]:
         stack.callback(_stop_emulator, home)
     stack.callback(announcement.unlink, missing_ok=True)
     database_url = postgres.start(home)
-    emulator = bigquery.start(home)
+    with _directory_errors(home):
+        emulator = bigquery.start(home)
     services = {
         "DATABASE_URL": database_url,
         "DAGSTER_DATABASE_URL": postgres.dagster_database_url(home),
@@ -76,8 +84,9 @@ def _start(home: Path, stack: ExitStack) -> dict[str, str]:
     }
     # Renamed when complete, so that readers never see a part of it.
     unfinished = announcement.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(services, indent=2))
-    unfinished.replace(announcement)
+    with _directory_errors(home):
+        unfinished.write_text(json.dumps(services, indent=2))
+        unfinished.replace(announcement)
     return services
 
 
@@ -94,14 +103,26 @@ def _take_lock(home: Path) -> IO[str] | None:
         )
     import fcntl
 
-    home.mkdir(parents=True, exist_ok=True)
-    lock = _lock_file(home).open("w")
+    with _directory_errors(home):
+        home.mkdir(parents=True, exist_ok=True)
+        lock = _lock_file(home).open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
         return None
     return lock
+
+
+@contextmanager
+def _directory_errors(home: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LocalServicesError(
+            f"The directory of the local services, {home}, cannot be used: {error.strerror or error}. Make it a"
+            " directory that you can write to, with free space, or set ENGARDE_HOME to another one."
+        ) from None
 
 
 def _lock_file(home: Path) -> Path:
@@ -111,7 +132,7 @@ def _lock_file(home: Path) -> Path:
 def _announced(home: Path) -> dict[str, str]:
     try:
         return dict(json.loads(services_file(home).read_text()))
-    except FileNotFoundError:
+    except (FileNotFoundError, json.JSONDecodeError):
         return {}
 
 

@@ -62,10 +62,11 @@ _SENTENCE = re.compile(r".*?[.!?](?=\s|$)")
 
 @dataclass(frozen=True)
 class RunError:
-    """Why a run failed: in a sentence, and everything that is known."""
+    """Why a run failed: in a sentence, with everything that is known, and in which step, if it was in one."""
 
     summary: str
     details: str
+    step: str | None = None
 
 
 def attempts_of(instance: DagsterInstance, records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
@@ -110,8 +111,7 @@ def will_be_retried(instance: DagsterInstance, record: RunRecord) -> bool:
     """Return whether the Dagster daemon is about to start another attempt of a failed run.
 
     Dagster tags every failed run that has retries left, including runs that its daemon does not retry: runs that
-    were executed without the daemon (from the command line or a notebook) and have no origin, and runs of a
-    backfill that has ended.
+    were executed in a process of their own and have no origin, and runs of a backfill that has ended.
     """
     run = record.dagster_run
     if run.status is not DagsterRunStatus.FAILURE or not record.end_time or not instance.run_retries_enabled:
@@ -166,6 +166,13 @@ def reasons_of(instance: DagsterInstance, run: DagsterRun) -> list[str]:
     return [error.details for error in errors_of(instance, run)]
 
 
+def reason_of_step(instance: DagsterInstance, run: DagsterRun, step: str) -> str:
+    """Return why a failed run did not do a step: the error of the step, of another one, or of the run."""
+    errors = errors_of(instance, run)
+    of_step = [error.details for error in errors if error.step == step]
+    return next(iter([*of_step, *(error.details for error in errors)]), "The run failed.")
+
+
 def failure_reasons(instance: DagsterInstance, run_id: str) -> list[str]:
     """Return the error messages of a run's failed steps, without stack traces."""
     return [error.details for error in _step_errors(instance, run_id)]
@@ -184,7 +191,9 @@ def _step_errors(instance: DagsterInstance, run_id: str) -> list[RunError]:
             error.message.strip() if error else event.message or "unknown"
         )
         summary = failure.metadata.get(SUMMARY) if failure else None
-        errors.append(RunError(str(summary.value) if summary else first_sentence(details), details))
+        errors.append(
+            RunError(str(summary.value) if summary else first_sentence(details), details, event.step_key)
+        )
     return errors
 
 

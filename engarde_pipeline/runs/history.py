@@ -19,6 +19,7 @@ from dagster import (
 )
 
 from engarde_pipeline.core.counts import Counts
+from engarde_pipeline.core.metrics import MetricTable
 from engarde_pipeline.dagster_internals import DATA_VERSION_TAG, ROOT_RUN_ID_TAG
 from engarde_pipeline.runs.run_config import DRY_RUN
 
@@ -76,6 +77,11 @@ def recorded_versions(instance: DagsterInstance, asset: AssetKey) -> dict[date, 
     )
     synced = instance.get_materialized_partitions(asset)
     return {date.fromisoformat(key): tags.get(key, {}).get(DATA_VERSION_TAG, "") for key in synced}
+
+
+def recorded_dates(instance: DagsterInstance, table: MetricTable) -> set[date]:
+    """Return the dates of a table that were ever synced, as far as the history has them."""
+    return {date.fromisoformat(key) for key in instance.get_materialized_partitions(AssetKey(table.target))}
 
 
 def landed_before(instance: DagsterInstance, run: DagsterRun, asset: AssetKey) -> set[date]:

@@ -10,9 +10,10 @@ from operator import attrgetter
 import psycopg
 from dagster import AssetKey, DagsterInstance
 
-from engarde_pipeline.bigquery.changes import EMPTY, MISSING_TABLE, Versions, modified_at, read_versions
+from engarde_pipeline.bigquery.changes import EMPTY, Versions, modified_at, read_versions
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.bigquery.schema import SourceTable
+from engarde_pipeline.core.date_states import MISSING_TABLE
 from engarde_pipeline.core.dates import dates_ahead, first_date, latest_date, today
 from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.postgres.load.new_mappings import mapped_rejections

@@ -64,6 +64,20 @@ def slice_run(
     return RunSpec(SLICE_JOB, {"ops": {SLICE_OP: {"config": config}}}, tags)
 
 
+def sync_run(
+    dates: Sequence[date],
+    *,
+    tenant: str | None = None,
+    platforms: Sequence[str] = (),
+    campaigns: Sequence[str] = (),
+    options: SyncOptions = SyncOptions(),
+) -> RunSpec:
+    """Return a run that syncs consecutive dates, or a slice if a tenant, platforms or campaigns are given."""
+    if not (tenant or platforms or campaigns):
+        return range_run(dates[0], dates[-1], options)
+    return slice_run(dates[0], dates[-1], tenant=tenant, platforms=platforms, campaigns=campaigns, options=options)
+
+
 def range_tags(start: date, end: date) -> dict[str, str]:
     """Return the tags of a run of the partitions from `start` to `end`, inclusive."""
     return {

@@ -4,6 +4,7 @@ from engarde_pipeline.settings.loading import EmbeddedDefaultNotRunning as Embed
 from engarde_pipeline.settings.loading import InvalidSettings as InvalidSettings
 from engarde_pipeline.settings.loading import check_environment as check_environment
 from engarde_pipeline.settings.loading import embedded_data as embedded_data
+from engarde_pipeline.settings.loading import first_date_file as first_date_file
 from engarde_pipeline.settings.loading import has_dagster_database as has_dagster_database
 from engarde_pipeline.settings.loading import is_embedded as is_embedded
 from engarde_pipeline.settings.loading import is_unconfigured as is_unconfigured

@@ -124,7 +124,7 @@ def _running_services() -> dict[str, str]:
     file = services_file(load_pipeline_settings().engarde_home)
     try:
         services: dict[str, str] = json.loads(file.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, json.JSONDecodeError):
         raise EmbeddedDefaultNotRunning(
             "The embedded default is not running. It is used because no variable of BigQuery or Postgres is set"
             f" and {file.parent} contains sample data. Start it with `engarde dev` (or `make dev`), or set"
@@ -153,6 +153,11 @@ def embedded_data(home: Path) -> Path:
 def services_file(home: Path) -> Path:
     """Return the file that lists the addresses of the running local servers, as environment variables."""
     return home / "services.json"
+
+
+def first_date_file(home: Path) -> Path:
+    """Return the file with the first date of the sample data, the first partition of the embedded default."""
+    return home / "first_date"
 
 
 def check_environment() -> None:
@@ -187,12 +192,24 @@ def require(settings: type[PipelineSettings], names: Iterable[str] = ()) -> None
 
 
 def _load(settings: type[_S], **values: str) -> _S:
+    values = {**_embedded_first_date(), **values}
     known = tuple((name, value) for name, value in values.items() if name in settings.model_fields)
     try:
         parsed: _S = _parsed(settings, known, tuple(os.environ.items()))
     except ValidationError as error:
         raise InvalidSettings(_message(settings, error)) from None
     return parsed
+
+
+def _embedded_first_date() -> dict[str, str]:
+    """Return the first date of the embedded default, the same for every command and for the Dagster UI."""
+    if os.environ.get("ENGARDE_FIRST_DATE") or not is_unconfigured():
+        return {}
+    home = Path(os.environ.get("ENGARDE_HOME") or PipelineSettings.model_fields["engarde_home"].default)
+    try:
+        return {"engarde_first_date": first_date_file(home).read_text().strip()}
+    except OSError:
+        return {}
 
 
 # A run loads its settings for each connection; parsing them takes milliseconds.

@@ -106,14 +106,14 @@ class PipelineSettings(BaseSettings):
         default=0.5,
         ge=0,
         le=1,
-        description="A date is refused when BigQuery has less than this share of the rows that Postgres has for it"
-        " (rule 5). With 0, a date is refused only when BigQuery has no rows for it.",
+        description="A date is refused when BigQuery has less than this share of the rows that Postgres has for"
+        " it. With 0, a date is refused only when BigQuery has no rows for it.",
     )
     engarde_growth_threshold: float = Field(
         default=2,
         gt=1,
         description="A complete date is refused when BigQuery has more than so many times its source rows,"
-        " impressions or spend of the last sync (rule 12).",
+        " impressions or spend of the last sync.",
     )
     engarde_restatement_days: Annotated[RestatementDays, NoDecode, BeforeValidator(_restatement_days)] = Field(
         default=DEFAULT,

@@ -1,23 +1,28 @@
 """The command line: it teaches, does what it says, and its exit code tells a script how it went."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import typer
+from dagster import DagsterInstance, RunsFilter
 from sqlalchemy.engine import make_url
 
+from engarde_pipeline.cli import app
 from engarde_pipeline.core.dates import latest_date, today
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.schema import migrate
+from engarde_pipeline.runs.job_log import list_jobs
 from engarde_pipeline_tests.cli.conftest import Engarde
 from engarde_pipeline_tests.cli.refusing_postgres import refusing_postgres
 from engarde_pipeline_tests.world import ASSET_METRICS, World
@@ -67,7 +72,7 @@ def _counts(out: str) -> dict[str, list[int]]:
     ("command", "teaches"),
     [
         ([], "To start: engarde demo"),
-        (["sync"], "Example: engarde sync --start 2026-11-01 --end 2026-11-07"),
+        (["sync"], "Examples: engarde sync --start 2026-11-01 --end 2026-11-07"),
         (["sync"], "no date is marked as synced"),
         (["status"], "by default 30 days"),
         (["doctor"], "one line per check and, if a check fails, how to fix it"),
@@ -98,6 +103,25 @@ def test_the_version_is_the_one_in_pyproject(engarde: Engarde) -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     said = engarde("--version")
     assert (said.code, said.out) == (0, f"engarde-pipeline {project['version']}\n")
+
+
+def _commands(group: Any, *names: str) -> Iterator[tuple[str, ...]]:
+    """Yield the names of a command and of all commands below it."""
+    yield names
+    for name, command in getattr(group, "commands", {}).items():
+        yield from _commands(command, *names, name)
+
+
+def test_h_shows_the_help_of_every_command_in_words_and_in_80_columns(engarde: Engarde) -> None:
+    commands = list(_commands(typer.main.get_command(app)))
+    assert ("db", "downgrade") in commands
+    for command in commands:
+        said = engarde(*command, "-h", width=80)
+        assert said.code == 0
+        assert f"engarde {' '.join(command)}".strip() in said.words
+        assert max(map(len, said.out.splitlines())) <= 80
+        unexplained = re.findall(r"%Y|--.*<(?:bool|str|int|path|uuid|list)|rule \d", said.out)
+        assert not unexplained, said.out
 
 
 def test_it_runs_as_a_module() -> None:
@@ -199,11 +223,11 @@ def test_a_date_that_was_loaded_twice_is_held_until_that_is_allowed(
     assert f"1 of 2 dates did not land: {NEXT}" in said.words
     assert "--allow-growth" in said.words
     days = str((today() - NEXT).days + 2)
-    assert "1 dates are held" in engarde("status", "--days", days).words
+    assert "campaign_metrics: 1 held" in engarde("status", "--days", days).words
 
     assert engarde("sync", *_range(), "--allow-growth").code == 0
 
-    assert "held:" not in engarde("status", "--days", days).words
+    assert "held" not in engarde("status", "--days", days).words
 
 
 def test_a_missing_table_fails_with_the_cure(engarde: Engarde, configured: World) -> None:
@@ -228,9 +252,9 @@ def test_a_sync_into_a_database_that_is_not_migrated_names_the_command(
         (_range(NEXT, DAY), f"The end date {DAY} is before the start date {NEXT}. Swap them."),
         (_range(DAY, latest_date() + timedelta(days=1)), "is in the future"),
         (_range(date(2025, 12, 31), DAY), "or set ENGARDE_FIRST_DATE to an earlier date"),
-        (("--start", "01.02.2026", "--end", "2026-02-03"), "does not match the formats '%Y-%m-%d'"),
-        (("--start", "2026-02-30", "--end", "2026-03-03"), "does not match the formats"),
-        (("--start", "2026-02-01"), "Missing option '--end'"),
+        (("--start", "01.02.2026", "--end", "2026-02-03"), "'01.02.2026' is not a date. Write it as 2026-11-01"),
+        (("--start", "-3d", "--end", "2026-02-30"), "today, yesterday or -7d (seven days ago)"),
+        (("--end", "2026-02-01"), "Missing option '--start'"),
     ],
 )
 def test_dates_that_make_no_sense_are_a_wrong_call(
@@ -239,6 +263,37 @@ def test_dates_that_make_no_sense_are_a_wrong_call(
     said = engarde("sync", *dates)
     assert said.code == 2
     assert explained in said.words
+
+
+def test_dates_for_which_bigquery_has_no_rows_are_named_and_no_failure(
+    engarde: Engarde, configured: World, tenant: UUID
+) -> None:
+    said = engarde("sync", "--start", "-2d")
+    assert said.code == 0
+    assert _counts(said.out)["dates"][0] == 3
+    assert f"Warning: BigQuery has no rows in campaign_metrics for {today()}." in said.words
+
+    said = engarde("sync", "--start", "-20d", "--end", "-11d")
+    assert said.code == 0
+    first, last = (today() - timedelta(days=n) for n in (20, 11))
+    assert f"BigQuery has no rows in campaign_metrics for {first} .. {last}." in said.words
+    assert not _counts(said.out)
+
+
+def test_its_run_is_one_of_the_code_location_and_is_not_retried(
+    engarde: Engarde, instance: DagsterInstance, configured: World, tenant: UUID
+) -> None:
+    engarde("sync", *_range())
+    configured.replace(NEXT, [])
+    assert engarde("sync", *_range()).code == 1
+
+    # The timeline and the pages of jobs select runs by this tag.
+    runs = instance.get_runs(RunsFilter(tags={".dagster/repository": "__repository__@engarde_pipeline"}))
+    assert [(run.job_name, run.status.value) for run in runs] == [
+        ("performance_sync", "FAILURE"),
+        ("performance_sync", "SUCCESS"),
+    ]
+    assert [job.status for job in list_jobs(instance, 2)] == ["failed", "completed"]
 
 
 # Slices
@@ -271,7 +326,7 @@ def test_a_tenants_slice_leaves_other_tenants_alone(engarde: Engarde, configured
 
 def test_a_slice_marks_no_date_as_synced(engarde: Engarde, tenant: UUID) -> None:
     engarde("sync", *_range(DAY, DAY), "--campaign", "c1")
-    assert "0 of 3 dates are synced" in engarde("status", "--days", 3).words
+    assert "campaign_metrics: 3 missing." in engarde("status", "--days", 3).words
 
 
 @pytest.mark.parametrize(
@@ -299,15 +354,17 @@ def test_a_slice_of_what_does_not_exist_says_what_there_is(
 
 def test_status_before_the_first_sync_says_how_to_start(engarde: Engarde, tenant: UUID) -> None:
     said = engarde("status", "--days", 2)
-    assert said.code == 0
-    assert said.words.count("missing") == 3
-    assert "0 of 2 dates are synced, 2 are missing. There has been no run yet. Start one with" in said.words
+    assert said.code == 1
+    assert "campaign_metrics: 2 missing. asset_metrics: 2 missing." in said.words
+    overdue = f"{today() - timedelta(days=29)} .. {today() - timedelta(days=1)}"
+    assert f"should have been synced automatically: {overdue}." in said.words
+    assert "There has been no run yet. Start one with `engarde sync`" in said.words
 
 
 def test_status_shows_what_is_synced_and_what_is_missing(engarde: Engarde, tenant: UUID) -> None:
     engarde("sync", *_range(DAY, DAY))
-    said = engarde("status", "--days", 4)
-    assert "1 of 4 dates are synced, 3 are missing." in said.words
+    said = engarde("status", "--days", 4, width=120)
+    assert "campaign_metrics: 3 missing, 1 provisional. asset_metrics: 3 missing, 1 no table." in said.words
     (line,) = (line for line in said.out.splitlines() if line.strip().startswith(str(DAY)))
     assert "provisional" in line
     assert "2,469,135.00" in line
@@ -321,7 +378,7 @@ def test_status_tells_a_settled_date_from_a_provisional_one(
     engarde("sync", *_range(old, old))
     said = engarde("status", "--days", 60)
     (line,) = (line for line in said.out.splitlines() if line.strip().startswith(str(old)))
-    assert "synced" in line
+    assert "complete" in line
 
 
 def test_status_names_the_last_run_and_how_it_ended(engarde: Engarde, configured: World, tenant: UUID) -> None:
@@ -358,7 +415,7 @@ def test_doctor_finds_nothing_to_mend(engarde: Engarde, tenant: UUID) -> None:
     said = engarde("doctor")
     assert said.code == 0
     assert "✗" not in said.out
-    assert said.out.count("✓") == 11
+    assert said.out.count("✓") == 12
     assert "All checks passed" in said.words
 
 
@@ -392,7 +449,7 @@ def test_doctor_names_an_earlier_history_in_sqlite_and_what_to_do_with_it(
 
     said = engarde("doctor", width=400)
 
-    assert "has 1 earlier runs in SQLite, which are not shown" in said.words
+    assert "has earlier runs in SQLite (1), which are not shown" in said.words
     home = Path(os.environ["DAGSTER_HOME"])
     for directory in ("history", "schedules"):
         shutil.rmtree(home / directory)
@@ -525,6 +582,23 @@ def test_db_downgrade_takes_the_pipelines_tables_away(engarde: Engarde, configur
     said = engarde("db", "downgrade", "base")
     assert said.code == 0
     assert "run `engarde db upgrade`" in said.words
+    assert configured.query("SELECT to_regclass('campaign_metrics') AS found") == [{"found": None}]
+
+
+def test_db_downgrade_removes_numbers_only_if_that_is_confirmed(
+    engarde: Engarde, configured: World, tenant: UUID
+) -> None:
+    engarde("sync", *_range())
+    said = engarde("db", "downgrade", "base")  # not on a terminal
+    assert said.code == 1
+    assert "campaign_metrics: 4 rows" in said.words
+    assert "campaign_spaces: 2 rows" in said.words  # the migration has created it here
+    assert "platform_days: 2 rows" in said.words
+    assert "held_dates" not in said.words
+    assert "Nothing was changed. To remove them, run the command with --yes." in said.words
+    assert len(configured.rows()) == 4
+
+    assert engarde("db", "downgrade", "base", "--yes").code == 0
     assert configured.query("SELECT to_regclass('campaign_metrics') AS found") == [{"found": None}]
 
 

@@ -1,6 +1,7 @@
 """`engarde demo`, as a newcomer runs it: twice, in a directory of its own, with nothing set."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,21 @@ from tempfile import TemporaryDirectory
 import pytest
 
 import engarde_pipeline
+from engarde_pipeline.local import bigquery, postgres
+
+
+def _started(home: Path) -> subprocess.Popen[str]:
+    # A width of 200, so that no message breaks within a path.
+    environment = {**os.environ, "ENGARDE_HOME": str(home), "COLUMNS": "200"}
+    environment.pop("ENGARDE_FIRST_DATE", None)
+    return subprocess.Popen(
+        [sys.executable, "-m", "engarde_pipeline.cli", "demo"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=Path(engarde_pipeline.__file__).parents[1],
+    )
 
 
 def _demo(home: Path) -> str:
@@ -40,3 +56,25 @@ def test_the_demo_shows_the_job_at_work_and_its_second_run_that_nothing_changed(
         assert "Nothing changed" not in first
 
         assert "Nothing changed" in _demo(home)
+
+
+@pytest.mark.long
+def test_a_demo_whose_emulator_is_killed_names_it_and_its_log() -> None:
+    with TemporaryDirectory(prefix="engarde-demo-") as directory:
+        Path(directory).chmod(0o755)
+        home = Path(directory) / "home"
+        with _started(home) as demo:
+            assert demo.stdout is not None
+            said = ""
+            while "Syncing" not in said:
+                said = demo.stdout.readline()
+                assert said, "the demo has ended"
+            emulator = bigquery.find(home)
+            assert emulator is not None
+            os.kill(emulator.pid, signal.SIGKILL)
+            rest, _ = demo.communicate(timeout=60)
+
+        assert demo.returncode == 1
+        assert f"The BigQuery emulator (process {emulator.pid}) has ended" in " ".join(rest.split())
+        assert "Traceback" not in rest
+        assert not postgres.is_running(home)

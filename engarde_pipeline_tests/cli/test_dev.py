@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from datetime import date, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -27,7 +28,16 @@ def test_a_secret_that_is_refused_ends_the_command_before_anything_starts(
     said = engarde("dev")
     assert said.code == 1
     assert "JWT_SECRET_KEY: is too short" in said.words
-    assert "The Dagster UI will be at" not in said.words
+    assert "Starting" not in said.words
+
+
+def test_a_port_in_use_ends_the_command_before_anything_starts(engarde: Engarde, configured: World) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = engarde("dev", "--port", port)
+    assert said.code == 1
+    assert f"cannot listen on port {port}: Address already in use. Choose another one" in said.words
+    assert "Starting" not in said.words
 
 
 @pytest.mark.long
@@ -50,7 +60,9 @@ def test_an_api_that_cannot_start_ends_the_whole(configured: World, monkeypatch:
 
 
 @pytest.mark.long
-def test_a_sync_that_the_api_starts_runs_to_its_end(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sync_that_the_api_starts_runs_to_its_end_and_a_second_one_is_refused(
+    engarde: Engarde, shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     shop.load(DAY)
     monkeypatch.setenv("JWT_SECRET_KEY", SECRET)
     # The day's bytes are used up, so sensors and schedules start nothing.
@@ -68,11 +80,21 @@ def test_a_sync_that_the_api_starts_runs_to_its_end(shop: Shop, monkeypatch: pyt
             assert process.poll() is None
             return False
 
-    command = [sys.executable, "-m", "engarde_pipeline.cli", "dev", "--port", str(free_port())]
-    with subprocess.Popen([*command, "--api-port", str(api_port)], stdout=subprocess.DEVNULL) as process:
+    port, log = free_port(), tmp_path / "log"
+    command = [sys.executable, "-m", "engarde_pipeline.cli", "dev", "--port", str(port)]
+    with (
+        log.open("w") as output,
+        subprocess.Popen([*command, "--api-port", str(api_port)], stdout=output) as process,
+    ):
         try:
             eventually(is_started, "the sync is started")
             eventually(lambda: api.get("/sync-status").json()["last_sync"] is not None, "the sync is completed")
+            second = engarde("dev")
         finally:
             process.terminate()
+    assert second.code == 1
+    assert f"already running on {os.environ['DAGSTER_HOME']}: process {process.pid}, with the" in second.words
+    assert f"http://127.0.0.1:{port}. A second daemon" in second.words
+    assert f"The Dagster UI is at http://127.0.0.1:{port}" in " ".join(log.read_text().split())
+    assert "Checking for new runs" not in log.read_text()
     assert len(shop.world.rows()) == 2

@@ -5,7 +5,16 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from dagster import DagsterInstance
 
-from engarde_pipeline.core.dates import InvalidDates, dates_ahead, dates_between, latest_date, today
+from engarde_pipeline.core.dates import (
+    InvalidDates,
+    dates_ahead,
+    dates_between,
+    described_dates,
+    latest_date,
+    parse_date,
+    requested_dates,
+    today,
+)
 from engarde_pipeline.defs.partitions import daily
 from engarde_pipeline_tests.conftest import FIRST_DATE
 
@@ -97,3 +106,37 @@ def test_a_start_before_the_first_partition_says_how_to_move_it() -> None:
         match=r"2025-12-31 is before the first partition, 2026-01-01\. Start there, or set ENGARDE_FIRST_DATE",
     ):
         dates_between(FIRST - DAY, FIRST)
+
+
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        ("2026-02-28", "2026-02-28"),
+        ("today", "2026-03-05"),
+        ("yesterday", "2026-03-04"),
+        ("-7d", "2026-02-26"),
+        ("-0d", "2026-03-05"),
+    ],
+)
+def test_a_date_can_be_written_in_words(text: str, day: str) -> None:
+    # It is the 6th already where most people are asleep; the dates of words are those of UTC.
+    assert parse_date(text, datetime(2026, 3, 5, 23, tzinfo=UTC)) == date.fromisoformat(day)
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-02-30", "20260228", "2026-W09-1", "01.02.2026", "7d", "--7d", "", "tomorrow"]
+)
+def test_what_is_not_a_date_is_refused_with_the_forms_that_are(text: str) -> None:
+    with pytest.raises(InvalidDates, match=r"is not a date\. Write it as 2026-11-01, today, yesterday or -7d"):
+        parse_date(text)
+
+
+def test_a_range_without_an_end_ends_today() -> None:
+    assert requested_dates("yesterday") == [today() - DAY, today()]
+    assert requested_dates(FIRST, "2026-01-02") == [FIRST, FIRST + DAY]
+    assert requested_dates(latest_date()) == [latest_date()]
+
+
+def test_dates_are_described_by_their_ranges() -> None:
+    days = [FIRST + n * DAY for n in (4, 0, 1, 2, 6, 2)]
+    assert described_dates(days) == "2026-01-01 .. 2026-01-03, 2026-01-05, 2026-01-07"

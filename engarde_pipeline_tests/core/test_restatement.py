@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from engarde_pipeline.core.dates import is_provisional, provisional_days, today
+from engarde_pipeline.core.date_states import is_provisional
+from engarde_pipeline.core.dates import provisional_days, today
 from engarde_pipeline.core.restatement import RestatementDays, parse_restatement_days
 from engarde_pipeline.settings import InvalidSettings, load_pipeline_settings
 

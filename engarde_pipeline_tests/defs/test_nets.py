@@ -39,6 +39,7 @@ from engarde_pipeline.runs.history import recorded_versions
 from engarde_pipeline_tests.bigquery.faulty import Fault, refusal
 from engarde_pipeline_tests.dagster_runs import landed_dates, origin_of, run_range
 from engarde_pipeline_tests.defs.bigquery_times import Times
+from engarde_pipeline_tests.defs.graphql import checked_dates, last_result
 from engarde_pipeline_tests.shop import Shop
 
 YESTERDAY, TODAY = today() - timedelta(days=1), today()
@@ -112,11 +113,14 @@ def test_every_night_the_dates_whose_sums_differ_are_asked_for(instance: Dagster
     shop.world.connection.execute("UPDATE campaign_metrics SET clicks = 11 WHERE metric_date = %s", [YESTERDAY])
 
     assert _ranges(_schedule(instance, nightly_reconciliation)) == [(str(YESTERDAY), str(YESTERDAY))]
+    sums = checked_dates(instance)["sums_equal_bigquery"]
+    assert [day for day, status in sums.items() if status == "FAILED"] == [YESTERDAY]
+    assert "clicks" in last_result(instance, "sums_equal_bigquery", YESTERDAY)["description"]
 
     shop.world.connection.execute(
         "UPDATE campaign_metrics SET currency = 'USD' WHERE metric_date = %s", [YESTERDAY]
     )
-    (planned,) = differing_dates(BigQuery(), Postgres())  # once, though sums in two currencies differ
+    (planned,) = differing_dates(instance, BigQuery(), Postgres())  # once, though sums in two currencies differ
     assert planned.day == YESTERDAY
 
 

@@ -46,7 +46,7 @@ def test_a_worker_executes_a_run_and_answers_a_ping(
     assert "start workers for 3 more" in " ".join(worker.log.split())
     assert _ping("engarde") == 0
     assert _ping("another") != 0
-    assert "1 workers execute 1 runs at a time" in _doctor()
+    assert "1 worker, 1 run at a time" in _doctor()
     worker.terminate()
     assert worker.wait() == 0
 

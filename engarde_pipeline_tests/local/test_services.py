@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,8 +14,10 @@ import psycopg
 import pytest
 
 from engarde_pipeline.local import bigquery, postgres, processes
-from engarde_pipeline.local.errors import LocalServicesError
-from engarde_pipeline.local.services import running
+from engarde_pipeline.local.errors import LocalServicesError, ServerEnded
+from engarde_pipeline.local.processes import Server
+from engarde_pipeline.local.services import running, servers_of
+from engarde_pipeline.local.watch import ended_server, watching
 
 # A process that owns the services until it is told to end.
 _OWNER = """
@@ -108,3 +111,34 @@ def test_a_process_is_alive_from_its_start_and_dead_before_it_is_waited_for() ->
 
     process.communicate()
     assert not processes.alive(process.pid)
+
+
+def _kill_while_watched(server: Server, on_end: Callable[[Exception], None]) -> None:
+    with watching([server], on_end, may_exit=False):
+        os.kill(server.pid, signal.SIGKILL)
+        time.sleep(60)  # interrupted
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["The embedded Postgres", "The BigQuery emulator"])
+def test_a_server_that_ends_interrupts_what_uses_it_and_is_named_with_its_log(home: Path, name: str) -> None:
+    said: list[str] = []
+    with running(home):
+        (server,) = (server for server in servers_of(home) if server.name == name)
+        with pytest.raises(ServerEnded, match=rf"{name} \(process {server.pid}\) has ended") as raised:
+            _kill_while_watched(server, lambda error: said.append(str(error)))
+
+    assert said == [str(raised.value)]
+    assert f"Its log, {server.log}, ends with:" in said[0]
+    assert isinstance(raised.value.__context__, KeyboardInterrupt)
+    assert _is_up(home) == (False, False)
+    assert ended_server() is None  # what runs afterwards fails for reasons of its own
+
+
+def test_a_home_that_is_a_file_is_named_with_the_cure(home: Path) -> None:
+    home.write_text("")
+    with (
+        pytest.raises(LocalServicesError, match=rf"{home}, cannot be used: .*set ENGARDE_HOME to another one"),
+        running(home),
+    ):
+        pass

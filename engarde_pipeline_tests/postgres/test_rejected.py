@@ -71,5 +71,5 @@ def test_open_reasons_are_counted_over_tables_and_dates(rejected: psycopg.Connec
 
 
 def test_the_rejected_share_counts_open_records_of_its_own_table(rejected: psycopg.Connection) -> None:
-    assert rejected_and_processed(rejected, CAMPAIGN_METRICS, [DAY]) == (3, 3)
-    assert rejected_and_processed(rejected, ASSET_METRICS, [DAY, NEXT_DAY]) == (1, 1)
+    assert rejected_and_processed(rejected, CAMPAIGN_METRICS, [DAY]) == {DAY: (3, 3)}
+    assert rejected_and_processed(rejected, ASSET_METRICS, [DAY, NEXT_DAY]) == {DAY: (1, 1)}

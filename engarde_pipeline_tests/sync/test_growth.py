@@ -6,9 +6,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from engarde_pipeline.core.date_states import DateFacts
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS
-from engarde_pipeline.postgres.load.held_dates import DateHasGrown, DateHeld, DateIsRepeated, held_dates
+from engarde_pipeline.postgres.load.held_dates import DateHasGrown, DateHeld, DateIsRepeated
 from engarde_pipeline.postgres.load.scope import Scope
+from engarde_pipeline.postgres.reads.date_states import read_date_facts
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate
 from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, asset_row, row, versions
 from engarde_pipeline_tests.world import World
@@ -144,7 +146,7 @@ def test_a_slice_of_a_repeated_date_is_refused_and_holds_no_date(world: World, m
 
     _refusal(_sync(world, scope=Scope(tenant_id=mapped)), DateIsRepeated)
 
-    assert held_dates(world.connection) == []
+    assert _held(world) == []
 
 
 @pytest.mark.parametrize(
@@ -236,6 +238,10 @@ def test_allowed_growth_lands_and_is_what_the_next_load_is_compared_with(world: 
     assert isinstance(_sync(world), SyncedDate)
 
 
+def _held(world: World) -> list[DateFacts]:
+    return [each for each in read_date_facts(world.connection, []) if each.held]
+
+
 def test_a_held_date_stops_no_other_and_is_listed_until_it_is_synced(world: World, mapped: UUID) -> None:
     run = uuid4()
     world.load(_rows(mapped) * 2)
@@ -244,11 +250,12 @@ def test_a_held_date_stops_no_other_and_is_listed_until_it_is_synced(world: Worl
     held, landed = world.sync(DAY, NEXT_DAY, run_id=run)
 
     assert isinstance(landed, SyncedDate)
-    (listed,) = held_dates(world.connection)
-    assert (listed.table_name, listed.day, listed.reason) == (CAMPAIGN_METRICS.target, DAY, "repeated")
-    assert (listed.evidence, listed.run_id) == (_refusal(held, DateIsRepeated), run)
+    (listed,) = _held(world)
+    assert (listed.table, listed.day) == (CAMPAIGN_METRICS, DAY)
+    assert (listed.held, listed.held_by) == (_refusal(held, DateIsRepeated), run)
+    assert [row["reason"] for row in world.query("SELECT reason FROM held_dates")] == ["repeated"]
     world.sync_one(DAY, growth_threshold=None)
-    assert held_dates(world.connection) == []
+    assert _held(world) == []
 
 
 def test_a_date_that_would_shrink_is_listed_too(world: World, mapped: UUID) -> None:
@@ -258,4 +265,4 @@ def test_a_date_that_would_shrink_is_listed_too(world: World, mapped: UUID) -> N
 
     assert isinstance(_sync(world), FailedDate)
 
-    assert [each.reason for each in held_dates(world.connection)] == ["would_shrink"]
+    assert [row["reason"] for row in world.query("SELECT reason FROM held_dates")] == ["would_shrink"]

@@ -244,18 +244,6 @@ def last_syncs(connection: psycopg.Connection, table: MetricTable, days: Sequenc
     }
 
 
-@dataclass(frozen=True)
-class HeldDate:
-    """A date whose last load was refused."""
-
-    table_name: str
-    day: date
-    reason: str
-    evidence: str
-    run_id: UUID
-    held_at: datetime
-
-
 def hold(connection: psycopg.Connection, table: MetricTable, day: date, error: DateHeld, run_id: UUID) -> None:
     """Record that a date is held."""
     connection.execute(
@@ -281,15 +269,3 @@ def held_among(connection: psycopg.Connection, table: MetricTable, days: Sequenc
 def release(connection: psycopg.Connection, table: MetricTable, day: date) -> None:
     """Record that a date is synced, and so no longer held."""
     connection.execute("DELETE FROM held_dates WHERE table_name = %s AND metric_date = %s", [table.target, day])
-
-
-def held_dates(connection: psycopg.Connection) -> list[HeldDate]:
-    """Return all held dates, the latest first."""
-    rows = connection.execute(
-        """
-        SELECT table_name, metric_date, reason, evidence, run_id, held_at
-        FROM held_dates
-        ORDER BY metric_date DESC, table_name
-        """
-    )
-    return [HeldDate(*row) for row in rows]

@@ -116,12 +116,3 @@ def synced_versions(connection: psycopg.Connection, table: MetricTable) -> dict[
             "SELECT metric_date, version FROM synced_dates WHERE table_name = %s", [table.target]
         ).fetchall()
     )
-
-
-def synced_moments(connection: psycopg.Connection, table: MetricTable) -> dict[date, datetime]:
-    """Return when each synced date was synced to its held version."""
-    return dict(
-        connection.execute(
-            "SELECT metric_date, synced_at FROM synced_dates WHERE table_name = %s", [table.target]
-        ).fetchall()
-    )

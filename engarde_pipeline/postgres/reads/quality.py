@@ -11,24 +11,25 @@ from engarde_pipeline.core.metrics import MetricTable
 
 def rejected_and_processed(
     connection: psycopg.Connection, table: MetricTable, dates: Sequence[date]
-) -> tuple[int, int]:
-    """Return the number of rejected records of `dates`, and of all their records."""
-    row = connection.execute(
+) -> dict[date, tuple[int, int]]:
+    """Return, for the dates that have any, the number of rejected records and of all records."""
+    rows = connection.execute(
         sql.SQL("""
             WITH rejected AS (
-                SELECT kept_row_ids FROM rejected_metric_rows
+                SELECT metric_date, kept_row_ids FROM rejected_metric_rows
                 WHERE table_name = %(table)s AND metric_date = ANY(%(dates)s) AND resolved_at IS NULL
+            ), records AS (
+                SELECT metric_date, 1 AS rejected FROM rejected
+                UNION ALL
+                SELECT metric_date, 0 FROM {target}
+                WHERE metric_date = ANY(%(dates)s)
+                  AND id NOT IN (SELECT unnest(kept_row_ids) FROM rejected)
             )
-            SELECT (SELECT count(*) FROM rejected),
-                   (SELECT count(*) FROM {target}
-                    WHERE metric_date = ANY(%(dates)s)
-                      AND id NOT IN (SELECT unnest(kept_row_ids) FROM rejected))
+            SELECT metric_date, sum(rejected), count(*) FROM records GROUP BY metric_date
         """).format(target=sql.Identifier(table.target)),
         {"table": table.source, "dates": list(dates)},
-    ).fetchone()
-    assert row is not None  # noqa: S101  a SELECT of scalars has one row
-    rejected, loaded = row
-    return rejected, rejected + loaded
+    ).fetchall()
+    return {day: (rejected, processed) for day, rejected, processed in rows}
 
 
 def days_counted_twice(connection: psycopg.Connection, dates: Sequence[date]) -> dict[date, int]:

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -92,6 +93,66 @@ def downgrade(database_url: str, revision: str) -> None:
         command.downgrade(config, revision)
 
     _run(database_url, migrate)
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A table or a column with values that a downgrade removes."""
+
+    name: str
+    rows: int
+
+
+class _Undone(Exception):
+    """Rolls a downgrade back."""
+
+
+def removals(database_url: str, revision: str) -> list[Removal]:
+    """Return the tables and columns with values that a downgrade to `revision` would remove; change nothing.
+
+    The downgrade is run and rolled back, because what it removes also depends on what the application owns.
+
+    Raises:
+        MigrationRefused: as `downgrade`.
+    """
+    before: set[tuple[str, str]] = set()
+    after: set[tuple[str, str]] = set()
+
+    def migrate(config: Config, connection: Connection) -> None:
+        _check_known(connection)
+        before.update(_columns(connection))
+        command.downgrade(config, revision)
+        after.update(_columns(connection))
+        raise _Undone
+
+    with suppress(_Undone):
+        _run(database_url, migrate)
+    kept_tables = {table for table, _ in after}
+    removed = sorted(
+        {(table, column if table in kept_tables else None) for table, column in before - after}, key=str
+    )
+    with _opened(database_url) as connection:
+        found = [_removal(connection, table, column) for table, column in removed]
+    return [removal for removal in found if removal.rows]
+
+
+def _columns(connection: Connection) -> set[tuple[str, str]]:
+    rows = connection.execute(
+        text(
+            "SELECT c.relname, a.attname FROM pg_class c"
+            " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+            " WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace AND c.relname <> :versions"
+        ),
+        {"versions": VERSION_TABLE},
+    )
+    return {(table, column) for table, column in rows}
+
+
+def _removal(connection: Connection, table: str, column: str | None) -> Removal:
+    quote = connection.dialect.identifier_preparer.quote
+    counted = "*" if column is None else quote(column)
+    rows = connection.scalar(text(f"SELECT count({counted}) FROM {quote(table)}"))  # noqa: S608  names of the catalog
+    return Removal(table if column is None else f"{table}.{column}", rows or 0)
 
 
 def current(database_url: str) -> str | None:

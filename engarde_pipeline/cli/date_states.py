@@ -1,0 +1,62 @@
+"""Prints the states of dates, in the commands that show them."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+
+from rich.text import Text
+
+from engarde_pipeline.core.date_states import DateFacts, DateState, SyncCalendar, state_of
+from engarde_pipeline.core.metrics import METRIC_TABLES
+
+_STYLES = {
+    DateState.HELD: "red",
+    DateState.FAILED: "red",
+    DateState.MISSING: "yellow",
+    DateState.NO_TABLE: "dim",
+    DateState.PARTIAL: "cyan",
+    DateState.PROVISIONAL: "cyan",
+    DateState.COMPLETE: "green",
+}
+
+
+def state_text(state: DateState | None) -> Text:
+    """Return a state as a colored word; it is empty for a date that is not expected to have numbers."""
+    return Text(state.label, _STYLES[state]) if state else Text()
+
+
+def counted_states(states: Iterable[DateState | None]) -> str:
+    """Return how many dates have each state, such as "1 held, 29 provisional"."""
+    numbers = Counter(states)
+    return ", ".join(f"{numbers[state]} {state.label}" for state in DateState if numbers[state])
+
+
+def summaries(facts: Sequence[DateFacts], calendar: SyncCalendar) -> list[str]:
+    """Return how many dates of each table have each state."""
+    by_table = {
+        table: counted_states(state_of(each, calendar) for each in facts if each.table is table)
+        for table in METRIC_TABLES
+    }
+    return [f"{table.source}: {states}" for table, states in by_table.items() if states]
+
+
+def ranges(days: Iterable[date]) -> str:
+    """Return dates as text, consecutive ones as a range: "2026-11-01 .. 2026-11-07, 2026-11-09"."""
+    found: list[tuple[date, date]] = []
+    for day in sorted({*days}):
+        if found and found[-1][1] == day - timedelta(days=1):
+            found[-1] = found[-1][0], day
+        else:
+            found.append((day, day))
+    return ", ".join(str(first) if first == last else f"{first} .. {last}" for first, last in found)
+
+
+def reasons(facts: Iterable[DateFacts], calendar: SyncCalendar, state: DateState) -> list[str]:
+    """Return a line for each reason of the dates in a state, with the dates that have it in common."""
+    grouped: dict[tuple[str, str], list[date]] = {}
+    for each in facts:
+        if state_of(each, calendar) is state:
+            # The evidence of a held date names the table and the date, too.
+            reason = (each.reason or "").removeprefix(f"{each.table.target} {each.day}: ")
+            grouped.setdefault((each.table.source, reason), []).append(each.day)
+    return [f"{table} {ranges(days)}: {reason}" for (table, reason), days in grouped.items()]
