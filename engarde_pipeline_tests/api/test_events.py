@@ -84,7 +84,7 @@ def test_a_failed_jobs_stream_ends_with_the_reason(api: Service, instance: Dagst
     end = listen(api, run.run_id, shop.tenant)[-1]
 
     assert end["data"]["sync_job"]["status"] == "failed"
-    assert "did not land" in end["data"]["sync_job"]["error_message"]
+    assert "BigQuery has 0 records where Postgres has" in end["data"]["sync_job"]["error_message"]
 
 
 def test_progress_of_all_tenants_is_told_without_counts(
