@@ -125,8 +125,8 @@ def sync(
     Args:
         start: The first date: a date, or 2026-11-01, today, yesterday, or -7d for seven days ago (UTC).
         end: The last date, which is included; by default today (UTC).
-        tenant: Sync only this tenant (a uuid). With a tenant, platforms or campaigns, only that part of each date
-            is replaced (a slice), and no date is marked as synced.
+        tenant: Sync only this tenant (its name or uuid). With a tenant, platforms or campaigns, only that part of
+            each date is replaced (a slice), and no date is marked as synced.
         platforms: Sync only these ad platforms.
         campaigns: Sync only these campaigns: uuids of campaign spaces, or ids on the ad platform.
         allow_shrink: Sync even if most rows of a date would be deleted.
@@ -136,7 +136,7 @@ def sync(
     Raises:
         InvalidSettings: environment variables are missing or malformed.
         InvalidDates: the dates are malformed, in the wrong order or outside the partitions.
-        UnknownSlice: there is no such tenant, platform or campaign.
+        InvalidSlice: there is no such tenant, platform or campaign.
         DatesNotSynced: dates did not land.
     """
     dates = requested_dates(start, end)

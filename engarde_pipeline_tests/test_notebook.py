@@ -10,6 +10,7 @@ from dagster import DagsterInstance, DagsterRunStatus
 
 import engarde_pipeline as engarde
 from engarde_pipeline.core.dates import InvalidDates
+from engarde_pipeline.defs.slice_sync import InvalidSlice
 from engarde_pipeline.notebook import DatesNotSynced, SyncResult
 from engarde_pipeline_tests.shop import Shop
 
@@ -70,7 +71,7 @@ def test_a_slice_is_synced_and_what_cannot_be_is_named(instance: DagsterInstance
         ("campaign_asset_metrics", 1),
         ("campaign_metrics", 1),
     ]
-    with pytest.raises(DatesNotSynced, match="No campaign space is on the platform myspace"):
+    with pytest.raises(InvalidSlice, match="No campaign space is on the platform myspace"):
         engarde.sync(FIRST, FIRST, platforms=["myspace"])
     with pytest.raises(InvalidDates, match="is not a date"):
         engarde.sync("last week")
