@@ -48,7 +48,7 @@ def test_the_page_of_a_date_says_what_became_of_it(
     expect(page.get_by_text("failed, and did not materialize this asset")).to_be_visible()
     picture("date-refused")
     page.get_by_role("button", name="View logs").click()
-    expect(page.get_by_text(f"{REFUSED} did not land (1 of 1)").first).to_be_visible()
+    expect(page.get_by_text(f"The date {REFUSED} did not land.").first).to_be_visible()
     picture("date-refused-log")
 
     # A date that never landed has no metadata; its events have the reason.

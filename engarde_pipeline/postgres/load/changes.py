@@ -50,39 +50,49 @@ class Changes:
 # numbers of jsonb as floats. Only those columns of the application are named that the pipeline requires; `name` is
 # not one of them.
 _CHANGES: LiteralString = """
-(WITH by_campaign AS MATERIALIZED (
-    SELECT {campaign_space_id} AS campaign_space_id,
-           r.currency,
-           coalesce(sum(r.spend_before), 0) AS spend_before,
-           coalesce(sum(r.spend_after), 0) AS spend_after,
-           coalesce(sum(r.revenue_before), 0) AS revenue_before,
-           coalesce(sum(r.revenue_after), 0) AS revenue_after
+(WITH changed AS MATERIALIZED (
+    SELECT {campaign_space_id} AS campaign_space_id, r.*
     FROM (
         SELECT coalesce(d.target_id, d.old_target_id) AS target_id,
                coalesce(
                    CASE WHEN d.record_key IS NULL THEN d.old_currency ELSE d.currency END, ''
                ) AS currency,
-               CASE WHEN NOT ({has_other_currency}) THEN d.old_spend END AS spend_before,
-               d.spend AS spend_after,
-               CASE WHEN NOT ({has_other_currency}) THEN d.old_revenue END AS revenue_before,
-               d.revenue AS revenue_after
+               CASE WHEN {has_other_currency} THEN 0 ELSE coalesce(d.old_spend, 0) END AS spend_before,
+               coalesce(d.spend, 0) AS spend_after,
+               CASE WHEN {has_other_currency} THEN 0 ELSE coalesce(d.old_revenue, 0) END AS revenue_before,
+               coalesce(d.revenue, 0) AS revenue_after
         FROM difference d
         UNION ALL
-        SELECT d.old_target_id, coalesce(d.old_currency, ''), d.old_spend, NULL, d.old_revenue, NULL
+        SELECT d.old_target_id, coalesce(d.old_currency, ''), d.old_spend, 0, d.old_revenue, 0
         FROM difference d
         WHERE {has_other_currency}
     ) r
+), by_campaign AS MATERIALIZED (
+    SELECT c.campaign_space_id, c.currency,
+           sum(c.spend_after - c.spend_before) AS spend,
+           sum(c.revenue_after - c.revenue_before) AS revenue
+    FROM changed c
+    GROUP BY 1, 2
+), largest AS (
+    SELECT c.campaign_space_id, c.currency,
+           sum(c.spend_before) AS spend_before,
+           sum(c.spend_after) AS spend_after,
+           sum(c.revenue_before) AS revenue_before,
+           sum(c.revenue_after) AS revenue_after
+    FROM changed c
+    JOIN (
+        SELECT campaign_space_id, currency
+        FROM by_campaign
+        ORDER BY abs(spend) DESC, abs(revenue) DESC, campaign_space_id, currency
+        LIMIT {shown}
+    ) l USING (campaign_space_id, currency)
     GROUP BY 1, 2
 )
 SELECT jsonb_build_object(
-    'added_spend', (SELECT coalesce(jsonb_object_agg(currency, amount::text), '{{}}')
-                    FROM (SELECT currency, sum(spend_after - spend_before) AS amount
-                          FROM by_campaign
-                          GROUP BY currency) s),
-    'added_revenue', (SELECT coalesce(jsonb_object_agg(currency, amount::text), '{{}}')
-                      FROM (SELECT currency, sum(revenue_after - revenue_before) AS amount
-                            FROM by_campaign
-                            GROUP BY currency) s),
+    'added', (SELECT coalesce(jsonb_object_agg(currency, jsonb_build_array(spend::text, revenue::text)), '{{}}')
+              FROM (SELECT currency, sum(spend) AS spend, sum(revenue) AS revenue
+                    FROM by_campaign
+                    GROUP BY currency) s),
     'largest', (SELECT coalesce(jsonb_agg(jsonb_build_object(
                            'campaign', coalesce(to_jsonb(s) ->> 'name', s.external_campaign_id::text, s.id::text),
                            'platform', coalesce(s.platform::text, ''),
@@ -90,18 +100,16 @@ SELECT jsonb_build_object(
                            'spend_before', c.spend_before::text,
                            'spend_after', c.spend_after::text,
                            'revenue_before', c.revenue_before::text,
-                           'revenue_after', c.revenue_after::text) ORDER BY {largest_first}), '[]')
-                FROM (SELECT * FROM by_campaign c ORDER BY {largest_first} LIMIT {shown}) c
+                           'revenue_after', c.revenue_after::text)
+                           ORDER BY abs(c.spend_after - c.spend_before) DESC,
+                                    abs(c.revenue_after - c.revenue_before) DESC,
+                                    c.campaign_space_id, c.currency), '[]')
+                FROM largest c
                 JOIN campaign_spaces s ON s.id = c.campaign_space_id)))
 """
 
 _HAS_OTHER_CURRENCY: LiteralString = """
 d.row_id IS NOT NULL AND d.record_key IS NOT NULL AND d.currency IS DISTINCT FROM d.old_currency
-"""
-
-_LARGEST_FIRST: LiteralString = """
-abs(c.spend_after - c.spend_before) DESC, abs(c.revenue_after - c.revenue_before) DESC,
-c.campaign_space_id, c.currency
 """
 
 _CAMPAIGN_OF_ASSET: LiteralString = "(SELECT a.campaign_space_id FROM campaign_assets a WHERE a.id = r.target_id)"
@@ -113,7 +121,6 @@ def changes_expression(table: MetricTable) -> sql.Composed:
     return sql.SQL(_CHANGES).format(
         campaign_space_id=sql.SQL("r.target_id" if is_of_campaigns else _CAMPAIGN_OF_ASSET),
         has_other_currency=sql.SQL(_HAS_OTHER_CURRENCY),
-        largest_first=sql.SQL(_LARGEST_FIRST),
         shown=sql.Literal(LARGEST_SHOWN),
     )
 
@@ -129,8 +136,9 @@ def changes_of(found: Mapping[str, Any], spend: ByCurrency, revenue: ByCurrency)
         )
         for change in found["largest"]
     ]
-    spend_before = subtract(spend, by_currency(found["added_spend"]))
-    revenue_before = subtract(revenue, by_currency(found["added_revenue"]))
+    added = found["added"]
+    spend_before = subtract(spend, by_currency({name: amounts[0] for name, amounts in added.items()}))
+    revenue_before = subtract(revenue, by_currency({name: amounts[1] for name, amounts in added.items()}))
     empty = [name for name in spend_before if not (spend_before[name] or revenue_before[name])]
     for currency in empty:
         del spend_before[currency], revenue_before[currency]
