@@ -40,7 +40,7 @@ from engarde_pipeline.defs.outcomes import (
     transient,
 )
 from engarde_pipeline.defs.resources import BigQuery, Postgres
-from engarde_pipeline.postgres.advisory_locks import LockWait
+from engarde_pipeline.postgres.advisory_locks import LockWait, WaitStopped
 from engarde_pipeline.postgres.faults import message_of
 from engarde_pipeline.postgres.load.held_dates import DateHasGrown, DateWouldShrink
 from engarde_pipeline.postgres.load.options import LoadOptions
@@ -251,6 +251,8 @@ def _observed_faults(context: AssetExecutionContext, table: MetricTable, unfinis
     """If an error ends the block, log an observation of each of `unfinished`, for the pages of these dates."""
     try:
         yield
+    except WaitStopped:
+        raise  # the run is canceled, or retried
     except (EngardeError, psycopg.Error) as error:
         for day in sorted(unfinished - _landed_earlier(context)):
             context.log_event(failed_observation(table, FailedDate(day, error)))

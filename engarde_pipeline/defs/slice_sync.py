@@ -27,7 +27,7 @@ from pydantic import Field
 from engarde_pipeline.core.addresses import with_connect_timeout
 from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.dates import InvalidDates, dates_between
-from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.errors import EngardeError, InvalidInput
 from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.defs.interruption import stopping_between_dates
 from engarde_pipeline.defs.landing import SyncConfig, explained
@@ -89,7 +89,7 @@ _NAMES_SHOWN = 50
 """How many tenants and platforms a description lists."""
 
 
-class InvalidSlice(EngardeError, DagsterError):
+class InvalidSlice(InvalidInput, DagsterError):
     """The configuration of a slice cannot be synced, so no run is created.
 
     Dagster shows the message of a `DagsterError` as it is.
@@ -135,9 +135,9 @@ def sync_the_slice(
         postgres.connect(context.run.run_id) as connection,
     ):
         dates, scope = config.dates, config.scope(connection)
+        record_dates(context.instance, context.run, dates[0], dates[-1])
         if scope.tenant_id:
             context.instance.add_run_tags(context.run.run_id, {TENANT: str(scope.tenant_id)})
-        record_dates(context.instance, context.run, dates[0], dates[-1])
         wait = LockWait(is_stopping, partial(describe_run, context.instance))
         settings = load_pipeline_settings()
         options = LoadOptions(

@@ -227,7 +227,9 @@ def _cause_of(event: DagsterEvent) -> str | None:
 
 
 def first_sentence(text: str) -> str:
-    line = text.strip().partition("\n")[0]
+    line, _, rest = text.strip().partition("\n")
+    if line.endswith(":") and rest:  # the first of what it lists is a part of the reason
+        line = f"{line} {rest.strip().splitlines()[0]}"
     found = _SENTENCE.match(line)
     return found.group() if found else line
 

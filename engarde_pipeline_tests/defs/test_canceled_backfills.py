@@ -37,9 +37,10 @@ def cancel(
 
 
 def create_run(instance: DagsterInstance, tags: dict[str, str], parent: DagsterRun | None = None) -> DagsterRun:
+    of_parent = {f"dagster/{of}_run_id": parent.run_id for of in ("parent", "root")} if parent else {}
     return instance.create_run_for_job(
         defs.resolve_job_def("performance_sync"),
-        tags={**range_tags(DAY, DAY), **tags},
+        tags={**range_tags(DAY, DAY), **of_parent, **tags},
         parent_run_id=parent.run_id if parent else None,
         root_run_id=parent.run_id if parent else None,
         remote_job_origin=origin_of("performance_sync"),

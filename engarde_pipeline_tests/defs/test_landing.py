@@ -202,6 +202,9 @@ def test_a_whole_table_fault_materializes_nothing_and_says_what_to_do(
     on_their_pages = observed(instance, run.run_id)
     assert on_their_pages.keys() == {str(FIRST), str(SECOND)}
     assert "column clicks is missing" in on_their_pages[str(FIRST)]["did_not_land"]
+    job = get_job(instance, run.run_id)
+    assert job is not None
+    assert "cannot be read: column clicks is missing" in (job.error_message or "")
 
 
 def test_without_asset_metrics_the_rest_goes_on_and_the_dates_say_so(
