@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from engarde_pipeline.cli.servers import dagster_instance
+from engarde_pipeline.cli.servers import dagster_instance, embedded_default
 from engarde_pipeline.cli.terminal import console, visible
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def jobs(
     """
     from engarde_pipeline.runs.job_log import list_jobs
 
-    with dagster_instance() as instance:
+    with embedded_default(), dagster_instance() as instance:
         shown = list_jobs(instance, limit)[::-1]
         _print(shown, as_json)
         while follow:

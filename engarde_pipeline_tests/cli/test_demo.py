@@ -28,9 +28,13 @@ def _started(home: Path) -> subprocess.Popen[str]:
 
 
 def _demo(home: Path) -> str:
+    return _output_of(home, "demo")
+
+
+def _output_of(home: Path, command: str) -> str:
     environment = {**os.environ, "ENGARDE_HOME": str(home), "COLUMNS": "100"}
     done = subprocess.run(
-        [sys.executable, "-m", "engarde_pipeline.cli", "demo"],
+        [sys.executable, "-m", "engarde_pipeline.cli", command],
         env=environment,
         capture_output=True,
         text=True,
@@ -54,6 +58,11 @@ def test_the_demo_shows_the_job_at_work_and_its_second_run_that_nothing_changed(
         assert "…" not in first, "an amount is cut off"
         assert "make dev" in first
         assert "Nothing changed" not in first
+
+        # Each of these starts the servers again, and stops them.
+        assert "campaign_metrics: 1 partial, 29 provisional." in _output_of(home, "status")
+        assert "Nothing is due" in _output_of(home, "plan")
+        assert "completed" in _output_of(home, "jobs")
 
         assert "Nothing changed" in _demo(home)
 
