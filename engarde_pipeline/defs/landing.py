@@ -99,6 +99,17 @@ def sync_partitions(
         Failure: BigQuery or Postgres cannot be used, or dates did not land; those that landed stay materialized.
         DagsterExecutionInterruptedError: the process was asked to end; the dates that landed are materialized.
     """
+    try:
+        return _sync(context, table, config, bigquery, postgres)
+    except BaseException:
+        # Dagster skips the steps of the checks. The dates keep the results that they have.
+        forget_planned_checks(context.instance, context.run.run_id)
+        raise
+
+
+def _sync(
+    context: AssetExecutionContext, table: MetricTable, config: SyncConfig, bigquery: BigQuery, postgres: Postgres
+) -> Output[None]:
     asked = [date.fromisoformat(key) for key in context.partition_keys]
     dry_run = is_dry_run(context.run)
     record_dates(context.instance, context.run, asked[0], asked[-1])

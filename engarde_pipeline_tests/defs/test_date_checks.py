@@ -32,7 +32,7 @@ def any_instance(
 
 
 def test_a_date_that_differs_is_failed_until_its_own_numbers_are_right(
-    any_instance: DagsterInstance, shop: Shop
+    any_instance: DagsterInstance, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.load(FIRST, SECOND, THIRD)
     run_range(any_instance, FIRST, THIRD)
@@ -46,6 +46,9 @@ def test_a_date_that_differs_is_failed_until_its_own_numbers_are_right(
 
     run_range(any_instance, SECOND, THIRD)
     run_range(any_instance, FIRST, FIRST, {"dry_run": True})
+    with monkeypatch.context() as wrong:
+        wrong.setenv("BIGQUERY_PROJECT_ID", "somebody-elses")
+        assert not run_range(any_instance, FIRST, THIRD).success
     assert checked_dates(any_instance)[SUMS] == differs
 
     result = last_result(any_instance, SUMS, FIRST)
