@@ -112,11 +112,12 @@ def dates_held(connection: psycopg.Connection) -> Iterator[Incident]:
                 reason=f"The loads look wrong and were refused; the numbers before are kept. The latest:"
                 f" {of_table[0].held}",
                 what_to_do="Repair the load into BigQuery, and the dates are synced again. If the numbers are"
-                " right, run `engarde sync` for them with --allow-growth or --allow-shrink. `engarde status` lists"
-                " them.",
+                f" right, run `engarde sync --start {days[0]} --end {days[-1]}` with --allow-growth or"
+                " --allow-shrink. `engarde status` says for each date which of them.",
                 job="performance_sync",
                 dates=_range(days[0], days[-1]),
                 run_id=str(of_table[0].held_by),
+                items=tuple(map(str, days)),
             )
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Incident:
     """Something that is wrong now. `key` identifies the incident until it is over.
 
-    `page` is the page of the Dagster UI to open if the incident is not about a run.
+    `items` are what it consists of, such as dates: it is reported again when there are new ones. `page` is the
+    page of the Dagster UI to open if the incident is not about a run.
     """
 
     key: str
@@ -18,10 +19,15 @@ class Incident:
     dates: str = ""
     run_id: str = ""
     page: str = "runs"
+    items: tuple[str, ...] = ()
 
     def link(self, dagster_url: str) -> str:
         """Return the address of the run or page to open."""
         return f"{dagster_url}/runs/{self.run_id}" if self.run_id else f"{dagster_url}/{self.page}"
+
+    def is_news_after(self, reported: "Incident | None") -> bool:
+        """Return whether the incident has to be reported, given the incident of its key that was reported last."""
+        return reported is None or not set(self.items) <= set(reported.items)
 
     def text(self, dagster_url: str) -> str:
         """Return the details in lines, with a link."""

@@ -85,12 +85,18 @@ def test_held_dates_are_told_until_they_are_synced(instance: DagsterInstance, sh
         {"tenant_id": str(shop.tenant), "campaign_id": f"x{n}", "platform": "meta", "clicks": n}
         for n in range(1, 40)
     ]
-    shop.world.load([{**row, "metric_date": today()} for row in rows] * 2)
+    yesterday = today() - timedelta(days=1)
+    shop.world.load([{**row, "metric_date": day} for row in rows for day in (yesterday, today())] * 2)
     run_range(instance, today(), today())
-    assert "1 date of campaign_metrics is held" in tick()
+    assert "Reported: 1 date of campaign_metrics is held." in tick()
     for _ in range(2):
         run_range(instance, today(), today())
     assert "Nothing new; 1 incident is open" in tick()  # these do not count as failed syncs as well
+
+    run_range(instance, yesterday, yesterday)
+    assert "Reported: 2 dates of campaign_metrics are held." in tick()
+    run_range(instance, yesterday, yesterday, {"allow_growth": True})
+    assert "held" not in tick()
     run_range(instance, today(), today(), {"allow_growth": True})
     assert "over: 1 date of campaign_metrics is held" in tick()
 

@@ -68,9 +68,10 @@ def alerts(context: SensorEvaluationContext, bigquery: BigQuery, postgres: Postg
     channels = configured_channels(load_pipeline_settings())
     reported = []
     outbox = state.waiting
-    for key in found.keys() - state.incidents.keys():
-        outbox += messages(found[key], False, channels, now)
-        reported.append(found[key].title)
+    for key, incident in found.items():
+        if incident.is_news_after(state.incidents.get(key)):
+            outbox += messages(incident, False, channels, now)
+            reported.append(incident.title)
     for key in state.incidents.keys() - found.keys():
         outbox += messages(state.incidents[key], True, channels, now)
         reported.append(f"over: {state.incidents[key].title}")
