@@ -15,10 +15,8 @@ from dagster._core.execution.backfill import BulkActionStatus
 from sqlalchemy.engine import make_url
 
 from engarde_pipeline.core.dates import dates_between, today
-from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.defs.interruption import SECONDS_TO_FINISH
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.load.locks import dates_locked
 from engarde_pipeline.postgres.schema.migrate import VERSION_TABLE
 from engarde_pipeline_tests.cli.deployment import ENGARDE, Deployment, documented_variables
 from engarde_pipeline_tests.dagster_runs import landed_dates, unfinished
@@ -43,7 +41,13 @@ UPDATE {VERSION_TABLE} SET version_num = '9999';
 """
 """What the migration of a newer version may do while this one still runs."""
 
-WAITING = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+NOTED = """
+INSERT INTO synced_dates (table_name, metric_date, version, run_id)
+SELECT 'campaign_metrics', unnest(%s::date[]), 'of another', gen_random_uuid()
+"""
+"""Uncommitted, it keeps a sync of these dates waiting at its last statement."""
+
+WAITING = "SELECT 1 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"
 
 
 @pytest.fixture
@@ -201,9 +205,10 @@ def test_a_date_that_does_not_end_does_not_keep_the_code_server_from_ending(
     shop.load(*DATES)
     server = deployment.start_code_server()
     deployment.start("daemon")
-    with connect(shop.world.database_url) as other, dates_locked(other, CAMPAIGN_METRICS, DATES):
+    with connect(shop.world.database_url) as other, other.transaction(force_rollback=True):
+        other.execute(NOTED, [DATES])
         ask_for_backfill(instance, DATES)
-        eventually(lambda: bool(shop.world.query(WAITING)), "a run that waits for a lock", 120)
+        eventually(lambda: bool(shop.world.query(WAITING)), "a run that waits within a date", 120)
 
         server.send_signal(signal.SIGTERM)
         seconds = eventually(lambda: server.poll() is not None, "the end of the code server", 150)
