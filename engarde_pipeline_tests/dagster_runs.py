@@ -118,3 +118,13 @@ def check_results(run: ExecuteInProcessResult) -> dict[str, bool]:
         name = f"{check.asset_key.to_user_string()}:{check.check_name}"
         results[name] = results.get(name, True) and check.passed
     return results
+
+
+def process_of(instance: DagsterInstance, run_id: str) -> int:
+    """Return the process in which a run was executed."""
+    (pid,) = {
+        int(str(event.engine_event_data.metadata["pid"].value))
+        for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT)
+        if (event := entry.dagster_event) and "pid" in event.engine_event_data.metadata
+    }
+    return pid

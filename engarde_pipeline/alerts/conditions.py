@@ -6,11 +6,12 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
-from engarde_pipeline.alerts.incidents import Incident, counted
+from engarde_pipeline.alerts.incidents import Incident
 from engarde_pipeline.core.counts import total
 from engarde_pipeline.core.date_states import DateFacts, DateState, current_calendar, state_of
 from engarde_pipeline.core.limits import REJECTED_SHARE_LIMIT
 from engarde_pipeline.core.metrics import METRIC_TABLES
+from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.postgres.load.rejected import open_reasons
 from engarde_pipeline.postgres.reads.date_states import read_date_facts
 from engarde_pipeline.postgres.reads.usage import bytes_today

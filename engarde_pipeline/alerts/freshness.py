@@ -7,9 +7,10 @@ import psycopg
 from dagster import DagsterInstance
 
 from engarde_pipeline.alerts.conditions import held_facts
-from engarde_pipeline.alerts.incidents import Incident, counted
+from engarde_pipeline.alerts.incidents import Incident
 from engarde_pipeline.alerts.outages import Outage
 from engarde_pipeline.bigquery.extraction import Source
+from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.runs.planning import current_plan, inspect_tables
 
 PROMISE = timedelta(hours=1)

@@ -39,8 +39,3 @@ class Incident:
             f"{'Run' if self.run_id else 'Dagster'}: {self.link(dagster_url)}",
         ]
         return "\n".join(line for line in lines if line)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun in the singular or plural, such as "1 date" or "2 dates"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 
-from engarde_pipeline.alerts.incidents import Incident, counted
+from engarde_pipeline.alerts.incidents import Incident
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.postgres.faults import message_of
 from engarde_pipeline.runs.planning import inspect_tables
 

@@ -48,10 +48,13 @@ class ResponseCache:
         self._running: dict[_Key, asyncio.Task[Row]] = {}
         self._next: dict[_Key, asyncio.Task[Row]] = {}
 
-    async def groups(self, tenant_id: UUID, statement: Statement, fingerprint: Statement) -> Row:
+    async def groups(
+        self, tenant_id: UUID, statement: Statement, fingerprint: Statement, recheck: Statement
+    ) -> Row:
         """Return the current result of `statement`, a statement for groups with this statement for a fingerprint.
 
-        Columns that both have are read again if the cached groups are still valid.
+        `recheck` has the fingerprint, and the columns of `statement` that are read again when cached groups are
+        still valid.
 
         Raises:
             Problem: 503, Postgres does not respond in time.
@@ -59,7 +62,7 @@ class ResponseCache:
         key = tenant_id, sha256(repr(statement).encode()).digest()
         task = self._next.get(key)
         if task is None:
-            task = asyncio.create_task(self._run_next(key, statement, fingerprint))
+            task = asyncio.create_task(self._run_next(key, statement, fingerprint, recheck))
             task.add_done_callback(_retrieve_exception)
             self._next[key] = task
         try:
@@ -68,20 +71,20 @@ class ResponseCache:
         except TimeoutError:
             raise unavailable("Postgres") from None
 
-    async def _run_next(self, key: _Key, statement: Statement, fingerprint: Statement) -> Row:
+    async def _run_next(self, key: _Key, statement: Statement, fingerprint: Statement, recheck: Statement) -> Row:
         if running := self._running.get(key):
             await asyncio.wait([running])
         self._running[key] = self._next.pop(key)
         try:
-            return await self._get(key, statement, fingerprint)
+            return await self._get(key, statement, fingerprint, recheck)
         finally:
             del self._running[key]
 
-    async def _get(self, key: _Key, statement: Statement, fingerprint: Statement) -> Row:
+    async def _get(self, key: _Key, statement: Statement, fingerprint: Statement, recheck: Statement) -> Row:
         tenant_id, _ = key
         entry = self._entries.get(key)
         if entry:
-            ((current,),) = await self._database.execute(tenant_id, fingerprint)
+            ((current,),) = await self._database.execute(tenant_id, recheck)
             if current["fingerprint"] == entry.fingerprint:
                 return {**entry.row, **current}  # what `current` says besides is as new
         # The fingerprint first: a result newer than its fingerprint is only computed again too early, but an older

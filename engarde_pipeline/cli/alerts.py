@@ -11,6 +11,7 @@ from rich.text import Text
 
 from engarde_pipeline.cli.servers import dagster_instance, embedded_default
 from engarde_pipeline.cli.terminal import console, errors, visible
+from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.settings import load_pipeline_settings
 
 if TYPE_CHECKING:
@@ -69,8 +70,6 @@ def _document(state: "AlertState | None", is_current: bool) -> dict[str, Any]:
 
 
 def _print_state(state: "AlertState | None", is_current: bool, now: datetime) -> None:
-    from engarde_pipeline.alerts.incidents import counted
-
     if state is None:
         console.print(
             "The sensor `alerts` has not run yet, so nothing is reported. Start Dagster's daemon with `engarde"
@@ -150,8 +149,6 @@ def _moment(timestamp: float) -> datetime:
 
 
 def _ago(age: timedelta) -> str:
-    from engarde_pipeline.alerts.incidents import counted
-
     seconds = int(age.total_seconds())
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= length:

@@ -9,6 +9,7 @@ from datetime import timedelta
 import psycopg
 
 from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.postgres.connection import run_of
 
 logger = logging.getLogger(__name__)
@@ -127,5 +128,4 @@ def _holder(connection: psycopg.Connection, lock: AdvisoryLock, wait: LockWait) 
 
 
 def _minutes(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes} minute" if minutes == 1 else f"{minutes} minutes"
+    return counted(round(seconds / 60), "minute")

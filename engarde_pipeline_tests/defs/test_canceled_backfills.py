@@ -17,7 +17,7 @@ from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.locks import dates_locked
 from engarde_pipeline.runs.attempts import reasons_of
 from engarde_pipeline.runs.run_config import range_tags
-from engarde_pipeline_tests.dagster_runs import execute, origin_of, unfinished
+from engarde_pipeline_tests.dagster_runs import execute, origin_of, process_of, unfinished
 from engarde_pipeline_tests.defs.backfills import ask_for_backfill, backfill_status
 from engarde_pipeline_tests.defs.daemon import eventually, running_daemon
 from engarde_pipeline_tests.shop import Shop
@@ -104,7 +104,7 @@ def test_under_the_daemon_nothing_goes_on_and_a_run_that_waits_names_the_holder(
 
         # It is killed in the moment in which its backfill is canceled; the daemon retries it.
         first = waiting.tags["dagster/backfill"]
-        os.kill(_process_of(instance, waiting.run_id), signal.SIGKILL)
+        os.kill(process_of(instance, waiting.run_id), signal.SIGKILL)
         cancel(instance, first)
         eventually(lambda: _has_ended(instance, waiting.run_id), "the killed run's end")
         eventually(
@@ -145,12 +145,3 @@ def _has_ended(instance: DagsterInstance, run_id: str) -> bool:
 
 def _log(instance: DagsterInstance, run: DagsterRun) -> str:
     return "\n".join(entry.user_message for entry in instance.all_logs(run.run_id))
-
-
-def _process_of(instance: DagsterInstance, run_id: str) -> int:
-    (pid,) = {
-        int(str(event.engine_event_data.metadata["pid"].value))
-        for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT)
-        if (event := entry.dagster_event) and "pid" in event.engine_event_data.metadata
-    }
-    return pid

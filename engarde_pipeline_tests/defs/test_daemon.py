@@ -6,13 +6,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
 from engarde_pipeline.core.dates import today
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect, connected_runs
 from engarde_pipeline.postgres.load.locks import dates_locked
 from engarde_pipeline_tests.bigquery.faulty import HANGS_UP, refusal
+from engarde_pipeline_tests.dagster_runs import process_of
 from engarde_pipeline_tests.defs.bigquery_times import Times
 from engarde_pipeline_tests.defs.daemon import eventually, running_daemon
 from engarde_pipeline_tests.shop import Shop
@@ -63,7 +64,7 @@ def test_postgres_follows_bigquery_through_changes_faults_mappings_and_a_kill(
             eventually(lambda: _waits_for_a_lock(shop), "a run that waits")
             (killed,) = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
             assert connected_runs(world.connection) == {killed.run_id}
-            os.kill(_process_of(instance, killed.run_id), signal.SIGKILL)
+            os.kill(process_of(instance, killed.run_id), signal.SIGKILL)
             eventually(lambda: _has_failed(instance, killed.run_id), "the killed run's end")
         eventually(lambda: clicks(shop) == 1070, "the date of the killed run")
         eventually(lambda: _ended(instance), "the runs' ends")
@@ -81,15 +82,6 @@ def _waits_for_a_lock(shop: Shop) -> bool:
 def _has_failed(instance: DagsterInstance, run_id: str) -> bool:
     run = instance.get_run_by_id(run_id)
     return run is not None and run.status is DagsterRunStatus.FAILURE
-
-
-def _process_of(instance: DagsterInstance, run_id: str) -> int:
-    (pid,) = {
-        int(str(event.engine_event_data.metadata["pid"].value))
-        for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT)
-        if (event := entry.dagster_event) and "pid" in event.engine_event_data.metadata
-    }
-    return pid
 
 
 def _ended(instance: DagsterInstance) -> bool:

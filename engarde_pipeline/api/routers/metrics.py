@@ -142,8 +142,9 @@ async def _groups(reader: MetricsReader, query: MetricsQuery, group_by: GroupBy,
     statement = with_trust(groups(query, group_by, page), query, reader.calendar)
     if reads_rows(query, group_by):
         await check_and_execute(reader.database, _references(query))
-        versions = with_trust(fingerprint(query, group_by), query, reader.calendar)
-        row = await reader.cache.groups(query.tenant_id, statement, versions)
+        versions = fingerprint(query, group_by)
+        recheck = with_trust(versions, query, reader.calendar)
+        row = await reader.cache.groups(query.tenant_id, statement, versions, recheck)
     else:
         _, ((row,),) = await check_and_execute(reader.database, _references(query), statement)
     return json_response(

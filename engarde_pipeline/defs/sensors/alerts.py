@@ -18,9 +18,10 @@ from engarde_pipeline.alerts.conditions import (
 )
 from engarde_pipeline.alerts.delivery import Message, deliver, messages
 from engarde_pipeline.alerts.freshness import CHECK_INTERVAL, due_since, freshness_lost
-from engarde_pipeline.alerts.incidents import Incident, counted
+from engarde_pipeline.alerts.incidents import Incident
 from engarde_pipeline.alerts.outages import PLAN, Outage, outages, read_errors, unreadable
 from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.defs.cursor import Cursor
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.postgres.faults import message_of
