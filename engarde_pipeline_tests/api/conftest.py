@@ -6,9 +6,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 from dagster import DagsterInstance
 from dagster._daemon.types import DaemonHeartbeat
@@ -38,8 +40,24 @@ def dagster_database_url(shared_history: str) -> str:
             "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public' AND tablename <> ALL(%s)",
             [list(_KEPT)],
         )
-        connection.execute(f"TRUNCATE {', '.join(name for (name,) in tables)} CASCADE".encode())
+        truncate = f"TRUNCATE {', '.join(name for (name,) in tables)} CASCADE".encode()
+        eventually(lambda: _truncated(connection, truncate), "the webserver is done with the requests before")
     return shared_history
+
+
+def _truncated(connection: "psycopg.Connection[Any]", truncate: bytes) -> bool:
+    """Truncate, unless a request that its test did not wait for is still starting its run."""
+    others = connection.execute(
+        "SELECT FROM pg_stat_activity"
+        " WHERE datname = current_database() AND state <> 'idle' AND pid <> pg_backend_pid()"
+    )
+    if others.fetchone():
+        return False
+    try:
+        connection.execute(truncate)
+    except psycopg.errors.DeadlockDetected:
+        return False
+    return True
 
 
 @pytest.fixture(scope="session")
