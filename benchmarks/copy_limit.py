@@ -32,8 +32,7 @@ def measure(world: World, samples: Samples) -> None:
 def _drop_foreign_keys(url: str) -> None:
     with connect(url) as connection:
         for key in tables.campaign_metrics.foreign_key_constraints:
-            name = f"campaign_metrics_{key.column_keys[0]}_fkey"
-            connection.execute(f"ALTER TABLE campaign_metrics DROP CONSTRAINT {name}".encode())
+            connection.execute(f"ALTER TABLE campaign_metrics DROP CONSTRAINT {key.name}".encode())
 
 
 def _finish(world: World) -> None:

@@ -10,7 +10,8 @@ from engarde_pipeline.postgres.connection import DatabaseUnfit, connect
 from engarde_pipeline.postgres.reads.diagnosis import check_permissions, check_schema
 from engarde_pipeline.postgres.schema import migrate
 from engarde_pipeline.postgres.schema.application_schema import ApplicationUnfit, adaptations, check
-from engarde_pipeline.postgres.schema.migrate import MigrationRefused, SchemaNewer, SchemaNotCurrent
+from engarde_pipeline.postgres.schema.migrate import SchemaNewer, SchemaNotCurrent
+from engarde_pipeline.postgres.schema.refusals import MigrationRefused
 from engarde_pipeline.sync.faults import is_transient
 from engarde_pipeline_tests.postgres.test_migrations import application, snapshot
 

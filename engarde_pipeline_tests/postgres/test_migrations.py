@@ -16,6 +16,7 @@ from engarde_pipeline.postgres.connection import connect, create_engine
 from engarde_pipeline.postgres.reads.diagnosis import check_schema
 from engarde_pipeline.postgres.schema import migrate
 from engarde_pipeline.postgres.schema.migrate import SchemaNotCurrent
+from engarde_pipeline.postgres.schema.refusals import MigrationRefused
 from engarde_pipeline.postgres.schema.tables import metadata
 
 OURS = {
@@ -425,8 +426,8 @@ def test_an_upgrade_waits_for_another_one_and_finds_nothing_left_to_do(
 ) -> None:
     with connect(database_url) as other:
         other.execute("SELECT pg_advisory_lock(hashtext('engarde_pipeline migrations'))")
-        monkeypatch.setattr(migrate, "_WAIT_FOR_ANOTHER", "10ms")
-        with pytest.raises(migrate.MigrationRefused, match=r"Another migration.*has been running"):
+        monkeypatch.setattr(migrate, "WAIT_FOR_ANOTHER_SECONDS", 0)
+        with pytest.raises(MigrationRefused, match=r"Another migration.*has been running"):
             migrate.upgrade(database_url)
 
     migrate.upgrade(database_url)

@@ -70,8 +70,8 @@ class Table:
     `kind` is that of `pg_class`. `has_key`: a foreign key can refer to `id`. `inheriting`: tables that inherit
     from it, whose rows are read with it although no foreign key can refer to them. `has_update_rule`: a rule
     replaces updates. `referenced`: the columns that refer to a table other than the required one, which does not
-    exist. `elsewhere`: other schemas with a table of this name, and whether the role may use them. `quoted`:
-    tables whose name differs only by upper case.
+    exist. `foreign_keys`: the columns that have a foreign key. `elsewhere`: other schemas with a table of this
+    name, and whether the role may use them. `quoted`: tables whose name differs only by upper case.
     """
 
     name: str
@@ -83,6 +83,7 @@ class Table:
     inheriting: list[str]
     has_update_rule: bool
     referenced: dict[str, str]
+    foreign_keys: list[str]
     elsewhere: dict[str, bool]
     quoted: list[str]
     search_path: str
@@ -114,6 +115,9 @@ SELECT wanted.name, n.nspname AS schema, coalesce(c.relkind::text, '') AS kind,
             ON meant.name = a.attname AND to_regclass(meant.target) IS NULL
         WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conparentid = 0 AND cardinality(f.conkey) = 1
        ) AS referenced,
+       ARRAY(SELECT a.attname::text FROM pg_constraint f
+             JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = ANY(f.conkey)
+             WHERE f.conrelid = c.oid AND f.contype = 'f') AS foreign_keys,
        (SELECT coalesce(jsonb_object_agg(s.nspname, has_schema_privilege(s.oid, 'USAGE')), '{}')
         FROM pg_class o JOIN pg_namespace s ON s.oid = o.relnamespace
         WHERE o.relname = wanted.name AND o.relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -129,6 +133,8 @@ LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
 """
 
 _REFERENCES = {"tenant_id": "tenants", "campaign_space_id": "campaign_spaces"}
+_CASCADES = (("campaign_spaces", "tenant_id"), ("campaign_assets", "campaign_space_id"))
+"""The columns by whose foreign keys a deletion reaches the metric tables."""
 
 _KINDS = {
     "v": "a view",
@@ -170,9 +176,14 @@ def writable_totals(campaign_spaces: Table) -> dict[str, str]:
 
 
 def adaptations(tables: dict[str, Table]) -> list[str]:
-    """Return how the pipeline adapts to the total columns, one sentence each."""
+    """Return how the pipeline adapts to the application's tables, one sentence each."""
     columns = tables["campaign_spaces"].columns
-    sentences = []
+    sentences = [
+        f"{table}.{column} has no foreign key, so if a row of {_REFERENCES[column]} is deleted, its metrics stay"
+        f" until its rows of {table} are deleted, too"
+        for table, column in _CASCADES
+        if column not in tables[table].foreign_keys
+    ]
     for name in TOTALS:
         column = columns.get(name)
         if column is None:

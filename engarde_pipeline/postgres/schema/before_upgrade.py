@@ -33,6 +33,8 @@ SELECT current_user AS role, current_database() AS database, current_schema() AS
        (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user) AS may_create_roles
 """
 
+_MORE_RIGHTS = {"campaign_spaces": ("UPDATE", "TRIGGER"), "campaign_assets": ("TRIGGER",)}
+
 _ADMINISTRATOR = "As an administrator run"
 
 # A table also has a type of the same name.
@@ -75,7 +77,7 @@ def _rights(connection: psycopg.Connection, tables: dict[str, Table], revision: 
         return
     for name, table in tables.items():
         if table.schema is not None:
-            needed = ["SELECT", "REFERENCES", *(["UPDATE"] if name == "campaign_spaces" else [])]
+            needed = ["SELECT", "REFERENCES", *_MORE_RIGHTS.get(name, ())]
             if lacking := [right for right in needed if not _may(connection, name, right)]:
                 yield f"{_ADMINISTRATOR} GRANT {', '.join(lacking)} ON {_qualified(table)} TO {role};"
     spaces = tables["campaign_spaces"]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,45 +12,28 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from psycopg import errors
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.postgres.connection import create_engine
-from engarde_pipeline.postgres.schema import application_schema, before_upgrade, newer_schema
+from engarde_pipeline.postgres.schema import application_schema, before_upgrade, composite_key, newer_schema
+from engarde_pipeline.postgres.schema.refusals import MigrationRefused, refusals
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "engarde_alembic_version"
 """The pipeline's version table; the application may have an `alembic_version` in the same schema."""
 
-LOCK_TIMEOUT = "2s"
-"""A waiting ALTER TABLE blocks all later queries on the table, including readers, so the wait is short."""
+LOCK_TIMEOUT = "900ms"
+"""A waiting ALTER TABLE blocks all later queries on the table, including readers, so the wait is short. It is
+shorter than deadlock_timeout (1 s): if a reader and a migration wait for each other, the migration gives up."""
 
 LOCK_ATTEMPTS = 30
 _PAUSE_SECONDS = 2
 
-_WAIT_FOR_ANOTHER = "10min"
-
-_CURES: dict[type[psycopg.Error], str] = {
-    errors.InsufficientPrivilege: "Migrate with the role that owns the application's tables.",
-    errors.ReadOnlySqlTransaction: "Migrate on the primary server, with a role that may write.",
-    errors.DependentObjectsStillExist: "Drop what depends on it, migrate, and create it again.",
-    errors.QueryCanceled: "The migration was cancelled. Migrate again.",
-    **dict.fromkeys(
-        (
-            errors.DuplicateTable,
-            errors.DuplicateObject,
-            errors.DuplicateFunction,
-            errors.DuplicateSchema,
-            errors.DuplicateColumn,
-        ),
-        "It does not belong to the pipeline. Rename it (ALTER ... RENAME TO ...), and migrate again.",
-    ),
-}
-"""What to do if Postgres refuses a statement of a migration."""
+WAIT_FOR_ANOTHER_SECONDS = 600.0
 
 
 class SchemaNotCurrent(EngardeError):
@@ -61,24 +44,26 @@ class SchemaNewer(SchemaNotCurrent):
     """A newer version has changed the schema incompatibly; transient, until that version is deployed here."""
 
 
-class MigrationRefused(EngardeError):
-    """The schema cannot be migrated; nothing was changed."""
-
-
 def upgrade(database_url: str, revision: str = "head") -> None:
-    """Upgrade the schema to `revision` in one transaction; syncs and readers can continue meanwhile.
+    """Upgrade the schema to `revision`; syncs and readers can continue meanwhile.
+
+    Tables change in one transaction. Before it, an index is created concurrently, and after it, foreign keys are
+    validated (see `composite_key`).
 
     Raises:
         MigrationRefused: there is no such revision, a newer version has migrated the database, the role may not
-            change the schema, a name is taken, or a table was in use at each of `LOCK_ATTEMPTS` attempts.
+            change the schema, a name is taken, rows contradict a foreign key, or a table was in use at each of
+            `LOCK_ATTEMPTS` attempts.
         ApplicationUnfit: the application's tables do not meet the pipeline's requirements.
     """
-
-    def migrate(config: Config, connection: Connection) -> None:
-        _check_possible(connection, _check_known(connection))
-        command.upgrade(config, revision)
-
-    _run(database_url, migrate)
+    with _migrating(database_url) as engine:
+        with engine.begin() as connection:
+            found = _check_known(connection)
+            adds_key = composite_key.REVISION in _up_to(revision) - _up_to(found)
+            _check_possible(connection, found, adds_key)
+        with composite_key.unique_index(database_url) if adds_key else nullcontext():
+            _when_unlocked(engine, lambda config: command.upgrade(config, revision))
+        composite_key.validate(engine)
 
 
 def downgrade(database_url: str, revision: str) -> None:
@@ -87,12 +72,20 @@ def downgrade(database_url: str, revision: str) -> None:
     Raises:
         MigrationRefused: as `upgrade`.
     """
+    with _migrating(database_url) as engine:
+        _downgrade(engine, revision)
+        composite_key.validate(engine)
 
-    def migrate(config: Config, connection: Connection) -> None:
+
+def _downgrade(engine: Engine, revision: str, then: Callable[[Connection], None] = lambda _: None) -> None:
+    with engine.begin() as connection:
         _check_known(connection)
-        command.downgrade(config, revision)
 
-    _run(database_url, migrate)
+    def migrate(config: Config) -> None:
+        command.downgrade(config, revision)
+        then(config.attributes["connection"])
+
+    _when_unlocked(engine, migrate)
 
 
 @dataclass(frozen=True)
@@ -115,18 +108,17 @@ def removals(database_url: str, revision: str) -> list[Removal]:
     Raises:
         MigrationRefused: as `downgrade`.
     """
-    before: set[tuple[str, str]] = set()
     after: set[tuple[str, str]] = set()
 
-    def migrate(config: Config, connection: Connection) -> None:
-        _check_known(connection)
-        before.update(_columns(connection))
-        command.downgrade(config, revision)
+    def undo(connection: Connection) -> None:
         after.update(_columns(connection))
         raise _Undone
 
-    with suppress(_Undone):
-        _run(database_url, migrate)
+    with _migrating(database_url) as engine:
+        with engine.begin() as connection:
+            before = _columns(connection)
+        with suppress(_Undone):
+            _downgrade(engine, revision, undo)
     kept_tables = {table for table, _ in after}
     removed = sorted(
         {(table, column if table in kept_tables else None) for table, column in before - after}, key=str
@@ -248,11 +240,19 @@ def _check_known(connection: Connection) -> str | None:
     return found
 
 
-def _check_possible(connection: Connection, found: str | None) -> None:
+def _up_to(revision: str | None) -> set[str]:
+    """Return `revision` and those before it."""
+    return {script.revision for script in _scripts().walk_revisions("base", revision)} if revision else set()
+
+
+def _check_possible(connection: Connection, found: str | None, adds_key: bool) -> None:
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)  # noqa: S101  `create_engine` opens no other
     tables = application_schema.check(driver, may_be_missing=found is None)
-    if found != head() and (obstacles := before_upgrade.obstacles(driver, tables, found)):
+    obstacles = before_upgrade.obstacles(driver, tables, found) if found != head() else []
+    if adds_key:
+        obstacles += composite_key.obstacles(driver, found)
+    if obstacles:
         raise MigrationRefused(
             "\n  ".join(
                 [
@@ -263,52 +263,31 @@ def _check_possible(connection: Connection, found: str | None) -> None:
         )
 
 
-def _run(database_url: str, migrate: Callable[[Config, Connection], None]) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+@contextmanager
+def _migrating(database_url: str) -> Iterator[Engine]:
+    """Yield an engine, while no other migration of this database runs."""
     engine = create_engine(database_url)
     try:
-        with engine.connect() as connection:
-            config.attributes["connection"] = connection
-            _when_unlocked(connection, lambda: migrate(config, connection))
-    except CommandError as error:
-        raise MigrationRefused(f"{error}. The newest revision is {head()}.") from None
-    except DBAPIError as error:
-        if not isinstance(error.orig, psycopg.Error):
-            raise
-        raise _refused(error.orig, error.statement) from None
-    except psycopg.Error as error:
-        raise _refused(error, None) from None
-    except SQLAlchemyError as error:
-        raise MigrationRefused(
-            f"The schema differs from what the migration expects: {error}. Nothing was changed."
-        ) from None
+        with refusals(head()), engine.begin() as connection:
+            _wait_for_another(connection)
+            yield engine
     finally:
         engine.dispose()
 
 
-def _refused(error: psycopg.Error, statement: str | None) -> MigrationRefused:
-    """Return the error for a statement that Postgres refuses."""
-    reason = ". ".join(filter(None, (error.diag.message_primary, error.diag.message_detail))) or str(error).strip()
-    at = f" The statement was: {' '.join(statement.split())[:200]}" if statement else ""
-    cure = next(
-        (cure for kind, cure in _CURES.items() if isinstance(error, kind)), "Correct this, and migrate again."
-    )
-    return MigrationRefused(f"Postgres refuses to migrate: {reason}. Nothing was changed. {cure}{at}")
-
-
 def _wait_for_another(connection: Connection) -> None:
     """Lock the migrations of this database until the end of the transaction."""
-    connection.execute(text(f"SET LOCAL lock_timeout = '{_WAIT_FOR_ANOTHER}'"))
-    try:
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('engarde_pipeline migrations'))"))
-    except DBAPIError as error:
-        if not isinstance(error.orig, errors.LockNotAvailable):
-            raise
-        raise MigrationRefused(
-            f"Another migration of this database has been running for more than {_WAIT_FOR_ANOTHER}; nothing was"
-            " changed. See pg_stat_activity, and migrate again when it has ended."
-        ) from None
+    deadline = time.monotonic() + WAIT_FOR_ANOTHER_SECONDS
+    # A statement that waits for the lock would have a snapshot, and CREATE INDEX CONCURRENTLY would wait for that.
+    lock = text("SELECT pg_try_advisory_xact_lock(hashtext('engarde_pipeline migrations'))")
+    while not connection.scalar(lock):
+        if time.monotonic() > deadline:
+            raise MigrationRefused(
+                "Another migration of this database has been running for more than"
+                f" {WAIT_FOR_ANOTHER_SECONDS:.0f} s; nothing was changed. See pg_stat_activity, and"
+                " migrate again when it has ended."
+            )
+        time.sleep(0.1)
 
 
 def _keep_writers_out(connection: Connection) -> None:
@@ -323,14 +302,17 @@ def _keep_writers_out(connection: Connection) -> None:
             connection.execute(text(f"LOCK TABLE {table.target} IN SHARE ROW EXCLUSIVE MODE"))
 
 
-def _when_unlocked(connection: Connection, migrate: Callable[[], None]) -> None:
+def _when_unlocked(engine: Engine, migrate: Callable[[Config], None]) -> None:
+    """Call `migrate` in a transaction of its own, again and again until it gets its locks."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     for attempt in range(1, LOCK_ATTEMPTS + 1):
         try:
-            with connection.begin():
-                _wait_for_another(connection)
+            with engine.begin() as connection:
+                config.attributes["connection"] = connection
                 connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
                 _keep_writers_out(connection)
-                migrate()
+                migrate(config)
         except DBAPIError as error:
             if not isinstance(error.orig, errors.LockNotAvailable | errors.DeadlockDetected):
                 raise

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     MetaData,
@@ -95,6 +96,8 @@ campaign_spaces = Table(
     Column("avg_ctr", Numeric),
     Column("avg_roas", Numeric),
     Column("performance_last_updated", DateTime(timezone=True)),
+    # For the foreign key of campaign_metrics; the application may have one of its own.
+    Index("campaign_spaces_engarde_tenant", "tenant_id", "id", unique=True),
 )
 
 campaign_assets = Table(
@@ -111,13 +114,21 @@ campaign_metrics = Table(
     CAMPAIGN_METRICS.target,
     metadata,
     _id(),
-    Column("tenant_id", ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
-    Column("campaign_space_id", ForeignKey("campaign_spaces.id", ondelete="CASCADE"), nullable=False),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("campaign_space_id", Uuid, nullable=False),
     Column("platform", Text, nullable=False),
     Column("metric_date", Date, nullable=False),
     Column("metric_hour", SmallInteger),
     *_numbers(CAMPAIGN_METRICS),
     CheckConstraint("metric_hour BETWEEN 0 AND 23", name="campaign_metrics_hour"),
+    # A row's tenant is its campaign space's, also after that has moved to another one.
+    ForeignKeyConstraint(
+        ["tenant_id", "campaign_space_id"],
+        ["campaign_spaces.tenant_id", "campaign_spaces.id"],
+        name="campaign_metrics_campaign_space_fkey",
+        ondelete="CASCADE",
+        onupdate="CASCADE",
+    ),
     # One row per campaign space, date and hour; also serves (campaign_space_id, metric_date).
     Index(
         "campaign_metrics_key",
@@ -176,7 +187,7 @@ campaign_asset_metrics = Table(
     ASSET_METRICS.target,
     metadata,
     _id(),
-    Column("tenant_id", ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
+    Column("tenant_id", Uuid, nullable=False),
     Column("campaign_asset_id", ForeignKey("campaign_assets.id", ondelete="CASCADE"), nullable=False),
     Column("platform", Text, nullable=False),
     Column("metric_date", Date, nullable=False),
