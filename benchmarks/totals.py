@@ -9,7 +9,8 @@ from benchmarks.world import World, settle
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.schema import tables
-from engarde_pipeline.postgres.totals.campaign_totals import note_changed, update_totals, wrong_totals
+from engarde_pipeline.postgres.totals.campaign_totals import update_totals, wrong_totals
+from engarde_pipeline.postgres.totals.changed_dates import note_changed
 
 
 def measure(url: str, world: World, samples: Samples, dates: int, number: int) -> None:

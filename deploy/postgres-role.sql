@@ -50,4 +50,5 @@ GRANT SELECT, INSERT, UPDATE ON source_keys TO engarde_pipeline;
 GRANT SELECT, INSERT, DELETE ON removed_rows TO engarde_pipeline;
 GRANT SELECT, INSERT, DELETE ON platform_days TO engarde_pipeline;
 GRANT SELECT, INSERT, UPDATE, DELETE
-    ON campaign_metrics, campaign_asset_metrics, campaign_space_months, changed_dates, held_dates TO engarde_pipeline;
+    ON campaign_metrics, campaign_asset_metrics, campaign_space_months, campaign_space_sums, changed_dates, held_dates
+    TO engarde_pipeline;

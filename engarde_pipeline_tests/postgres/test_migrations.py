@@ -24,6 +24,7 @@ OURS = {
     "campaign_asset_metrics",
     "rejected_metric_rows",
     "campaign_space_months",
+    "campaign_space_sums",
     "changed_dates",
     "platform_days",
     "bigquery_usage",

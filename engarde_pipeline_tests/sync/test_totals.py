@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from engarde_pipeline.core.metrics import ASSET_METRICS
@@ -16,10 +17,10 @@ from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.totals.campaign_totals import (
     Totals,
     campaigns_with_several_currencies,
-    note_changed,
     update_totals,
     wrong_totals,
 )
+from engarde_pipeline.postgres.totals.changed_dates import note_changed
 from engarde_pipeline_tests.sync.samples import DAY, NEXT_DAY, asset_row, row
 from engarde_pipeline_tests.sync.waiting import until_a_backend_waits
 from engarde_pipeline_tests.world import World
@@ -240,6 +241,34 @@ def test_totals_wait_for_a_merge_that_has_noted_its_date(world: World, tenant: U
         updating.result(timeout=60)
 
     assert totals(world, campaign)["total_clicks"] == 5
+
+
+def test_an_update_that_is_killed_changes_nothing_and_the_next_one_makes_up_for_it(
+    world: World, tenant: UUID, campaign: UUID
+) -> None:
+    world.load([row(tenant, clicks=1)])
+    world.sync_one(DAY)
+    update(world)
+    world.load([row(tenant, metric_date=NEXT_DAY, clicks=2)])
+    world.sync_one(NEXT_DAY)
+    sums = world.query("SELECT * FROM campaign_space_sums")
+
+    with (
+        connect(world.database_url) as killed,
+        ThreadPoolExecutor() as threads,
+        world.connection.transaction(),
+    ):
+        world.connection.execute("SELECT FROM campaign_spaces FOR UPDATE")
+        updating = threads.submit(update_totals, killed)
+        until_a_backend_waits(world)
+        world.connection.execute("SELECT pg_terminate_backend(%s)", [killed.info.backend_pid])
+        with pytest.raises(psycopg.OperationalError):
+            updating.result(timeout=60)
+
+    assert world.query("SELECT * FROM campaign_space_sums") == sums
+    assert update(world) == Totals(1, 1)
+    assert totals(world, campaign)["total_clicks"] == 3
+    assert differing(world) == 0
 
 
 def test_totals_wait_for_another_run_name_it_and_end_when_asked_to(

@@ -15,7 +15,7 @@ from dagster import (
 from engarde_pipeline.defs.assets.campaign_space_aggregates import campaign_space_aggregates
 from engarde_pipeline.defs.resources import Postgres
 from engarde_pipeline.defs.ticks import failing_tick
-from engarde_pipeline.postgres.totals.campaign_totals import last_noted_change
+from engarde_pipeline.postgres.totals.changed_dates import last_noted_change
 from engarde_pipeline.runs.sync_runs import UNFINISHED
 
 totals = define_asset_job(

@@ -27,7 +27,7 @@ from engarde_pipeline.postgres.load.removed_rows import delete_removals
 from engarde_pipeline.postgres.load.scope import Scope
 from engarde_pipeline.postgres.load.synced_dates import note_synced
 from engarde_pipeline.postgres.sql_lists import sql_list
-from engarde_pipeline.postgres.totals.campaign_totals import note_changed
+from engarde_pipeline.postgres.totals.changed_dates import note_changed
 from engarde_pipeline.postgres.totals.platform_days import compact
 
 REJECTED_SHOWN = 20

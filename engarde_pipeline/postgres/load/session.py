@@ -42,7 +42,7 @@ from engarde_pipeline.postgres.load.records import create_records
 from engarde_pipeline.postgres.load.removed_rows import open_removals
 from engarde_pipeline.postgres.load.staging import stage
 from engarde_pipeline.postgres.load.synced_dates import synced_by_older_version
-from engarde_pipeline.postgres.totals.campaign_totals import note_changed
+from engarde_pipeline.postgres.totals.changed_dates import note_changed
 from engarde_pipeline.postgres.totals.platform_days import rebuild
 
 

@@ -1,8 +1,8 @@
 """Helpers for a migration that adds a measure; see CONTRIBUTING.md.
 
-A campaign's measure has a column in `campaign_metrics`, sums in `campaign_space_months` and `platform_days`, and a
-total on `campaign_spaces`. Existing rows have 0 until their dates are synced again. The columns keep
-their defaults, so that the previous version can still write while the new one is deployed.
+A campaign's measure has a column in `campaign_metrics`, sums in `campaign_space_months`, `campaign_space_sums` and
+`platform_days`, and a total on `campaign_spaces`. Existing rows have 0 until their dates are synced again. The
+columns keep their defaults, so that the previous version can still write while the new one is deployed.
 """
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from alembic import op
 from engarde_pipeline.core.metrics import Kind
 from engarde_pipeline.postgres.schema.tables import column_type
 
-_SUMS = ("campaign_space_months", "platform_days")
+_SUMS = ("campaign_space_months", "campaign_space_sums", "platform_days")
 _KEYS = ("tenant_id", "metric_date", "platform", "currency")
 
 _KEEP_PLATFORM_DAYS = """

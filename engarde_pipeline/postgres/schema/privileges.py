@@ -11,6 +11,7 @@ PRIVILEGES = {
     "campaign_asset_metrics": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "rejected_metric_rows": ("SELECT", "INSERT", "UPDATE"),
     "campaign_space_months": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "campaign_space_sums": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "bigquery_usage": ("SELECT", "INSERT", "UPDATE"),
     "platform_days": ("SELECT", "INSERT", "DELETE"),
     "synced_dates": ("SELECT", "INSERT", "UPDATE"),

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Index,
     MetaData,
     Numeric,
+    PrimaryKeyConstraint,
     SmallInteger,
     Table,
     Text,
@@ -70,6 +71,19 @@ def ratio_sql(ratio: Ratio) -> LiteralString:
 
 def _currency() -> Column[Any]:
     return Column("currency", Text, comment="ISO 4217; NULL: the source has none.")
+
+
+def _range_of_currencies() -> list[Column[Any]]:
+    return [
+        Column("min_currency", Text, nullable=False, server_default="", comment="'' is none."),
+        Column(
+            "max_currency",
+            Text,
+            nullable=False,
+            server_default="",
+            comment="If it is not min_currency, no sum of money is valid.",
+        ),
+    ]
 
 
 def _numbers(table: MetricTable) -> list[Column[object]]:
@@ -158,24 +172,30 @@ platform_days = Table(
     comment="Parts of sums, to be added up.",
 )
 
-# For the totals: sums per campaign space and month, and the dates that changed since. There is no foreign
-# key, because checking it for every row is slow; the months of a deleted campaign space are never read.
+# For the totals: sums per campaign space and month, and over all months. There are no foreign keys, because
+# checking them for every row is slow; the sums of a deleted campaign space are never read. The key begins with the
+# month, because an update of the totals reads and writes whole months.
 campaign_space_months = Table(
     "campaign_space_months",
     metadata,
-    Column("campaign_space_id", Uuid, primary_key=True),
-    Column("month", Date, primary_key=True, comment="Its first day."),
+    Column("campaign_space_id", Uuid),
+    Column("month", Date, comment="Its first day."),
     *map(_sum_of, CAMPAIGN_METRICS.measures),
-    Column("min_currency", Text, nullable=False, server_default="", comment="'' is none."),
-    Column(
-        "max_currency",
-        Text,
-        nullable=False,
-        server_default="",
-        comment="If it is not min_currency, no sum of money is valid.",
-    ),
+    *_range_of_currencies(),
+    PrimaryKeyConstraint("month", "campaign_space_id"),
 )
 
+# A trigger empties it when something else than an update of the totals writes months (migration 0013).
+campaign_space_sums = Table(
+    "campaign_space_sums",
+    metadata,
+    Column("campaign_space_id", Uuid, primary_key=True),
+    *map(_sum_of, CAMPAIGN_METRICS.measures),
+    *_range_of_currencies(),
+    comment="Sums of campaign_space_months; empty: to be computed from all months.",
+)
+
+# Dates that changed since the last update of the totals.
 changed_dates = Table(
     "changed_dates",
     metadata,

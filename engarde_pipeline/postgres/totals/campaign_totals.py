@@ -1,18 +1,16 @@
 """The totals on `campaign_spaces`: sums of the campaign's rows, and ratios of those sums.
 
-The cost of an update depends on what changed, not on the history. A merge notes each date that it changes. The
-months of these dates are summed again into `campaign_space_months`, and the totals of the campaigns whose months
-changed are computed from their months. If no date was noted, the totals of all campaigns are compared with their
-months and corrected.
+A merge notes each date that it changes. An update of the totals brings the exact sums of all campaign spaces up to
+date with these dates (`campaign_sums`), compares each total with them, and writes those that differ. So a total
+that something else has overwritten is corrected by the next update, whatever changed.
 
 The rows of a campaign space can have several currencies, or only some of them have one. Its totals of money are
-then NULL (rule 13). Each month has the range of its currencies, so that this is found without reading the rows.
+then NULL (rule 13).
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import LiteralString
 
 import psycopg
@@ -25,6 +23,8 @@ from engarde_pipeline.postgres.schema import application_schema
 from engarde_pipeline.postgres.schema.application_schema import LAST_UPDATED, Column, Table, writable_totals
 from engarde_pipeline.postgres.schema.tables import ratio_sql
 from engarde_pipeline.postgres.sql_lists import sql_list
+from engarde_pipeline.postgres.totals import campaign_sums
+from engarde_pipeline.postgres.totals.changed_dates import collect_changed
 
 _MEASURES = CAMPAIGN_METRICS.measure_names
 _MONEY = [measure.name for measure in CAMPAIGN_METRICS.measures if measure.is_money]
@@ -39,43 +39,6 @@ _LOCK = AdvisoryLock(
     is_transactional=True,
 )
 
-# An existing note is locked by the update, so that a transaction that collects it waits and then sees the new
-# rows.
-_NOTE = """
-INSERT INTO changed_dates (metric_date) VALUES (%s)
-ON CONFLICT (metric_date) DO UPDATE SET changed_at = now()
-"""
-
-_COLLECT = "DELETE FROM changed_dates RETURNING date_trunc('month', metric_date)::date"
-
-# A separate statement, because Postgres does not use parallel workers in a statement that writes. '' stands for no
-# currency, and is less than every other one.
-_SUM_MONTH = """
-CREATE TEMPORARY TABLE month_sums AS
-SELECT campaign_space_id, {sums_of_rows},
-       CASE WHEN count(currency) = count(*) THEN min(currency COLLATE "C") ELSE '' END AS min_currency,
-       coalesce(max(currency COLLATE "C"), '') AS max_currency
-FROM campaign_metrics
-WHERE metric_date >= {month} AND metric_date < {month} + interval '1 month'
-GROUP BY campaign_space_id
-"""
-
-_KEEP_MONTH = """
-WITH gone AS (
-    DELETE FROM campaign_space_months m
-    WHERE m.month = {month}
-      AND NOT EXISTS (SELECT FROM month_sums s WHERE s.campaign_space_id = m.campaign_space_id)
-    RETURNING campaign_space_id
-), kept AS (
-    INSERT INTO campaign_space_months AS m (campaign_space_id, month, {columns})
-    SELECT campaign_space_id, {month}, {columns} FROM month_sums
-    ON CONFLICT (campaign_space_id, month) DO UPDATE SET {set_columns}
-    WHERE ({m_columns}) IS DISTINCT FROM ({excluded_columns})
-    RETURNING campaign_space_id
-)
-INSERT INTO changed_campaigns SELECT * FROM gone UNION ALL SELECT * FROM kept
-"""
-
 # Campaigns without rows have totals of zero, and those with several currencies no totals of money. Each number is
 # cast to the type of its column, which may be narrower in the application's table; NULL if it does not fit, which
 # only absurd input causes. Columns that cannot be written are skipped; an undefined ratio is 0 if its column is
@@ -85,7 +48,6 @@ WITH sums AS (
     SELECT c.id, {sums_or_zero}, coalesce({has_several_currencies}, false) AS has_several_currencies
     FROM campaign_spaces c
     LEFT JOIN {table} m ON m.campaign_space_id = c.id
-    WHERE {chosen}
     GROUP BY c.id
 ), exact AS (
     SELECT *, {ctr} AS ctr, {roas} AS roas FROM sums
@@ -94,30 +56,25 @@ WITH sums AS (
 )
 """
 
-# Whether the rows of a campaign space have several currencies, from its months and from its rows.
-_SEVERAL_IN_MONTHS: LiteralString = 'min(m.min_currency COLLATE "C") <> max(m.max_currency COLLATE "C")'
+# Whether the rows of a campaign space have several currencies, from its sums and from its rows.
+_SEVERAL_IN_SUMS: LiteralString = 'min(m.min_currency COLLATE "C") <> max(m.max_currency COLLATE "C")'
 _SEVERAL_IN_ROWS: LiteralString = """
 count(m.currency) BETWEEN 1 AND count(m.id) - 1 OR min(m.currency COLLATE "C") <> max(m.currency COLLATE "C")
 """
 
-_CHANGED = "c.id IN (SELECT campaign_space_id FROM changed_campaigns)"
-
-# A new campaign has no totals yet, and may never have a row.
-_WITHOUT_TOTALS = """
-INSERT INTO changed_campaigns SELECT id FROM campaign_spaces WHERE NOT ({total_columns}) IS NOT NULL
-"""
-
-_EVERY_CAMPAIGN = "INSERT INTO changed_campaigns SELECT id FROM campaign_spaces"
-
 # Campaigns with equal totals are not updated, nor those whose sums do not fit or must not be NULL, so that the
 # others are updated.
 _UPDATE = """
-UPDATE campaign_spaces c
-SET {set_totals}
-FROM totals s
-WHERE s.id = c.id
-  AND {fits}
-  AND ({columns}) IS DISTINCT FROM ({s_columns})
+, updated AS (
+    UPDATE campaign_spaces c
+    SET {set_totals}
+    FROM totals s
+    WHERE s.id = c.id
+      AND {fits}
+      AND ({columns}) IS DISTINCT FROM ({s_columns})
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM totals), (SELECT count(*) FROM updated)
 """
 
 _WRONG = """
@@ -129,10 +86,7 @@ JOIN totals s USING (id)
 # The name is read through JSON, because the application's table may have no column `name`.
 _WITH_SEVERAL_CURRENCIES = """
 WITH several AS MATERIALIZED (
-    SELECT campaign_space_id
-    FROM campaign_space_months
-    GROUP BY campaign_space_id
-    HAVING min(min_currency COLLATE "C") <> max(max_currency COLLATE "C")
+    SELECT campaign_space_id FROM campaign_space_sums WHERE min_currency <> max_currency
 ), found AS (
     SELECT c.id, to_jsonb(c) ->> 'name' AS name, count(*) OVER () AS campaigns
     FROM campaign_spaces c
@@ -158,26 +112,12 @@ class TotalsRefused(EngardeError):
     """A constraint or trigger of the application rejects the totals."""
 
 
-_COLUMNS_OF_MONTHS = (*_MEASURES, "min_currency", "max_currency")
-
-
 @dataclass(frozen=True)
 class Totals:
     """The number of campaign spaces, and of those that were updated or are wrong."""
 
     campaign_spaces: int
     affected: int
-
-
-def note_changed(connection: psycopg.Connection, day: date) -> None:
-    """Note that rows of `day` changed, in the transaction that changed them."""
-    connection.execute(_NOTE, [day])
-
-
-def last_noted_change(connection: psycopg.Connection) -> datetime | None:
-    """Return the time of the latest change that the totals do not include yet; None if there is none."""
-    row = connection.execute("SELECT max(changed_at) FROM changed_dates").fetchone()
-    return row[0] if row else None
 
 
 def update_totals(connection: psycopg.Connection, wait: LockWait = DEFAULT_WAIT) -> Totals:
@@ -193,26 +133,14 @@ def update_totals(connection: psycopg.Connection, wait: LockWait = DEFAULT_WAIT)
     with connection.transaction():
         # Two updates of many rows in different orders would deadlock; the second one waits instead.
         acquire(connection, _LOCK, wait)
-        connection.execute("SET LOCAL work_mem = '64MB'")  # else a month of 10,000 campaigns spills to disk
-        connection.execute("CREATE TEMPORARY TABLE changed_campaigns (campaign_space_id uuid)")
-        months = {month for (month,) in connection.execute(_COLLECT)}
-        for month in sorted(months):
-            _update_month(connection, month)
-        connection.execute(_without_totals(campaign_spaces) if months else _EVERY_CAMPAIGN)
-        connection.execute("ANALYZE changed_campaigns")  # an index is used for few campaigns, not for all
-        updated = _update(
-            connection, _totals_statement(campaign_spaces, _TOTALS + _UPDATE, "campaign_space_months", _CHANGED)
-        )
-        connection.execute("DROP TABLE changed_campaigns")
-        row = connection.execute("SELECT count(*) FROM campaign_spaces").fetchone()
-        assert row is not None  # noqa: S101  an aggregate has one row
-    return Totals(row[0], updated)
+        campaign_sums.update(connection, collect_changed(connection))
+        return _update(connection, _totals_statement(campaign_spaces, _TOTALS + _UPDATE, "campaign_space_sums"))
 
 
 def wrong_totals(connection: psycopg.Connection) -> Totals:
     """Compare the totals with the sums of all rows; `affected` campaign spaces differ."""
     campaign_spaces = _campaign_spaces(connection)
-    statement = _totals_statement(campaign_spaces, _TOTALS + _WRONG, CAMPAIGN_METRICS.target, "true")
+    statement = _totals_statement(campaign_spaces, _TOTALS + _WRONG, CAMPAIGN_METRICS.target)
     row = connection.execute(statement).fetchone()
     assert row is not None  # noqa: S101  an aggregate has one row
     return Totals(*row)
@@ -238,26 +166,13 @@ def update_triggers(connection: psycopg.Connection) -> list[str]:
     ]
 
 
-def _update_month(connection: psycopg.Connection, month: date) -> None:
-    for text in (_SUM_MONTH, _KEEP_MONTH, "DROP TABLE month_sums"):
-        statement = sql.SQL(text).format(
-            month=sql.Literal(month),
-            sums_of_rows=sql_list("sum({name}) AS {name}", _MEASURES),
-            columns=sql_list("{name}", _COLUMNS_OF_MONTHS),
-            m_columns=sql_list("m.{name}", _COLUMNS_OF_MONTHS),
-            excluded_columns=sql_list("excluded.{name}", _COLUMNS_OF_MONTHS),
-            set_columns=sql_list("{name} = excluded.{name}", _COLUMNS_OF_MONTHS),
-        )
-        connection.execute(statement)
-
-
 def _campaign_spaces(connection: psycopg.Connection) -> Table:
     return application_schema.check(connection)["campaign_spaces"]
 
 
-def _update(connection: psycopg.Connection, statement: sql.Composed) -> int:
+def _update(connection: psycopg.Connection, statement: sql.Composed) -> Totals:
     try:
-        return connection.execute(statement).rowcount
+        row = connection.execute(statement).fetchone()
     except psycopg.DatabaseError as error:
         if isinstance(error, psycopg.OperationalError):
             raise  # transient, or a fault of the server
@@ -266,18 +181,13 @@ def _update(connection: psycopg.Connection, statement: sql.Composed) -> int:
             " domain or trigger of the application so that it accepts them, or drop it. The next sync updates the"
             " totals."
         ) from None
+    assert row is not None  # noqa: S101  the statement returns one row
+    return Totals(*row)
 
 
-def _without_totals(campaign_spaces: Table) -> sql.Composed:
-    sums = [name for name, total in writable_totals(campaign_spaces).items() if total in _MEASURES]
-    return sql.SQL(_WITHOUT_TOTALS).format(total_columns=sql_list("{name}", sums) if sums else sql.SQL("1"))
-
-
-def _totals_statement(
-    campaign_spaces: Table, text: LiteralString, table: str, chosen: LiteralString
-) -> sql.Composed:
+def _totals_statement(campaign_spaces: Table, text: LiteralString, table: str) -> sql.Composed:
     columns, written = campaign_spaces.columns, writable_totals(campaign_spaces)
-    several = sql.SQL(_SEVERAL_IN_ROWS if table == CAMPAIGN_METRICS.target else _SEVERAL_IN_MONTHS)
+    several = sql.SQL(_SEVERAL_IN_ROWS if table == CAMPAIGN_METRICS.target else _SEVERAL_IN_SUMS)
     nullable = [total for column, total in written.items() if total in _MONEY and not columns[column].is_not_null]
     sums = [total for total in written.values() if total in _MEASURES]
     assignments = [
@@ -288,7 +198,6 @@ def _totals_statement(
         assignments.append(sql.SQL("{} = now()").format(sql.Identifier(LAST_UPDATED)))
     return sql.SQL(text).format(
         table=sql.Identifier(table),
-        chosen=sql.SQL(chosen),
         sums_or_zero=sql.SQL(", ").join(_sum_or_zero(name, several) for name in _MEASURES),
         has_several_currencies=several,
         ctr=sql.SQL(ratio_sql(CTR)),
