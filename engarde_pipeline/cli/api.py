@@ -75,7 +75,7 @@ def _application() -> Iterator["FastAPI"]:
 def _serve(host: str, port: int) -> None:
     import uvicorn
 
-    from engarde_pipeline.api.http_protocol import BoundedProtocol
+    from engarde_pipeline.api.http_protocol import BoundedProtocol, SocketProtocol
 
     with _application() as application:
         console.print(
@@ -90,6 +90,7 @@ def _serve(host: str, port: int) -> None:
             host=host,
             port=port,
             http=BoundedProtocol,
+            ws=SocketProtocol,
             log_level="warning",
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
