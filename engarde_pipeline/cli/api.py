@@ -91,6 +91,7 @@ def _serve(host: str, port: int) -> None:
             port=port,
             http=BoundedProtocol,
             ws=SocketProtocol,
+            ws_per_message_deflate=False,  # events are short, and each connection would keep its own dictionary
             log_level="warning",
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
