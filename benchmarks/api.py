@@ -34,7 +34,7 @@ from engarde_pipeline.api.tokens import mint
 from engarde_pipeline.postgres.connection import connect, parameters
 from engarde_pipeline.settings import API_ROLE
 
-_SECRET = "a-secret-of-the-benchmark-long-enough"  # noqa: S105  it signs nothing real
+SECRET = "a-secret-of-the-benchmark-long-enough"  # noqa: S105  it signs nothing real
 CACHED = "tenant, 30 dates, by campaign"
 """The query whose results the API caches."""
 
@@ -49,7 +49,7 @@ Client = Callable[[], AbstractAsyncContextManager[Ask]]
 
 def measure(url: str, world: World, samples: Samples, dates: int, repeat: int) -> None:
     """Measure milliseconds per answer, p50 and p99, of the API and of the bare SQL, in turns."""
-    with _serving(url, world) as address:
+    with serving(url, world) as (address, _):
         for name, (column, subject, span) in QUERIES.items():
             path, options = "/metrics", {"group_by": _GROUPS[column]}
             if _ONE_CAMPAIGN in subject:
@@ -106,7 +106,7 @@ async def _asking(url: str, options: dict[str, str]) -> AsyncIterator[Ask]:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
 
         async def ask(values: Values) -> None:
-            token = mint(_SECRET, values["tenant"], "benchmark", timedelta(hours=1))
+            token = mint(SECRET, values["tenant"], "benchmark", timedelta(hours=1))
             params = {"start_date": str(values["start"]), "end_date": str(values["end"]), **options}
             headers = {"Authorization": f"Bearer {token}"}
             address = url.format(campaign=values["campaign"])
@@ -129,7 +129,8 @@ async def _querying(url: str, statement: bytes) -> AsyncIterator[Ask]:
 
 
 @contextmanager
-def _serving(url: str, world: World) -> Iterator[str]:
+def serving(url: str, world: World) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """Yield the address and the process of an API that serves the database `url`."""
     with connect(url) as connection:
         connection.execute(f"ALTER ROLE {API_ROLE} LOGIN".encode())
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -139,7 +140,7 @@ def _serving(url: str, world: World) -> Iterator[str]:
         "DAGSTER_DATABASE_URL": world.dagster_database_url,
         "BIGQUERY_PROJECT_ID": "benchmark",
         "API_DATABASE_URL": make_url(url).set(username=API_ROLE).render_as_string(hide_password=False),
-        "JWT_SECRET_KEY": _SECRET,
+        "JWT_SECRET_KEY": SECRET,
         "API_RATE_LIMIT": "1000000/second",
         "ENGARDE_HOME": str(world.directory),
     }
@@ -152,7 +153,7 @@ def _serving(url: str, world: World) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}"
     try:
         _wait_for(address, process)
-        yield address
+        yield address, process
     finally:
         process.terminate()
         process.wait()

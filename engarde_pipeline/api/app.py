@@ -14,9 +14,10 @@ from engarde_pipeline.api.dagster_client import DagsterClient
 from engarde_pipeline.api.database import Database, check_isolation
 from engarde_pipeline.api.docs_page import add_docs_page
 from engarde_pipeline.api.errors import MEDIA_TYPE, add_exception_handlers
+from engarde_pipeline.api.live_updates import LiveUpdates
 from engarde_pipeline.api.rate_limit import RateLimit
 from engarde_pipeline.api.response_cache import ResponseCache
-from engarde_pipeline.api.routers import health, metrics, rejected_records, sync
+from engarde_pipeline.api.routers import health, live, metrics, rejected_records, sync
 from engarde_pipeline.api.submission_queue import SubmissionQueue
 from engarde_pipeline.api.submit import Submitter
 from engarde_pipeline.api.sync_events import EventBroker
@@ -52,11 +53,13 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
     login = settings.api_login, settings.api_takes_role
     check_isolation(*login)
     database, dagster = Database(*login), DagsterClient(instance)
+    live_updates = LiveUpdates(database, settings.api_login)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await database.open()
         yield
+        await live_updates.close()
         await database.close()
 
     app = _Application(
@@ -77,6 +80,7 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
     app.state.dagster = dagster
     app.state.submission_queue = SubmissionQueue(database, dagster, Submitter(Webserver(settings.webserver_url)))
     app.state.event_broker = EventBroker(dagster)
+    app.state.live_updates = live_updates
     # Not for server-sent events, and not for metrics, which are compressed already.
     app.add_middleware(GZipMiddleware, minimum_size=LARGE_BYTES, compresslevel=COMPRESS_LEVEL)
     if settings.api_cors_origins:
@@ -91,6 +95,7 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
     app.include_router(sync.router, prefix=PREFIX)
     app.include_router(metrics.router, prefix=PREFIX)
     app.include_router(rejected_records.router, prefix=PREFIX)
+    app.include_router(live.router, prefix=PREFIX)
     app.include_router(health.router)
     add_docs_page(app)
     return app

@@ -2,12 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from fastapi import HTTPException, Request, Response
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Query
+from fastapi.requests import HTTPConnection
 from fastapi.routing import APIRoute
 
 from engarde_pipeline.api.errors import InvalidField, invalid_fields, unknown_name
@@ -44,7 +45,7 @@ class AuthenticatedRoute(APIRoute):
         async def handle_authenticated(request: Request) -> Response:
             request.state.caller = await authenticate(request)
             request = _BoundedRequest(request.scope, request.receive)
-            errors = list(_query_errors(request, is_list))
+            errors = list(query_errors(request, is_list))
             if has_body:
                 errors += _repeated_keys(await request.body())
             if errors:
@@ -58,8 +59,9 @@ def _is_list(annotation: Any) -> bool:
     return list in (get_origin(annotation), *map(get_origin, get_args(annotation)))
 
 
-def _query_errors(request: Request, is_list: dict[str, bool]) -> Iterator[InvalidField]:
-    given = Counter(name for name, _ in request.query_params.multi_items())
+def query_errors(connection: HTTPConnection, is_list: Mapping[str, bool]) -> Iterator[InvalidField]:
+    """Yield the query parameters that are unknown, or given repeatedly although they are no lists."""
+    given = Counter(name for name, _ in connection.query_params.multi_items())
     for name, times in given.items():
         if name not in is_list:
             yield InvalidField(field=name, message=unknown_name("query parameter", name, is_list))

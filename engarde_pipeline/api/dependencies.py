@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
+from fastapi.requests import HTTPConnection
 
 from engarde_pipeline.api.dagster_client import DagsterClient
 from engarde_pipeline.api.database import Database
+from engarde_pipeline.api.live_updates import LiveUpdates
 from engarde_pipeline.api.response_cache import ResponseCache
 from engarde_pipeline.api.submission_queue import SubmissionQueue
 from engarde_pipeline.api.sync_events import EventBroker
@@ -44,6 +46,10 @@ async def _submission_queue(request: Request) -> SubmissionQueue:
     return cast("SubmissionQueue", request.app.state.submission_queue)
 
 
+async def _live_updates(connection: HTTPConnection) -> LiveUpdates:
+    return cast("LiveUpdates", connection.app.state.live_updates)
+
+
 async def _event_broker(request: Request) -> EventBroker:
     return cast("EventBroker", request.app.state.event_broker)
 
@@ -53,3 +59,4 @@ MetricsReaderDep = Annotated[MetricsReader, Depends(_metrics_reader)]
 DagsterDep = Annotated[DagsterClient, Depends(_dagster)]
 SubmissionQueueDep = Annotated[SubmissionQueue, Depends(_submission_queue)]
 EventBrokerDep = Annotated[EventBroker, Depends(_event_broker)]
+LiveUpdatesDep = Annotated[LiveUpdates, Depends(_live_updates)]

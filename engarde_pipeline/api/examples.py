@@ -228,3 +228,8 @@ PROBLEMS: dict[int, dict[str, Any]] = {
         503, "Temporarily unavailable", "Postgres does not respond in time; try again in a few seconds."
     ),
 }
+
+LIVE = """event: changed
+data: {"table": "campaign_metrics", "dates": ["2026-03-01", "2026-03-02"]}
+
+"""

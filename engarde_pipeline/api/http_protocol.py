@@ -1,8 +1,10 @@
-"""uvicorn's HTTP protocol with a size limit for the request line and headers, checked before authentication."""
+"""uvicorn's protocols: HTTP with a size limit for the head, checked before authentication; and WebSocket."""
 
 import json
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from engarde_pipeline.api.errors import MEDIA_TYPE, problem_body
 
@@ -63,3 +65,13 @@ class BoundedProtocol(HttpToolsProtocol):
         )
         self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+
+
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """Does not log an error for each WebSocket that is refused with an HTTP response, as uvicorn does."""
+
+    async def send(self, message: Any) -> None:
+        """Send a message; a complete HTTP response completes the handshake."""
+        await super().send(message)
+        if self.initial_response and self.close_sent:
+            self.handshake_complete = True

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import jwt
 from fastapi import Depends, Request
+from fastapi.requests import HTTPConnection
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from engarde_pipeline.api.errors import Problem
@@ -15,6 +16,9 @@ from engarde_pipeline.api.errors import Problem
 ALGORITHM = "HS256"
 LEEWAY_SECONDS = 60
 """How far the clock of the machine that signs tokens may be ahead of this one."""
+
+TOKEN_SUBPROTOCOL = "bearer."  # noqa: S105  a prefix
+"""The beginning of the WebSocket subprotocol with which a browser sends its token."""
 
 SYNC_ALL = "sync:all"
 """The scope that allows syncing all tenants, and seeing the counts of such syncs."""
@@ -33,6 +37,8 @@ class Caller:
     tenant_id: UUID
     user_id: str | None
     scopes: frozenset[str]
+    expires_at: int
+    """Seconds since 1970; an open connection ends then."""
 
     @property
     def may_sync_all(self) -> bool:
@@ -81,6 +87,7 @@ def verify(token: str, secret: str) -> Caller:
         _tenant(claims.get("tenant_id")),
         _user(claims.get("sub")),
         frozenset(scopes.split()) if isinstance(scopes, str) else frozenset(),
+        int(claims["exp"]),
     )
 
 
@@ -109,18 +116,26 @@ def _not_authenticated(detail: str) -> Problem:
     return Problem(401, detail, {"WWW-Authenticate": "Bearer"})
 
 
-async def authenticate(request: Request) -> Caller:
+async def authenticate(connection: HTTPConnection) -> Caller:
     """Return the caller of a request, and count the request towards the tenant's rate limit.
 
     Raises:
         Problem: 401, 403 or 429.
     """
-    credentials = await _bearer(request)
-    if credentials is None:
+    credentials = await _bearer(connection)
+    token = credentials.credentials if credentials else _subprotocol_token(connection)
+    if token is None:
         raise _not_authenticated("A bearer token is required; send the header Authorization: Bearer <JWT>.")
-    caller = verify(credentials.credentials, request.app.state.secret)
-    await request.app.state.rate_limit.hit(caller.tenant_id)
+    caller = verify(token, connection.app.state.secret)
+    await connection.app.state.rate_limit.hit(caller.tenant_id)
     return caller
+
+
+def _subprotocol_token(connection: HTTPConnection) -> str | None:
+    """Return the token that a browser, which cannot send headers, offers as a WebSocket subprotocol."""
+    offered = connection.scope.get("subprotocols", [])
+    tokens = (each.removeprefix(TOKEN_SUBPROTOCOL) for each in offered if each.startswith(TOKEN_SUBPROTOCOL))
+    return next(tokens, None)
 
 
 # The second parameter adds the security scheme to the OpenAPI document.

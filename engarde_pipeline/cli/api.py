@@ -75,7 +75,7 @@ def _application() -> Iterator["FastAPI"]:
 def _serve(host: str, port: int) -> None:
     import uvicorn
 
-    from engarde_pipeline.api.http_protocol import BoundedProtocol
+    from engarde_pipeline.api.http_protocol import BoundedProtocol, SocketProtocol
 
     with _application() as application:
         console.print(
@@ -90,6 +90,8 @@ def _serve(host: str, port: int) -> None:
             host=host,
             port=port,
             http=BoundedProtocol,
+            ws=SocketProtocol,
+            ws_per_message_deflate=False,  # events are short, and each connection would keep its own dictionary
             log_level="warning",
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )

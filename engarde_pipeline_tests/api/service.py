@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
 from engarde_pipeline.api.app import PREFIX, create_app
-from engarde_pipeline.api.http_protocol import BoundedProtocol
+from engarde_pipeline.api.http_protocol import BoundedProtocol, SocketProtocol
 from engarde_pipeline.api.tokens import mint
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.settings import API_ROLE, ApiSettings
@@ -76,7 +76,9 @@ def settings(database_url: str, **values: Any) -> ApiSettings:
 def serving(api_settings: ApiSettings, instance: DagsterInstance) -> Iterator[Service]:
     """Serve the API for as long as the block lasts."""
     app = create_app(api_settings, instance)
-    config = uvicorn.Config(app, http=BoundedProtocol, log_level="warning", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app, http=BoundedProtocol, ws=SocketProtocol, log_level="warning", timeout_graceful_shutdown=1
+    )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

@@ -38,6 +38,7 @@ ENDPOINTS = [
     ("GET", "/rejected-records"),
     ("GET", f"/sync-jobs/{uuid4()}"),
     ("GET", f"/sync-jobs/{uuid4()}/events"),
+    ("GET", "/live"),
 ]
 DAY = date(2026, 3, 1)
 # A schema cannot say that the start lies before the end, or that a campaign is there.
@@ -219,6 +220,8 @@ def test_the_service_keeps_to_its_own_openapi_document(api: Service, shop: Shop)
     for found in document.get_all_operations():
         assert isinstance(found, Ok)
         operation = found.ok()
+        if operation.path == f"{PREFIX}/live":
+            continue  # its responses do not end
         tried.append(operation.label)
 
         @hypothesis_settings(

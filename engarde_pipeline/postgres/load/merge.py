@@ -17,6 +17,7 @@ from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.currencies import ByCurrency, add, by_currency, subtract
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, METRIC_HOUR, MetricTable
+from engarde_pipeline.postgres.change_notifications import ChangedDate, notify_changed
 from engarde_pipeline.postgres.load.changes import Changes, changes_expression, changes_of
 from engarde_pipeline.postgres.load.held_dates import DateWouldShrink, unless_allowed
 from engarde_pipeline.postgres.load.locks import LOCK_IS_HELD, lock_parameters
@@ -209,6 +210,8 @@ def merge_date(
         if table is CAMPAIGN_METRICS and (inserted or updated or deleted or removals):
             note_changed(connection, day)
             compact(connection, day)
+        if inserted or updated or deleted:
+            notify_changed(connection, ChangedDate(table, day))
         version = options.versions.get(day)
         if version is not None:
             note_synced(connection, table, day, version, run_id, records.source, options.read_at)
