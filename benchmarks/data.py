@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.portfolio import Portfolio
+from engarde_pipeline.core.dates import today
 from engarde_pipeline.core.metrics import METRIC_DATE
 
 FIRST_DATE = date(2022, 1, 1)
@@ -34,6 +35,16 @@ SCHEMA = pa.schema(
 def days(count: int) -> list[date]:
     """Return the first `count` dates."""
     return [FIRST_DATE + timedelta(days=n) for n in range(count)]
+
+
+def recent_days(count: int) -> list[date]:
+    """Return the last `count` dates, which the sensors look at."""
+    return [today() - timedelta(days=n) for n in reversed(range(count))]
+
+
+def number_of(day: date) -> int:
+    """Return the number of a date: what makes its rows."""
+    return (day - FIRST_DATE).days
 
 
 def source_rows(portfolio: Portfolio, day: int, percent: int = 0) -> pa.RecordBatch:

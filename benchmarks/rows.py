@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import chain
 
+from benchmarks import sensors
 from benchmarks.api import CACHED
 from benchmarks.figures import milliseconds, rate, seconds, size_of
 from benchmarks.job import PARTS
@@ -28,13 +29,15 @@ _LARGE = 10_000_000
 
 _OLD_TOTALS = Target(1000)
 _CHECKS = Target(0.1, at_most=True)
+_TICK = Target(100, at_most=True)
 _WARM_START = Target(1.5, at_most=True)
 
 
 def rows_of(samples: Samples, size: Size) -> list[Row]:
     """Return every row, measured or not."""
     sized = (_proofs, _peers, _job, _workers, _job_log, _history)
-    return [*_loads(samples), *chain.from_iterable(part(samples, size) for part in sized), _imports(samples)]
+    parts = chain.from_iterable(part(samples, size) for part in sized)
+    return [*_loads(samples), *parts, _imports(samples), *_sensors(samples)]
 
 
 def _loads(samples: Samples) -> Iterator[Row]:
@@ -115,6 +118,12 @@ def _job(samples: Samples, size: Size) -> Iterator[Row]:
             yield compare(samples, label, ours, "a process per step", spawned, show=seconds, is_cost=True)
 
 
+def _sensors(samples: Samples) -> Iterator[Row]:
+    for name in sensors.NAMES:
+        label = f"CPU of a tick of {name}, nothing changed"
+        yield held(samples, label, f"sensors.{name}", _TICK, milliseconds)
+
+
 def _share(samples: Samples, label: str, part: str, target: Target | None) -> Row:
     took, whole = samples.median(f"job.{part}"), samples.median("job.seconds")
     if took is None or not whole:
@@ -122,7 +131,9 @@ def _share(samples: Samples, label: str, part: str, target: Target | None) -> Ro
     return Row(
         label,
         f"{seconds(took)} ({100 * took / whole:.0f} %)",
-        target=f"≤ {100 * target.limit:g} %" if target else "",
+        "the whole job" if target else "",
+        ratio=took / whole if target else None,
+        target=str(target) if target else "",
         met=target.is_met(took / whole) if target else None,
         rounds=samples.spread(f"job.{part}"),
     )
@@ -178,8 +189,7 @@ def _totals(samples: Samples, size: Size, dates: int, at: str) -> Iterator[Row]:
         yield _beside_old_totals(samples, measure, name, f"as stated, {STATED_MS_PER_CAMPAIGN} ms each", stated)
     if measured := samples.median(f"old.totals.ms.{dates}"):
         seconds_of_old = measured * size.campaigns / 1000
-        each = f"as measured, {milliseconds(measured)} each"
-        yield _beside_old_totals(samples, label, every, each, seconds_of_old, target=None)
+        yield _beside_old_totals(samples, label, every, "as measured on a few", seconds_of_old, target=None)
     bare, target = f"totals.bare.{dates}", Target(1.5, at_most=True)
     yield beside(label, every, "one bare sum of the rows", bare, target)
     yield beside(label_of_one, one, "all campaigns", every)

@@ -21,8 +21,10 @@ class Size:
     peer_dates: int = 20
     """Dates that are loaded beside peers, by the pipeline as well: a whole million would take each minutes."""
     small_dates: int = 366
+    recent_dates: int = 30
+    """Dates up to today that are synced when the sensors' ticks are measured."""
     small_campaigns: int = 20
-    """Campaigns with numbers on a small date."""
+    """Campaigns with numbers on a small or recent date."""
     queries: int = 200
     """Times each of the API's queries runs."""
     api_clients: int = 20

@@ -13,6 +13,7 @@ from benchmarks import (
     merge,
     old_design,
     peer_loads,
+    sensors,
     workers,
 )
 from benchmarks.peers import PEERS
@@ -35,6 +36,7 @@ MEASURES = {
     "imports": "CPU seconds of importing the definitions",
     "job": "the whole job from BigQuery's emulator to Postgres; one and 366 small dates",
     "workers": "the same on warm workers (needs redis-server)",
+    "sensors": "CPU of the sensors' ticks when nothing changed",
     "job_log": "look-ups of jobs among 100,000 runs",
     "totals": "the totals on the campaigns: all, and after one changed date",
     "queries": "the API's queries as plain SQL",
@@ -51,6 +53,7 @@ _SECONDS = {
     "imports": 6,
     "job": 100,
     "workers": 55,
+    "sensors": 15,
     "job_log": 15,
     "totals": 8,
     "queries": 5,
@@ -59,7 +62,7 @@ _SECONDS = {
 }
 """About how long one round takes with a million rows on two cores. Only the time that is left rests on it."""
 
-_OF_FIXED_SIZE = {"old", "peers", "imports", "job_log", "queries", "api"}
+_OF_FIXED_SIZE = {"old", "peers", "imports", "sensors", "job_log", "queries", "api"}
 """Measures that take no longer with more rows."""
 
 _LOADING_HISTORY = 25
@@ -78,7 +81,7 @@ class Plan:
         """Return how often `measure` runs on its own."""
         if measure in ("job", "workers") and self.size.dates > BASE_DATES:
             return 1  # ten million rows are to arrive at all; how fast, a million say
-        return 1 if measure in ("job_log", "queries") else self.repeat  # those have rounds of their own
+        return 1 if measure in ("sensors", "job_log", "queries") else self.repeat  # those have rounds of their own
 
     def seconds_of(self, measure: str, dates: int) -> float:
         """Return about how long all rounds of `measure` take on `dates` dates."""
@@ -92,7 +95,7 @@ class Plan:
         for measure in self.chosen:
             dates = self.size.histories if measure in history.MEASURES else [self.size.dates]
             total += sum(self.seconds_of(measure, count) for count in dates)
-        if self.has("job", "workers"):
+        if self.has("job", "workers", "sensors"):
             total += _STARTING_EMULATOR
         if self.has(*history.MEASURES):
             total += sum(_LOADING_HISTORY * dates / BASE_DATES for dates in self.size.histories)
@@ -116,7 +119,7 @@ def run(world: World, samples: Samples, plan: Plan) -> None:
             if plan.has(name):
                 measure(world, samples)
                 done(name)
-    if plan.has("job", "workers"):
+    if plan.has("job", "workers", "sensors"):
         _jobs(world, samples, plan, done)
     if plan.has("job_log"):
         job_log.measure(world, samples, plan.repeat)
@@ -139,6 +142,9 @@ def _jobs(world: World, samples: Samples, plan: Plan, done: Callable[[str], None
             if plan.has("workers"):
                 workers.measure(world, samples, emulator, turn)
                 done("workers")
+        if plan.has("sensors"):
+            sensors.measure(world, samples, emulator, plan.repeat)
+            done("sensors")
 
 
 def left_out(plan: Plan) -> list[str]:

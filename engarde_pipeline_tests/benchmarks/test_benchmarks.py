@@ -45,7 +45,7 @@ TINY = Size(
 # What starts processes with Dagster or a BigQuery emulator, dlt, or Sling, takes longer than a test should.
 CHEAP = {"limit", "merge", "old", "totals", "queries", "memory", "job_log", "api"}
 LIGHT_PEERS = (Adbc, Pgpq, DuckDb)
-SLOW = ("whole job", "small date", "worker", "importing")
+SLOW = ("whole job", "small date", "worker", "importing", "CPU of a tick")
 
 
 @pytest.fixture(scope="module")
