@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 PINS := --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
+# A peer of 90 MB that only `make bench` installs.
+SLING = sling-linux-amd64==1.4.11; sys_platform == 'linux' and platform_machine == 'x86_64'
 # One more than there are cores, because many tests wait for a server.
 TESTS_AT_ONCE = $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 INSTALLED := $(VENV)/.installed
@@ -58,12 +60,16 @@ constraints: $(INSTALLED)  ## Pin the newest versions that pyproject.toml allows
 		$(PINS) --output-file deploy/requirements-build.txt
 	$(VENV)/bin/uv pip compile pyproject.toml --extra local --constraint constraints.txt --universal --python-version 3.11 \
 		$(PINS) --output-file deploy/requirements-local.txt
+	echo "$(SLING)" | $(VENV)/bin/uv pip compile - --constraint constraints.txt --universal --python-version 3.11 \
+		$(PINS) --output-file benchmarks/requirements.txt
 
 audit: $(INSTALLED)  ## Ask PyPI for known vulnerabilities of everything that is pinned
 	@$(VENV)/bin/pip-audit --strict --disable-pip --require-hashes --requirement constraints.txt
 
-bench: $(INSTALLED)  ## Measure everything beside its limit, the old design and a peer (half an hour)
-	@$(VENV)/bin/python -m benchmarks
+bench: $(INSTALLED)  ## Measure everything beside its limit, the old design and peers (25 minutes); BENCH="--help" explains
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.txt \
+		|| echo "Sling cannot be installed; it is left out."
+	@$(VENV)/bin/python -m benchmarks $(BENCH)
 
 storm: $(INSTALLED)  ## Sync invented histories under faults, then under kills; SEED=.. SCENARIOS=.. (300) KILLS=.. (20)
 	@$(VENV)/bin/python -m engarde_pipeline_tests.storm $(if $(SEED),--seed $(SEED)) $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(if $(KILLS),--kills $(KILLS))

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
 from functools import partial
+from http import HTTPStatus
 from itertools import count, cycle, islice
 from statistics import quantiles
 from typing import Any
@@ -43,7 +44,8 @@ _ONE_CAMPAIGN = "campaign_space_id ="
 """A query of one campaign says so; its endpoint always answers by date."""
 
 Values = dict[str, Any]
-Ask = Callable[[Values], Awaitable[None]]
+Ask = Callable[[Values], Awaitable[bool]]
+"""Asks, and returns whether there was an answer: the API may refuse what it has no time for."""
 Client = Callable[[], AbstractAsyncContextManager[Ask]]
 
 
@@ -62,12 +64,21 @@ def measure(url: str, world: World, samples: Samples, dates: int, repeat: int) -
                 for measured, client in repeat * [("api", asking), ("api.sql", querying)]:
                     took = asyncio.run(_load(client, world.size, questions))
                     _add(samples, f"{measured}.{name}.{dates}", took)
+                    if measured == "api":
+                        _count(samples, world.size, dates, took)
             if name == CACHED:
                 with world.bars.part(f"api: {name}, again"):
                     asyncio.run(_ask_each(asking, asked))
                     for _ in range(repeat):
                         took = asyncio.run(_load(asking, world.size, cycle(asked)))
                         _add(samples, f"api.again.{dates}", took)
+                        _count(samples, world.size, dates, took)
+
+
+def _count(samples: Samples, size: Size, dates: int, answered: Sequence[float]) -> None:
+    requests = size.api_clients * size.api_requests
+    samples.add(f"api.requests.{dates}", requests)
+    samples.add(f"api.refused.{dates}", requests - len(answered))
 
 
 def _add(samples: Samples, name: str, took: Sequence[float]) -> None:
@@ -87,8 +98,8 @@ async def _load(client: Client, size: Size, questions: Iterator[Values]) -> list
             await everyone_is_connected.wait()
             for values in others:
                 started = time.perf_counter()
-                await ask(values)
-                took.append(1000 * (time.perf_counter() - started))
+                if await ask(values):
+                    took.append(1000 * (time.perf_counter() - started))
         return took
 
     works = [work(next(questions), list(islice(questions, size.api_requests))) for _ in range(size.api_clients)]
@@ -105,15 +116,18 @@ async def _ask_each(client: Client, questions: Sequence[Values]) -> None:
 async def _asking(url: str, options: dict[str, str]) -> AsyncIterator[Ask]:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
 
-        async def ask(values: Values) -> None:
+        async def ask(values: Values) -> bool:
             token = mint(SECRET, values["tenant"], "benchmark", timedelta(hours=1))
             params = {"start_date": str(values["start"]), "end_date": str(values["end"]), **options}
             headers = {"Authorization": f"Bearer {token}"}
             address = url.format(campaign=values["campaign"])
             async with session.get(address, params=params, headers=headers) as answer:
                 body = await answer.read()
+            if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                return False
             assert answer.status == 200, body
             assert b'"metrics": [{' in body, "an answer without numbers measures nothing"
+            return True
 
         yield ask
 
@@ -122,8 +136,9 @@ async def _asking(url: str, options: dict[str, str]) -> AsyncIterator[Ask]:
 async def _querying(url: str, statement: bytes) -> AsyncIterator[Ask]:
     async with await psycopg.AsyncConnection.connect(**parameters(url), autocommit=True) as connection:
 
-        async def ask(values: Values) -> None:
+        async def ask(values: Values) -> bool:
             assert await (await connection.execute(statement, values)).fetchall()
+            return True
 
         yield ask
 

@@ -12,14 +12,13 @@ from benchmarks.merge import sync
 from benchmarks.samples import Samples
 from benchmarks.world import World
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.schema import tables
 
 
 def measure(world: World, samples: Samples) -> None:
     """Measure one round, each in a new database; without finished rows from our merge's round, make them."""
-    if not finished.exist(world):
+    if not finished.exist(world, world.size.dates):
         _finish(world)
-    files = finished.files(world)
+    files = finished.files(world, world.size.dates)
     for name, shares in (("single", [files]), ("double", [[path] for path in files]), ("free", [files])):
         with world.database() as url, ThreadPoolExecutor(len(shares)) as threads:
             if name == "free":
@@ -31,11 +30,15 @@ def measure(world: World, samples: Samples) -> None:
 
 def _drop_foreign_keys(url: str) -> None:
     with connect(url) as connection:
-        for key in tables.campaign_metrics.foreign_key_constraints:
-            connection.execute(f"ALTER TABLE campaign_metrics DROP CONSTRAINT {key.name}".encode())
+        keys = connection.execute(
+            "SELECT quote_ident(conname) FROM pg_constraint"
+            " WHERE conrelid = 'campaign_metrics'::regclass AND contype = 'f'"
+        ).fetchall()
+        for (name,) in keys:
+            connection.execute(f"ALTER TABLE campaign_metrics DROP CONSTRAINT {name}".encode())
 
 
 def _finish(world: World) -> None:
     with world.database() as url:
-        sync(world, url, data.days(world.size.dates), world.rows, "finishing rows for the limit", writers=1)
-        finished.copy_out(world, url)
+        sync(world, url, data.days(world.size.dates), world.rows(), "finishing rows for the limit", writers=1)
+        finished.copy_out(world, url, world.size.dates)

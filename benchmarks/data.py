@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.portfolio import Portfolio
+from engarde_pipeline.core.dates import today
 from engarde_pipeline.core.metrics import METRIC_DATE
 
 FIRST_DATE = date(2022, 1, 1)
 SEED = 20_220_101
-CHANGED_SHARE = 10
-"""One row in this many differs in the changed data."""
+PERCENTS = (0, 1, 10, 100)
+"""Shares of the rows that differ from what was loaded before, as a benchmark loads them one after another."""
 
 SCHEMA = pa.schema(
     [
@@ -36,10 +37,21 @@ def days(count: int) -> list[date]:
     return [FIRST_DATE + timedelta(days=n) for n in range(count)]
 
 
-def source_rows(portfolio: Portfolio, day: int, changed: bool = False) -> pa.RecordBatch:
+def recent_days(count: int) -> list[date]:
+    """Return the last `count` dates, which the sensors look at."""
+    return [today() - timedelta(days=n) for n in reversed(range(count))]
+
+
+def number_of(day: date) -> int:
+    """Return the number of a date: what makes its rows."""
+    return (day - FIRST_DATE).days
+
+
+def source_rows(portfolio: Portfolio, day: int, percent: int = 0) -> pa.RecordBatch:
     """Return the rows of date number `day`, one per campaign, in an order of its own.
 
-    With `changed` one row in ten has another spend and one more impression.
+    `percent` of the rows are restated, by an amount of that percentage's own. They include the rows that a
+    smaller percentage restates: loaded in the order of PERCENTS, that share of the rows differs each time.
     """
     random = np.random.default_rng((SEED, day))
     count = portfolio.campaigns
@@ -48,10 +60,10 @@ def source_rows(portfolio: Portfolio, day: int, changed: bool = False) -> pa.Rec
     spend = np.round(clicks * random.uniform(0.2, 3.0, count), 6)
     conversions = (clicks * random.uniform(0, 0.1, count)).astype(np.int64)
     revenue = np.round(conversions * random.uniform(10, 90, count), 2)
-    if changed:
-        restated = (np.arange(count) + day) % CHANGED_SHARE == 0
-        impressions = impressions + restated
-        spend = np.where(restated, np.round(spend + 0.01, 6), spend)
+    if percent:
+        restated = (np.arange(count) + day) % (100 // percent) == 0
+        impressions = impressions + percent * restated
+        spend = np.where(restated, np.round(spend + percent / 100, 6), spend)
     rows = pa.RecordBatch.from_arrays(
         [
             pa.array(np.full(count, (FIRST_DATE - date(1970, 1, 1)).days + day, np.int32)).cast(pa.date32()),
@@ -64,16 +76,16 @@ def source_rows(portfolio: Portfolio, day: int, changed: bool = False) -> pa.Rec
     return rows.take(pa.array(random.permutation(count)))
 
 
-def changed_rows(portfolio: Portfolio, day: int) -> int:
-    """Return how many rows of date number `day` the changed data changes."""
-    return len(range(-day % CHANGED_SHARE, portfolio.campaigns, CHANGED_SHARE))
+def changed_rows(portfolio: Portfolio, day: int, percent: int) -> int:
+    """Return how many rows of date number `day` are restated in `percent` percent."""
+    return len(range(-day % (100 // percent), portfolio.campaigns, 100 // percent)) if percent else 0
 
 
-def write(path: Path, portfolio: Portfolio, count: int, changed: bool = False) -> Iterator[int]:
+def write(path: Path, portfolio: Portfolio, count: int, percent: int = 0) -> Iterator[int]:
     """Write the first `count` dates to an Arrow file, one batch per date; yield each date's number."""
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as file:
         for day in range(count):
-            file.write_batch(source_rows(portfolio, day, changed))
+            file.write_batch(source_rows(portfolio, day, percent))
             yield day
 
 

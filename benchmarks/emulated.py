@@ -1,4 +1,4 @@
-"""The BigQuery emulator with the benchmark's rows: a large dataset, and one of many small dates."""
+"""The BigQuery emulator with the benchmark's rows: a large dataset, and two of small dates, old and recent."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -18,6 +18,7 @@ from engarde_pipeline.settings import Settings
 PROJECT = "engarde-benchmark"
 LARGE = "large"
 SMALL = "small"
+RECENT = "recent"
 
 _DATES_PER_LOAD = 20
 _TYPES = {pa.date32(): "DATE", pa.string(): "STRING", pa.int64(): "INT64", pa.float64(): "FLOAT64"}
@@ -25,7 +26,7 @@ _TYPES = {pa.date32(): "DATE", pa.string(): "STRING", pa.int64(): "INT64", pa.fl
 
 @contextmanager
 def emulator(world: World) -> Iterator[dict[str, str]]:
-    """Run the emulator with both datasets; yield the environment that names it."""
+    """Run the emulator with its datasets; yield the environment that names it."""
     running = bigquery.start(world.directory / "emulator")
     try:
         environment = {
@@ -44,6 +45,8 @@ def emulator(world: World) -> Iterator[dict[str, str]]:
         few = size.small_campaigns
         _fill(world, client, LARGE, size.dates, lambda day: data.source_rows(portfolio, day))
         _fill(world, client, SMALL, size.small_dates, lambda day: data.small(portfolio, day, few))
+        first = data.number_of(data.recent_days(size.recent_dates)[0])
+        _fill(world, client, RECENT, size.recent_dates, lambda n: data.small(portfolio, first + n, few))
         client.close()
         yield environment
     finally:

@@ -15,19 +15,19 @@ from engarde_pipeline.postgres.connection import connect
 _BLOCK = 1 << 20
 
 
-def files(world: World) -> list[Path]:
-    """Return where the finished rows lie."""
-    return [world.directory / f"finished_{half}.bin" for half in ("earlier", "later")]
+def files(world: World, dates: int) -> list[Path]:
+    """Return where the finished rows of the first `dates` dates lie."""
+    return [world.directory / f"finished_{half}_of_{dates}.bin" for half in ("earlier", "later")]
 
 
-def exist(world: World) -> bool:
-    """Whether the finished rows have been made."""
-    return all(path.exists() for path in files(world))
+def exist(world: World, dates: int) -> bool:
+    """Whether the finished rows of the first `dates` dates have been made."""
+    return all(path.exists() for path in files(world, dates))
 
 
-def copy_out(world: World, url: str) -> None:
+def copy_out(world: World, url: str, dates: int) -> None:
     """Make the files from the rows of `campaign_metrics`, ids included, in the order on disk."""
-    middle = data.days(world.size.dates)[world.size.dates // 2]
+    middle = data.days(dates)[dates // 2]
     with connect(url) as connection, connection.transaction():
         connection.execute("SET LOCAL max_parallel_workers_per_gather = 0")
         connection.execute("SET LOCAL synchronize_seqscans = off")
@@ -35,7 +35,7 @@ def copy_out(world: World, url: str) -> None:
         connection.execute("SET LOCAL enable_indexscan = off")
         connection.execute("SET LOCAL enable_bitmapscan = off")
         rows = f"SELECT {_columns(connection)} FROM campaign_metrics WHERE metric_date"
-        for path, compare in zip(files(world), ("<", ">="), strict=True):
+        for path, compare in zip(files(world, dates), ("<", ">="), strict=True):
             statement = f"COPY ({rows} {compare} '{middle}') TO STDOUT (FORMAT binary)"
             with connection.cursor().copy(statement.encode()) as copy, path.open("wb") as file:
                 for block in copy:

@@ -15,7 +15,7 @@ def measure(world: World, samples: Samples, dates: int, chosen: Collection[str],
     """Load `dates` dates in a process of its own, then measure on them what was chosen."""
     with world.database() as url:
         with world.bars.part(f"a history of {dates} dates"):
-            answer = children.run(world.directory, "benchmarks.sync_process", [url, world.rows, dates])
+            answer = children.run(world.directory, "benchmarks.sync_process", [url, world.rows(), dates])
         if answer["landed"] != dates:
             raise WrongResult(f"{answer['landed']} of {dates} dates landed")
         if "memory" in chosen:

@@ -5,7 +5,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-_PACKAGES = ("dagster", "psycopg", "pyarrow", "sqlalchemy", "dlt", "bqemulator")
+_PACKAGES = ("dagster", "psycopg", "pyarrow", "sqlalchemy", "bqemulator")
 
 
 def machine(postgres_version: str) -> dict[str, str]:

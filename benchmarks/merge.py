@@ -36,15 +36,15 @@ def measure(world: World, samples: Samples) -> None:
     are those that a transaction of the sync inserted or updated, by their xmin, and those it deleted.
     """
     rows = world.size.rows
-    changed = sum(data.changed_rows(world.portfolio, day) for day in range(world.size.dates))
+    changed = sum(data.changed_rows(world.portfolio, day, 10) for day in range(world.size.dates))
     with world.database() as url:
-        _sync(world, samples, url, "single", world.rows, Counts(inserted=rows), writers=1)
-        if not finished.exist(world):  # for the limit
-            finished.copy_out(world, url)
+        _sync(world, samples, url, "single", world.rows(), Counts(inserted=rows), writers=1)
+        if not finished.exist(world, world.size.dates):  # for the limit
+            finished.copy_out(world, url, world.size.dates)
     with world.database() as url:
-        _sync(world, samples, url, "first", world.rows, Counts(inserted=rows))
-        _sync(world, samples, url, "nothing", world.rows, Counts(unchanged=rows))
-        _sync(world, samples, url, "tenth", world.changed_rows, Counts(updated=changed, unchanged=rows - changed))
+        _sync(world, samples, url, "first", world.rows(), Counts(inserted=rows))
+        _sync(world, samples, url, "nothing", world.rows(), Counts(unchanged=rows))
+        _sync(world, samples, url, "tenth", world.rows(10), Counts(updated=changed, unchanged=rows - changed))
 
 
 def sync(

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -23,7 +23,7 @@ class Bars:
         self._progress = Progress(
             TextColumn("{task.description:<44}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TaskProgressColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
@@ -32,9 +32,9 @@ class Bars:
         self._whole = self._progress.add_task("benchmark", total=None)
 
     @contextmanager
-    def showing(self, parts: int) -> Iterator[None]:
-        """Show the bars; the run has `parts` parts."""
-        self._progress.update(self._whole, total=parts)
+    def showing(self, seconds: float) -> Iterator[None]:
+        """Show the bars; the run takes about `seconds`."""
+        self._progress.update(self._whole, total=seconds)
         with self._progress:
             yield
 
@@ -53,6 +53,6 @@ class Bars:
             if not self._console.is_terminal:
                 self._console.print(f"{description}: {time.monotonic() - started:.1f} s", highlight=False)
 
-    def done(self) -> None:
-        """Advance the whole run by one part."""
-        self._progress.advance(self._whole)
+    def done(self, seconds: float) -> None:
+        """Advance the whole run by a part that was expected to take `seconds`."""
+        self._progress.advance(self._whole, seconds)

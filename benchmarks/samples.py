@@ -29,6 +29,11 @@ class Samples:
         figures = self._figures.get(name)
         return median(figures) if figures else None
 
+    def total(self, name: str) -> float | None:
+        """Return the sum, or None where nothing was measured."""
+        figures = self._figures.get(name)
+        return sum(figures) if figures else None
+
     def spread(self, name: str) -> str:
         """Return how many rounds there were and how far apart, for the reader to judge the noise."""
         figures = self._figures.get(name, [])

@@ -32,10 +32,10 @@ class NotStarted(Exception):
 
 def measure(world: World, samples: Samples, emulator: dict[str, str], turn: int) -> None:
     """Measure one round; the order alternates with `turn`. Without redis on this machine, nothing is measured."""
-    program = shutil.which("redis-server", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
+    program = redis_server()
     if program is None:
         return
-    with _redis(world, Path(program)) as broker:
+    with _redis(world, program) as broker:
         for workers in (1, 2) if turn % 2 else (2, 1):
             with world.database() as url:
                 environment = _environment(world, emulator, url) | {"ENGARDE_BROKER_URL": broker}
@@ -52,6 +52,12 @@ def measure(world: World, samples: Samples, emulator: dict[str, str], turn: int)
                             world.directory, "benchmarks.job_process", ["pipeline", *_span(1)], environment
                         )
                     samples.add("workers.process", answer["seconds"])
+
+
+def redis_server() -> Path | None:
+    """Return the program, or None if this machine has none."""
+    program = shutil.which("redis-server", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
+    return Path(program) if program else None
 
 
 def _launch(world: World, environment: Mapping[str, str], dates: int, dates_per_run: int, label: str) -> float:

@@ -27,9 +27,14 @@ class World:
         self.size = size
         self.bars = bars
         self.portfolio = Portfolio(size.tenants, size.campaigns)
-        self.rows = directory / "rows.arrow"
-        self.changed_rows = directory / "changed_rows.arrow"
         self._server = postgres.start(directory / "server")
+
+    def rows(self, percent: int = 0) -> Path:
+        """Return the file of the source rows of which `percent` percent are restated.
+
+        That of 0 and 10 percent has every date, that of the others the dates that peers load.
+        """
+        return self.directory / f"rows_{percent}.arrow"
 
     def close(self) -> None:
         """Stop the server."""
@@ -37,9 +42,11 @@ class World:
 
     def prepare(self) -> None:
         """Make the rows, and the template of all databases: migrated, with tenants and campaigns."""
-        with self.bars.part("making source rows", 2 * self.size.dates) as advance:
-            for path, changed in ((self.rows, False), (self.changed_rows, True)):
-                for _ in data.write(path, self.portfolio, self.size.dates, changed):
+        dates = dict.fromkeys(data.PERCENTS, self.size.peer_dates)
+        dates |= dict.fromkeys((0, 10), max(self.size.dates, self.size.peer_dates))
+        with self.bars.part("making source rows", sum(dates.values())) as advance:
+            for percent, count in dates.items():
+                for _ in data.write(self.rows(percent), self.portfolio, count, percent):
                     advance()
         with connect(self._server) as connection:
             connection.execute(f"CREATE DATABASE {_TEMPLATE}".encode())

@@ -1,20 +1,29 @@
 """The benchmark runs and reports what it should; how fast anything is, no test says."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pyarrow as pa
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from benchmarks import report, suite
+from benchmarks import data, peer_loads, releases, report, suite
 from benchmarks.__main__ import app
 from benchmarks.machine import machine
+from benchmarks.peers import compare
+from benchmarks.peers.adbc import Adbc
+from benchmarks.peers.duckdb import DuckDb
+from benchmarks.peers.pgpq import Pgpq
+from benchmarks.portfolio import Portfolio
 from benchmarks.progress import Bars
-from benchmarks.rows import Row, rows_of
+from benchmarks.row import Row
+from benchmarks.rows import rows_of
 from benchmarks.samples import Samples
 from benchmarks.sizes import Size
-from benchmarks.world import opened
+from benchmarks.world import World, opened
+from engarde_pipeline.postgres.connection import connect
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("benchmarks")]
 
@@ -25,7 +34,7 @@ TINY = Size(
     base_dates=1,
     old_rows=60,
     old_totals=3,
-    peer_rows=50,
+    peer_dates=2,
     small_dates=2,
     queries=2,
     job_log_runs=200,
@@ -33,20 +42,27 @@ TINY = Size(
     api_requests=3,
 )
 
-# What starts processes with Dagster or a BigQuery emulator, or dlt, takes longer than a test should.
+# What starts processes with Dagster or a BigQuery emulator, dlt, or Sling, takes longer than a test should.
 CHEAP = {"limit", "merge", "old", "totals", "queries", "memory", "job_log", "api"}
-SLOW = ("whole job", "small date", "worker")
+LIGHT_PEERS = (Adbc, Pgpq, DuckDb)
+SLOW = ("whole job", "small date", "worker", "importing", "CPU of a tick")
 
 
 @pytest.fixture(scope="module")
-def measured() -> tuple[Samples, list[Row]]:
-    samples, bars = Samples(), Bars(Console(quiet=True))
+def world() -> Iterator[World]:
     # Not under pytest's own directory: Postgres' system user could not reach it.
     with (
         TemporaryDirectory(prefix="engarde-benchmark-") as directory,
-        opened(Path(directory), TINY, bars) as world,
+        opened(Path(directory), TINY, Bars(Console(quiet=True))) as world,
     ):
-        suite.run(world, samples, CHEAP, repeat=2)
+        yield world
+
+
+@pytest.fixture(scope="module")
+def measured(world: World) -> tuple[Samples, list[Row]]:
+    samples = Samples()
+    suite.run(world, samples, suite.Plan(TINY, CHEAP, repeat=2))
+    peer_loads.measure(world, samples, LIGHT_PEERS)
     return samples, rows_of(samples, TINY)
 
 
@@ -63,6 +79,70 @@ def test_a_sync_in_which_nothing_changed_writes_no_row(measured: tuple[Samples, 
     assert samples.median("merge.tenth.written") == TINY.rows / 10
 
 
+def test_every_peer_has_a_figure_for_each_load(measured: tuple[Samples, list[Row]]) -> None:
+    samples, _ = measured
+    programs = [peer_loads.OURS, peer_loads.OURS_OVER_ONE, *(peer.name for peer in LIGHT_PEERS)]
+    measures = {f"peers.{name}.{load}" for name in programs for load in peer_loads.LOADS}
+    assert measures <= samples.as_dict().keys()
+
+
+def test_a_peers_table_has_our_indexes_and_foreign_keys(world: World) -> None:
+    with world.database() as url:
+        Adbc(url, world.directory).prepare(peer_loads.source(world, 0))
+        with connect(url) as connection:
+            indexes, keys = (
+                connection.execute(
+                    f"SELECT count(*) FILTER (WHERE {name} = 'public.campaign_metrics'::regclass),"
+                    f" count(*) FILTER (WHERE {name} = 'peer.campaign_metrics'::regclass) FROM {catalog}".encode()
+                ).fetchone()
+                for catalog, name in (
+                    ("pg_index", "indrelid"),
+                    ("(SELECT * FROM pg_constraint WHERE contype = 'f') k", "conrelid"),
+                )
+            )
+    assert indexes is not None
+    assert indexes[0] == indexes[1] > 0
+    assert keys is not None
+    assert keys[0] == keys[1] > 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("UPDATE {table} SET spend = spend + 0.000001 WHERE ctid = '(0,1)'", "spend is wrong in"),
+        ("DELETE FROM {table} WHERE ctid = '(0,1)'", "left 99 rows; the source has 100"),
+    ],
+)
+def test_a_peer_that_leaves_other_rows_than_the_source_has_is_found(
+    world: World, damage: str, message: str
+) -> None:
+    rows, table = peer_loads.source(world, 0), "peer.campaign_metrics"
+    with world.database() as url:
+        peer = Adbc(url, world.directory)
+        peer.prepare(rows)
+        peer.load(rows)
+        compare.check(url, table, rows, peer.label)
+        with connect(url) as connection:
+            connection.execute(damage.format(table=table).encode())
+        with pytest.raises(compare.WrongRows, match=message):
+            compare.check(url, table, rows, peer.label)
+
+
+def test_each_percentage_restates_that_share_of_what_was_loaded_before() -> None:
+    portfolio = Portfolio(tenants=2, campaigns=1_000)
+    days = range(3)
+    before = [data.source_rows(portfolio, day) for day in days]
+    for percent in data.PERCENTS:
+        after = [data.source_rows(portfolio, day, percent) for day in days]
+        assert sum(map(_differing, before, after)) == 10 * percent * len(days)
+        assert sum(data.changed_rows(portfolio, day, percent) for day in days) == 10 * percent * len(days)
+        before = after
+
+
+def _differing(before: pa.RecordBatch, after: pa.RecordBatch) -> int:
+    return sum(one != other for one, other in zip(before.to_pylist(), after.to_pylist(), strict=True))
+
+
 def test_the_report_holds_every_measured_row_and_a_section_for_each_scale(
     measured: tuple[Samples, list[Row]], tmp_path: Path
 ) -> None:
@@ -74,7 +154,28 @@ def test_the_report_holds_every_measured_row_and_a_section_for_each_scale(
     assert [text.count(f"<!-- scale {scale} -->") for scale in (1, 10)] == [1, 1]
     for row in filter(lambda row: row.is_measured, rows):
         assert text.count(f"| {row.measure} | {row.figure} |") >= 2
+    for peer in LIGHT_PEERS:
+        assert text.count(f"| {peer.label} (") == 2
     assert all((tmp_path / f"report-{scale}m.svg").exists() for scale in (1, 10))
+
+
+def test_the_ratios_of_a_release_are_kept_and_measured_again_they_are_replaced(
+    measured: tuple[Samples, list[Row]], tmp_path: Path
+) -> None:
+    samples, rows = measured
+    history = tmp_path / releases.NAME
+    for release in ("1.0.0", "1.1.0", "1.1.0"):
+        releases.write(history, release, TINY.rows, rows)
+    ratios = releases.read(history)
+    assert [ratio.release for ratio in ratios].count("1.0.0") == len(ratios) / 2
+    assert {ratio.measure for ratio in ratios} == {row.measure for row in rows if row.ratio is not None}
+
+    report.write(tmp_path / "report.md", report.Run(1, "", TINY, machine("18"), 60.0, rows), samples)
+    text = (tmp_path / "report.md").read_text()
+    assert "| source rows | measure | reference | target | 1.0.0 | 1.1.0 |" in text
+    assert (
+        f"| {TINY.rows:,} | first load over one connection | limit: COPY BINARY, one connection | ≥ 0.85 |" in text
+    )
 
 
 def test_an_unknown_measure_is_named_with_those_there_are() -> None:
@@ -82,3 +183,10 @@ def test_an_unknown_measure_is_named_with_those_there_are() -> None:
     assert result.exit_code == 2
     assert "speed" in result.output
     assert "limit" in result.output
+
+
+def test_the_help_explains_every_measure() -> None:
+    result = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    for name, meaning in suite.MEASURES.items():
+        assert f"{name:<9} {meaning}" in result.output
