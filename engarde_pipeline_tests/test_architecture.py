@@ -26,7 +26,7 @@ LAYERS = (
     {"alerts"},
     {"defs"},
     {"definitions"},
-    {"api"},
+    {"api", "observability"},
     {"cli"},
     {"notebook"},
 )
@@ -34,7 +34,7 @@ LAYERS = (
 
 KNOW_DAGSTER = {
     *("dagster_internals", "dagster_launcher", "dagster_storage", "celery_launcher"),
-    *("runs", "alerts", "defs", "definitions", "api", "cli", "notebook"),
+    *("runs", "alerts", "defs", "definitions", "api", "observability", "cli", "notebook"),
 }
 LONGEST_MODULE = 350
 

@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 5
 """The time limit of one channel; all channels together must fit into a sensor tick of one minute."""
 
+LOG = "log"
+"""The channel that is always enabled, and notifies nobody."""
+
 Send = Callable[[Incident, bool], None]
 """Sends a message about an incident; the second argument is True when the incident is over."""
 
@@ -25,7 +28,7 @@ Send = Callable[[Incident, bool], None]
 def configured_channels(settings: PipelineSettings) -> dict[str, Send]:
     """Return the enabled channels by name; the log is always enabled."""
     url = settings.engarde_dagster_url
-    channels: dict[str, Send] = {"log": lambda incident, is_over: _log(incident, is_over, url)}
+    channels: dict[str, Send] = {LOG: lambda incident, is_over: _log(incident, is_over, url)}
     if webhook := settings.engarde_alert_webhook_url:
         channels["webhook"] = lambda i, over: _post(webhook.get_secret_value(), i, over, url)
     if slack := settings.engarde_alert_slack_url:

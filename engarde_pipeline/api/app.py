@@ -21,6 +21,7 @@ from engarde_pipeline.api.routers import health, live, metrics, rejected_records
 from engarde_pipeline.api.submission_queue import SubmissionQueue
 from engarde_pipeline.api.submit import Submitter
 from engarde_pipeline.api.sync_events import EventBroker
+from engarde_pipeline.observability.request_metrics import CountRequests, RequestMetrics
 from engarde_pipeline.runs.webserver import Webserver
 from engarde_pipeline.settings import ApiSettings
 
@@ -98,4 +99,6 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
     app.include_router(live.router, prefix=PREFIX)
     app.include_router(health.router)
     add_docs_page(app)
+    app.state.request_metrics = RequestMetrics()
+    app.add_middleware(CountRequests, metrics=app.state.request_metrics, routes=app.openapi()["paths"])
     return app

@@ -18,6 +18,7 @@ from engarde_pipeline.cli import (
     dev,
     doctor,
     export,
+    exporter,
     init,
     jobs,
     plan,
@@ -83,6 +84,7 @@ app.add_typer(db.app, name="db")
 app.command("demo")(demo.demo)
 app.command("dev")(dev.dev)
 app.add_typer(api.app, name="api")
+app.command("exporter")(exporter.exporter)
 app.command("init")(init.init)
 app.command("code-server")(processes.code_server)
 app.command("ui")(processes.ui)

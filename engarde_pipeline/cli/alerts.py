@@ -104,11 +104,11 @@ def test() -> None:
 
     The exit code is 1 if a channel does not accept it, or if no channel is configured.
     """
-    from engarde_pipeline.alerts.channels import configured_channels
+    from engarde_pipeline.alerts.channels import LOG, configured_channels
     from engarde_pipeline.alerts.incidents import Incident
 
     channels = configured_channels(load_pipeline_settings())
-    del channels["log"]  # always on, but in the process of the sensor
+    del channels[LOG]  # always on, but in the process of the sensor
     if not channels:
         errors.print(
             "No channel is configured: alerts are only written to the log of the code server, and nobody is"

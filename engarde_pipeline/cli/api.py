@@ -26,6 +26,15 @@ def api(
     context: typer.Context,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.")] = 8000,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            envvar="ENGARDE_API_METRICS_PORT",
+            help="A port for Prometheus, with metrics of the requests at /metrics and without authentication.",
+        ),
+    ] = None,
 ) -> None:
     """Serve the REST API, which starts and follows syncs and reads metrics. Its documentation is at /docs.
 
@@ -43,7 +52,7 @@ def api(
         settings = load_api_settings()
         if is_embedded():
             migrate.upgrade(settings.api_login)
-        _serve(host, port)
+        _serve(host, port, metrics_port)
 
 
 @app.command()
@@ -72,8 +81,9 @@ def _application() -> Iterator["FastAPI"]:
         yield create_app(load_api_settings(), instance)
 
 
-def _serve(host: str, port: int) -> None:
+def _serve(host: str, port: int, metrics_port: int | None) -> None:
     import uvicorn
+    from prometheus_client import start_http_server
 
     from engarde_pipeline.api.http_protocol import BoundedProtocol, SocketProtocol
 
@@ -81,6 +91,8 @@ def _serve(host: str, port: int) -> None:
         console.print(
             f"The API is at [bold]http://{host}:{port}[/], its documentation at /docs. Press Ctrl-C to stop."
         )
+        if metrics_port:
+            start_http_server(metrics_port, host, application.state.request_metrics.registry)
         # What is loaded by now lives as long as the process: scanning it for garbage would delay requests.
         gc.collect()
         gc.freeze()

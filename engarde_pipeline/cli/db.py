@@ -28,6 +28,7 @@ class Purpose(StrEnum):
 
     SYNC = "sync"
     API = "api"
+    EXPORTER = "exporter"
 
 
 class NotConfirmed(EngardeError):
@@ -105,18 +106,19 @@ def current() -> None:
 def grants(
     role: Annotated[str, typer.Option(help="The role that the process logs in with. It must exist.")],
     purpose: Annotated[
-        Purpose, typer.Option("--for", help="What the role is for: the code server and workers, or the API.")
+        Purpose,
+        typer.Option("--for", help="What the role is for: the code server and workers, the API, or the exporter."),
     ] = Purpose.SYNC,
 ) -> None:
     """Grant a role all that it needs, and nothing more. Run it after each `engarde db upgrade`, as the same user.
 
     Example: `engarde db grants --role engarde_pipeline`
     """
-    from engarde_pipeline.postgres.schema.grants import grant_api, grant_sync
+    from engarde_pipeline.postgres.schema.grants import grant_api, grant_exporter, grant_sync
 
-    grant = {Purpose.SYNC: grant_sync, Purpose.API: grant_api}[purpose]
+    granting = {Purpose.SYNC: grant_sync, Purpose.API: grant_api, Purpose.EXPORTER: grant_exporter}
     with database() as settings:
-        left = grant(settings.database_url.get_secret_value(), role)
+        left = granting[purpose](settings.database_url.get_secret_value(), role)
     console.print(f"{escape(visible(role))} has all that it needs in this database.")
     for statement in left:
         errors.print(

@@ -1,4 +1,4 @@
-"""`engarde dev`: runs the Dagster UI and daemon and the REST API on this machine."""
+"""`engarde dev`: runs the Dagster UI and daemon, the REST API and the exporter on this machine."""
 
 import json
 import os
@@ -16,6 +16,7 @@ import typer
 from rich.markup import escape
 
 from engarde_pipeline.cli.dagster_files import WORKSPACE, missing_features, shipped, storage_advice
+from engarde_pipeline.cli.exporter import PORT
 from engarde_pipeline.cli.servers import sample_servers, set_dagster_home
 from engarde_pipeline.cli.terminal import console, errors, handle_interrupts, visible
 from engarde_pipeline.core.errors import EngardeError
@@ -45,8 +46,9 @@ class LockUnusable(EngardeError):
 def dev(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port of the Dagster UI.")] = 3000,
     api_port: Annotated[int, typer.Option(min=1, max=65535, help="The port of the REST API.")] = 8000,
+    metrics_port: Annotated[int, typer.Option(min=1, max=65535, help="The port of the exporter.")] = PORT,
 ) -> None:
-    """Start the Dagster UI, the Dagster daemon and the REST API on this machine. Ctrl-C stops them.
+    """Start the Dagster UI and daemon, the REST API and the exporter on this machine. Ctrl-C stops them.
 
     If no server is configured, it also starts a Postgres and a BigQuery emulator with sample data under
     .engarde/. If Postgres and BigQuery are configured, the API is started only if JWT_SECRET_KEY is set.
@@ -81,6 +83,8 @@ def dev(
         if with_api:
             api = ["engarde_pipeline.cli", "api", "--port", str(api_port)]
             running["The REST API"] = stack.enter_context(_running(api))
+        exporter = ["engarde_pipeline.cli", "exporter", "--port", str(metrics_port)]
+        running["The exporter"] = stack.enter_context(_running(exporter))
         try:
             name, code = _first_to_end(running, port)
         except KeyboardInterrupt:

@@ -11,6 +11,7 @@ from engarde_pipeline.settings.loading import is_unconfigured as is_unconfigured
 from engarde_pipeline.settings.loading import load_api_settings as load_api_settings
 from engarde_pipeline.settings.loading import load_dagster_settings as load_dagster_settings
 from engarde_pipeline.settings.loading import load_database_settings as load_database_settings
+from engarde_pipeline.settings.loading import load_exporter_settings as load_exporter_settings
 from engarde_pipeline.settings.loading import load_pipeline_settings as load_pipeline_settings
 from engarde_pipeline.settings.loading import load_settings as load_settings
 from engarde_pipeline.settings.loading import load_token_settings as load_token_settings
@@ -22,6 +23,7 @@ from engarde_pipeline.settings.variables import ApiSettings as ApiSettings
 from engarde_pipeline.settings.variables import CodeServerSettings as CodeServerSettings
 from engarde_pipeline.settings.variables import DagsterSettings as DagsterSettings
 from engarde_pipeline.settings.variables import DatabaseSettings as DatabaseSettings
+from engarde_pipeline.settings.variables import ExporterSettings as ExporterSettings
 from engarde_pipeline.settings.variables import PipelineSettings as PipelineSettings
 from engarde_pipeline.settings.variables import ServiceSettings as ServiceSettings
 from engarde_pipeline.settings.variables import Settings as Settings

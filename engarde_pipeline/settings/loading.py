@@ -21,6 +21,7 @@ from engarde_pipeline.settings.variables import (
     ApiSettings,
     DagsterSettings,
     DatabaseSettings,
+    ExporterSettings,
     PipelineSettings,
     Settings,
     TokenSettings,
@@ -96,6 +97,13 @@ def load_dagster_settings() -> DagsterSettings:
     if not is_embedded():
         return _load(DagsterSettings)
     return _load(DagsterSettings, **_running_services())
+
+
+def load_exporter_settings() -> ExporterSettings:
+    """Return the settings of the exporter; raises as `load_settings`."""
+    if not is_embedded():
+        return _load(ExporterSettings)
+    return _load(ExporterSettings, **_running_services())
 
 
 def load_token_settings() -> TokenSettings:

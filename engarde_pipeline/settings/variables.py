@@ -244,6 +244,14 @@ class ServiceSettings(DagsterSettings):
     )
 
 
+class ExporterSettings(DatabaseSettings):
+    """The settings of the exporter, whose login to Postgres only reads sums."""
+
+    engarde_webserver_url: Annotated[str, AfterValidator(_web_address)] | None = Field(
+        default=None, description="The address of Dagster's webserver, which the exporter checks if it is set."
+    )
+
+
 class CodeServerSettings(Settings, ServiceSettings):
     """The settings of the code server and of workers, which run the pipeline."""
 

@@ -1,6 +1,7 @@
 """`engarde dev`: what it does where a part of it cannot start, and what it starts."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -46,6 +47,7 @@ def test_an_api_that_cannot_start_ends_the_whole(configured: World, monkeypatch:
     with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         ports = ["--port", str(unused.getsockname()[1]), "--api-port", str(taken.getsockname()[1])]
+        ports += ["--metrics-port", str(free_port())]
         unused.close()
         done = subprocess.run(
             [sys.executable, "-m", "engarde_pipeline.cli", "dev", *ports],
@@ -81,7 +83,9 @@ def test_a_sync_that_the_api_starts_runs_to_its_end_and_a_second_one_is_refused(
             return False
 
     port, log = free_port(), tmp_path / "log"
+    metrics_port = free_port()
     command = [sys.executable, "-m", "engarde_pipeline.cli", "dev", "--port", str(port)]
+    command += ["--metrics-port", str(metrics_port)]
     with (
         log.open("w") as output,
         subprocess.Popen([*command, "--api-port", str(api_port)], stdout=output) as process,
@@ -89,6 +93,7 @@ def test_a_sync_that_the_api_starts_runs_to_its_end_and_a_second_one_is_refused(
         try:
             eventually(is_started, "the sync is started")
             eventually(lambda: api.get("/sync-status").json()["last_sync"] is not None, "the sync is completed")
+            metrics = httpx.get(f"http://127.0.0.1:{metrics_port}/metrics", timeout=30).text
             second = engarde("dev")
         finally:
             process.terminate()
@@ -98,3 +103,4 @@ def test_a_sync_that_the_api_starts_runs_to_its_end_and_a_second_one_is_refused(
     assert f"The Dagster UI is at http://127.0.0.1:{port}" in " ".join(log.read_text().split())
     assert "Checking for new runs" not in log.read_text()
     assert len(shop.world.rows()) == 2
+    assert re.search(r'^engarde_sync_runs_total{job="\w+",status="success"} 1.0$', metrics, re.MULTILINE)

@@ -8,7 +8,7 @@ import psycopg
 from dagster import DagsterInstance, DefaultSensorStatus, SensorEvaluationContext, SensorResult, sensor
 from pydantic import Field
 
-from engarde_pipeline.alerts.channels import configured_channels
+from engarde_pipeline.alerts.channels import LOG, configured_channels
 from engarde_pipeline.alerts.conditions import (
     budget_nearly_used,
     dates_held,
@@ -32,7 +32,10 @@ _FROM_POSTGRES = ("budget", "held", "rejected")
 
 
 class AlertState(Cursor):
-    """The open incidents, outages and due dates, since when, and the messages that no channel has accepted yet."""
+    """The open incidents, outages and due dates, since when, and the messages that wait for their channels.
+
+    `channels` are those that notify people: the monitoring outside of Dagster is silent about what these report.
+    """
 
     sensor = "alerts"
     if_unreadable = (
@@ -47,6 +50,7 @@ class AlertState(Cursor):
     due_since: dict[str, float] = Field(default_factory=dict)
     checked_at: float = 0
     waiting: list[Message] = Field(default_factory=list)
+    channels: list[str] = Field(default_factory=list)
 
 
 @sensor(
@@ -79,6 +83,7 @@ def alerts(context: SensorEvaluationContext, bigquery: BigQuery, postgres: Postg
     state.incidents = found
     state.opened_at = {key: state.opened_at.get(key, now.timestamp()) for key in found}
     state.evaluated_at = now.timestamp()
+    state.channels = sorted(channels.keys() - {LOG})
     state.waiting = deliver(channels, outbox, now)
     summary = f"Reported: {'; '.join(reported)}." if reported else f"Nothing new; {_open(len(found))}."
     if down := sorted({message.channel for message in state.waiting}):

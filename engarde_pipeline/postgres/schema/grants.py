@@ -1,6 +1,6 @@
-"""Grants to the roles that the pipeline and the API log in with; `engarde db grants` runs them.
+"""Grants to the roles that the processes log in with; `engarde db grants` runs them.
 
-They are those of deploy/postgres-role.sql, which `test_grants` compares with these.
+Those of the pipeline and the API are those of deploy/postgres-role.sql, which `test_grants` compares with these.
 """
 
 import psycopg
@@ -9,7 +9,7 @@ from psycopg import sql
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.postgres.connection import open_connection
 from engarde_pipeline.postgres.schema import migrate
-from engarde_pipeline.postgres.schema.privileges import PRIVILEGES
+from engarde_pipeline.postgres.schema.privileges import EXPORTER_PRIVILEGES, PRIVILEGES
 from engarde_pipeline.settings import API_ROLE
 
 
@@ -31,6 +31,12 @@ def grant_api(database_url: str, role: str) -> list[str]:
     """Grant `role` what the API needs: membership in engarde_api, unless it is that; raises as `grant_sync`."""
     membership = sql.SQL("GRANT {} TO {{role}}").format(sql.Identifier(API_ROLE)).as_string()
     return _grant(database_url, role, may_stage=False, statements=[] if role == API_ROLE else [membership])
+
+
+def grant_exporter(database_url: str, role: str) -> list[str]:
+    """Grant `role` what the exporter needs: to read sums over all tenants; raises as `grant_sync`."""
+    statements = [f"GRANT {names} ON {table} TO {{role}}" for table, names in EXPORTER_PRIVILEGES.items()]
+    return _grant(database_url, role, may_stage=False, statements=statements)
 
 
 def _sync_statements() -> list[str]:

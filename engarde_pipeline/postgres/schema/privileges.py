@@ -1,4 +1,4 @@
-"""The privileges on each table that a sync needs; deploy/postgres-role.sql grants them."""
+"""The privileges on each table that a sync and the exporter need; deploy/postgres-role.sql grants the former."""
 
 from engarde_pipeline.postgres.schema.migrate import VERSION_TABLE
 
@@ -20,3 +20,11 @@ PRIVILEGES = {
     "removed_rows": ("SELECT", "INSERT", "DELETE"),
     "changed_dates": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }
+
+EXPORTER_PRIVILEGES = {
+    "bigquery_usage": "SELECT",
+    "synced_dates": "SELECT",
+    "held_dates": "SELECT (table_name, metric_date)",
+    "rejected_metric_rows": "SELECT (table_name, metric_date, reason_code, resolved_at)",
+}
+"""No column with an id, a name or a number of a tenant."""

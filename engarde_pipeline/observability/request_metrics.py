@@ -1,0 +1,90 @@
+"""Counts the API's requests: how many, how long, how many at the moment, by route."""
+
+import time
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.routing import compile_path
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+UNKNOWN = "unknown"
+"""The route of paths that the API does not document, and the method of unusual requests."""
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+class RequestMetrics:
+    """The metrics of requests. `route` is the template of the path, so it has few values.
+
+    The duration ends with the last byte of the response: for a stream of events, when its client stops listening.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "engarde_api_requests",
+            "Requests that the API has answered.",
+            ("method", "route", "status"),
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "engarde_api_request_duration_seconds",
+            "How long requests took until the last byte of their responses.",
+            ("method", "route"),
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10),
+            registry=self.registry,
+        )
+        self._in_progress = Gauge(
+            "engarde_api_requests_in_progress",
+            "Requests that the API is answering.",
+            ("method", "route"),
+            registry=self.registry,
+        )
+
+    def start(self, method: str, route: str) -> None:
+        """Count a request that begins."""
+        self._in_progress.labels(method, route).inc()
+
+    def end(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request that has ended."""
+        self._in_progress.labels(method, route).dec()
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+
+class CountRequests:
+    """ASGI middleware that counts requests; `routes` are the templates of their paths.
+
+    A request is counted by its route from its beginning, when the application has not looked for the route yet.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics, routes: Iterable[str]) -> None:
+        self._app = app
+        self._metrics = metrics
+        # Those without parameters first: they take precedence.
+        self._routes = [(compile_path(route)[0], route) for route in sorted(routes, key=lambda r: r.count("{"))]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and count it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        method = scope["method"] if scope["method"] in _METHODS else UNKNOWN
+        route = self._route(scope["path"])
+        status = 500  # if the application raises an error before it responds
+
+        async def note_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        self._metrics.start(method, route)
+        started = time.perf_counter()
+        try:
+            await self._app(scope, receive, note_status)
+        finally:
+            self._metrics.end(method, route, status, time.perf_counter() - started)
+
+    def _route(self, path: str) -> str:
+        return next((route for pattern, route in self._routes if pattern.match(path)), UNKNOWN)
