@@ -22,6 +22,9 @@ from engarde_pipeline.postgres.connection import connect
 
 _BLOCK = 1 << 20
 
+_SAMPLE = 1_000
+"""Rows by which Sling decides on the types of columns: a few might have only whole amounts."""
+
 
 class SlingFailed(Exception):
     """Sling ended with an error; the end of its output is in the message."""
@@ -40,7 +43,7 @@ class Sling(Peer):
         """Let Sling make the table, and add the indexes."""
         with connect(self.url) as connection:
             connection.execute(f"CREATE SCHEMA {SCHEMA}".encode())
-        self.load(rows.slice(0, 1))
+        self.load(rows.slice(0, _SAMPLE))
         like_ours.copy_indexes(self.url, {"id": ("tenant_id", *KEY), "metric_hour": ()})
         with connect(self.url) as connection:
             connection.execute(f"TRUNCATE {SCHEMA}.{TABLE}".encode())
