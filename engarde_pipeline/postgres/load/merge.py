@@ -66,7 +66,8 @@ class MergedDate:
 _MERGE = """
 WITH difference AS MATERIALIZED (
     SELECT t.id AS row_id, t.{target_id} AS old_target_id, t.currency AS old_currency, t.spend AS old_spend,
-           t.revenue AS old_revenue, r.*
+           t.revenue AS old_revenue, r.record_key, r.tenant_id, r.target_id, r.storage_order, r.platform,
+           r.metric_hour, r.currency, {r_measures}
     FROM (SELECT * FROM records WHERE metric_date = %(date)s AND reason IS NULL) r
     FULL JOIN (SELECT * FROM {target} WHERE metric_date = %(date)s) t ON {matches_r}
     WHERE (t.tenant_id, t.platform, t.currency, {t_measures})
@@ -94,11 +95,11 @@ WITH difference AS MATERIALIZED (
 ), inserted AS (
     INSERT INTO {target} (id, tenant_id, {target_id}, platform, metric_date, {hour_column}
                           currency, {measures}, bigquery_sync_id, synced_from_bigquery_at)
-    SELECT {new_id}, d.tenant_id, d.target_id, d.platform, d.metric_date, {hour_value}
+    SELECT {new_id}, d.tenant_id, d.target_id, d.platform, %(date)s, {hour_value}
            d.currency, {d_measures}, %(run_id)s, now()
     FROM difference d
     WHERE d.row_id IS NULL
-    ORDER BY d.tenant_id, d.target_id
+    ORDER BY d.storage_order
     RETURNING 1
 )
 SELECT c.deleted, c.updated, c.inserted, c.is_proven, CASE WHEN {has_changes} THEN {changes} END
@@ -136,10 +137,9 @@ FROM (
 
 # Time-ordered uuids (version 7) are adjacent in the index. The ids of a statement share the time and random bits
 # of one uuid and differ by a counter (RFC 9562, 6.2), because random bits for each row would cost a system call
-# each.
+# each. The counter starts at 2^28, so that it always has 8 hexadecimal digits.
 _NEW_ID = """
-overlay(%(first_id)s::text PLACING lpad(to_hex(row_number() OVER (ORDER BY d.tenant_id, d.target_id)), 8, '0')
-        FROM 29 FOR 8)::uuid
+(%(id_prefix)s || to_hex(268435456 + row_number() OVER (ORDER BY d.storage_order)))::uuid
 """
 
 
@@ -164,7 +164,7 @@ def merge_date(
     scope, run_id = options.scope, options.run_id
     records = prepared.of(day)
     good = records.processed - records.rejected
-    values = {"date": day, "run_id": run_id, "first_id": _first_id(), "good": good, **scope.parameters}
+    values = {"date": day, "run_id": run_id, "id_prefix": _id_prefix(), "good": good, **scope.parameters}
     proof = {"records_id": prepared.table_id, **lock_parameters(table, day)}
     kept, spend, revenue = 0, records.spend, records.revenue
     allowed: list[str] = []
@@ -242,9 +242,10 @@ def _rejected_spend(records: Records) -> ByCurrency:
     return {currency: amount for currency, amount in spend.items() if amount}
 
 
-def _first_id() -> UUID:
+def _id_prefix() -> str:
+    """Return all but the last 8 hexadecimal digits of a new uuid (version 7)."""
     milliseconds = time.time_ns() // 1_000_000
-    return UUID(int=(milliseconds << 80) | (uuid4().int & ~(~0 << 80) & ~(0xF << 76)) | (7 << 76))
+    return str(UUID(int=(milliseconds << 80) | (uuid4().int & ~(~0 << 80) & ~(0xF << 76)) | (7 << 76)))[:-8]
 
 
 def _refuse_to_shrink(

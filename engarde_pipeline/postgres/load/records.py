@@ -29,23 +29,28 @@ from engarde_pipeline.postgres.load.source_keys import create_kept, note_source_
 from engarde_pipeline.postgres.load.subjects import create_subjects
 from engarde_pipeline.postgres.sql_lists import sql_list
 
-# The first reason that applies is recorded: reasons about the keys come before those about the measures.
+# The first reason that applies is recorded: reasons about the keys come before those about the measures. Nearly
+# all records are good, so few comparisons decide that: NaN is greater than every number, so out of range, too.
 _RECORDS = """
 CREATE TEMPORARY TABLE records AS
-SELECT r.*, k.tenant_id, k.target_id, k.platform, {hour} AS metric_hour,
+SELECT r.*, k.tenant_id, k.target_id, k.storage_order, k.platform, {hour} AS metric_hour,
        {currency} AS currency,
        CASE
            WHEN k.reason IS NOT NULL THEN k.reason
 {currency_reasons}
-           WHEN {not_a_number} THEN {NOT_A_NUMBER}
+           WHEN {out_of_range} THEN
+               CASE
+                   WHEN {not_a_number} THEN {NOT_A_NUMBER}
+                   WHEN r.is_negative THEN {NEGATIVE_MEASURE}
+                   ELSE {OUT_OF_RANGE}
+               END
            WHEN r.is_negative THEN {NEGATIVE_MEASURE}
-           WHEN {out_of_range} THEN {OUT_OF_RANGE}
        END AS reason
 FROM ({totals}) r
 JOIN subjects k ON k.key_number = r.record_key
 """
 
-# Sorted before they are joined, so that the records of a date are stored together.
+# Sorted before they are joined, so that the records of a date are stored together. Usually they are already.
 _SUMS = """
 SELECT s.metric_date, k.record_key,
        count(*) AS source_rows,
@@ -55,7 +60,7 @@ SELECT s.metric_date, k.record_key,
 FROM staged s
 JOIN subjects k USING (key_number)
 GROUP BY 1, 2
-ORDER BY 1, 2
+ORDER BY 1
 """
 
 # Most sources have one row per record. Then the sums, which are the most expensive part, are skipped.
@@ -69,7 +74,7 @@ SELECT s.metric_date, s.key_number AS record_key,
        {numbers},
        coalesce({negative}, false) AS is_negative
 FROM staged s
-ORDER BY 1, 2
+ORDER BY 1
 """
 
 # Whether the source has currencies. Without them, nothing is computed for them.
@@ -132,7 +137,8 @@ class PreparedRecords:
         return self.by_date.get(day, _NO_RECORDS)
 
 
-# The sums of the source leave out values that no sum can have: negative ones, NaN and infinity.
+# The sums of the source leave out values that no sum can have: negative ones, NaN and infinity. Good records have
+# none, so only the others are compared.
 _BY_DATE = """
 WITH by_currency AS (
     SELECT metric_date,
@@ -142,8 +148,10 @@ WITH by_currency AS (
            sum(source_rows) AS source_rows,
            sum(spend) FILTER (WHERE reason IS NULL) AS spend,
            sum(revenue) FILTER (WHERE reason IS NULL) AS revenue,
-           sum(impressions) FILTER (WHERE impressions BETWEEN 0 AND {impressions_limit}) AS source_impressions,
-           sum(spend) FILTER (WHERE spend BETWEEN 0 AND {spend_limit}) AS source_spend
+           sum(impressions) FILTER (
+               WHERE reason IS NULL OR impressions BETWEEN 0 AND {impressions_limit}
+           ) AS source_impressions,
+           sum(spend) FILTER (WHERE reason IS NOT NULL AND spend BETWEEN 0 AND {spend_limit}) AS rejected_spend
     FROM records
     GROUP BY 1, 2
 )
@@ -154,7 +162,11 @@ SELECT metric_date,
        sum(source_rows)::bigint,
        sum(records)::bigint,
        coalesce(sum(source_impressions), 0),
-       coalesce(jsonb_object_agg(currency, source_spend::text) FILTER (WHERE source_spend IS NOT NULL), '{{}}')
+       coalesce(
+           jsonb_object_agg(currency, (coalesce(spend, 0) + coalesce(rejected_spend, 0))::text)
+               FILTER (WHERE spend IS NOT NULL OR rejected_spend IS NOT NULL),
+           '{{}}'
+       )
 FROM by_currency
 GROUP BY metric_date
 """
@@ -239,7 +251,7 @@ def _records(table: MetricTable, is_summed: bool, has_currencies: bool) -> sql.C
         currency_reasons=currency_reasons,
         totals=_single_rows(table) if is_summed else _sums(table, has_currencies),
         not_a_number=sql_list("r.{name} = 'NaN'", amounts, " OR "),
-        out_of_range=sql.SQL(" OR ").join(_out_of_range(table)),
+        out_of_range=sql.SQL(" OR ").join(_out_of_range(table, is_summed)),
         **_REASONS,
     )
 
@@ -247,7 +259,7 @@ def _records(table: MetricTable, is_summed: bool, has_currencies: bool) -> sql.C
 def _single_rows(table: MetricTable) -> sql.Composed:
     return sql.SQL(_SINGLE_ROWS).format(
         numbers=sql.SQL(", ").join(
-            sql.SQL("{} AS {}").format(_total("s.{}::numeric", measure), sql.Identifier(measure.name))
+            sql.SQL("{} AS {}").format(_total("s.{}", measure), sql.Identifier(measure.name))
             for measure in table.measures
         ),
         negative=_is_negative(table),
@@ -290,8 +302,10 @@ def _total(template: LiteralString, measure: Measure) -> sql.Composed:
     return total
 
 
-def _out_of_range(table: MetricTable) -> Iterator[sql.Composed]:
+def _out_of_range(table: MetricTable, is_summed: bool) -> Iterator[sql.Composed]:
     for measure in table.measures:
+        if is_summed and measure.kind == "count":
+            continue  # a single int64
         yield sql.SQL("r.{} >= {}").format(sql.Identifier(measure.name), sql.Literal(measure.limit))
     if METRIC_HOUR in table.keys:
         yield sql.SQL("k.metric_hour NOT BETWEEN 0 AND 23").format()

@@ -3,7 +3,8 @@
 This creates the temporary table `subjects`, with one row per staged key: `record_key` (the lowest number of the
 keys of the same record, because a tenant id may be spelled in several ways, and a record can have another currency
 on another date), `tenant_key` (the tenant in BigQuery, or the one found through the campaign), `tenant_id`,
-`target_id`, `currency`, and `reason`, NULL where the key is good.
+`target_id`, `storage_order` (that of new rows: those of a tenant together), `currency`, and `reason`, NULL where
+the key is good.
 """
 
 import psycopg
@@ -78,7 +79,7 @@ _RESOLVED = """
 
 # The first reason that applies is recorded.
 _SUBJECTS = """
-SELECT r.*, r.{target_id} AS target_id,
+SELECT r.*, r.{target_id} AS target_id, row_number() OVER (ORDER BY r.tenant_id, r.{target_id}) AS storage_order,
        CASE
            WHEN {null_key} THEN {NULL_KEY}
            WHEN r.key_fault IS NOT NULL THEN r.key_fault
