@@ -9,7 +9,7 @@ SLING = sling-linux-amd64==1.4.11; sys_platform == 'linux' and platform_machine 
 TESTS_AT_ONCE = $$(($$(getconf _NPROCESSORS_ONLN) + 1))
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo dev test test-long coverage lint format docs constraints audit bench storm clean
+.PHONY: help demo dev test test-long coverage lint format docs constraints audit bench storm dashboards clean
 
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,9 @@ bench: $(INSTALLED)  ## Measure everything beside its limit, the old design and 
 
 storm: $(INSTALLED)  ## Sync invented histories under faults, then under kills; SEED=.. SCENARIOS=.. (300) KILLS=.. (20)
 	@$(VENV)/bin/python -m engarde_pipeline_tests.storm $(if $(SEED),--seed $(SEED)) $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(if $(KILLS),--kills $(KILLS))
+
+dashboards: $(INSTALLED)  ## Generate Grafana's dashboards from deploy/grafana/generate.py
+	@$(VENV)/bin/python deploy/grafana/generate.py
 
 clean:  ## Remove the environment and the embedded default with its data
 	rm -rf $(VENV) .engarde

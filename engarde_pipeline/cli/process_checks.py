@@ -14,6 +14,7 @@ from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.settings import (
     CodeServerSettings,
     DagsterSettings,
+    ExporterServiceSettings,
     ServiceSettings,
     Settings,
     WorkerSettings,
@@ -21,6 +22,7 @@ from engarde_pipeline.settings import (
     load_api_settings,
     load_dagster_settings,
     load_database_settings,
+    load_exporter_settings,
     load_settings,
     require,
 )
@@ -45,6 +47,7 @@ class Process(StrEnum):
     API = "api"
     DAEMON = "daemon"
     UI = "ui"
+    EXPORTER = "exporter"
     MIGRATE = "migrate"
 
 
@@ -74,6 +77,9 @@ def checks_of(process: Process) -> Iterator[list[Check]]:
                 yield [("daemon", _check_heartbeats)]
         case Process.API:
             yield from _api()
+        case Process.EXPORTER:
+            yield _exporter()
+            yield _storage()
         case Process.MIGRATE:
             yield _migrations()
 
@@ -109,6 +115,18 @@ def _migrations() -> list[Check]:
         ("Postgres connection", lambda: diagnosis.check_connection(database_url)),
         ("Postgres migrations", lambda: diagnosis.check_migrations(database_url)),
     ]
+
+
+def _exporter() -> list[Check]:
+    require(ExporterServiceSettings)
+    return [("Postgres sums", _check_sums)]
+
+
+def _check_sums() -> str:
+    from engarde_pipeline.observability.parts import read_postgres
+
+    read = list(read_postgres(load_exporter_settings()))
+    return f"the exporter's login reads {counted(len(read), 'metric')} from Postgres"
 
 
 def _api() -> Iterator[list[Check]]:

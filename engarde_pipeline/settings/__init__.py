@@ -23,6 +23,7 @@ from engarde_pipeline.settings.variables import ApiSettings as ApiSettings
 from engarde_pipeline.settings.variables import CodeServerSettings as CodeServerSettings
 from engarde_pipeline.settings.variables import DagsterSettings as DagsterSettings
 from engarde_pipeline.settings.variables import DatabaseSettings as DatabaseSettings
+from engarde_pipeline.settings.variables import ExporterServiceSettings as ExporterServiceSettings
 from engarde_pipeline.settings.variables import ExporterSettings as ExporterSettings
 from engarde_pipeline.settings.variables import PipelineSettings as PipelineSettings
 from engarde_pipeline.settings.variables import ServiceSettings as ServiceSettings

@@ -252,6 +252,10 @@ class ExporterSettings(DatabaseSettings):
     )
 
 
+class ExporterServiceSettings(ExporterSettings, ServiceSettings):
+    """The settings of the exporter in production."""
+
+
 class CodeServerSettings(Settings, ServiceSettings):
     """The settings of the code server and of workers, which run the pipeline."""
 

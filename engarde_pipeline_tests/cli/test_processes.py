@@ -107,6 +107,17 @@ def test_the_doctor_of_the_api_says_that_the_webserver_is_not_there(deployment: 
     assert f"webserver at http://127.0.0.1:{deployment.ui_port} cannot be reached" in done.stdout
 
 
+def test_the_doctor_of_the_exporter_reads_the_sums(deployment: Deployment, shop: Shop) -> None:
+    done = deployment.doctor("exporter")
+    assert done.returncode == 0, done.stdout
+    assert "the exporter's login reads 10 metrics from Postgres" in done.stdout
+
+    deployment.variables["DATABASE_URL"] = deployment.variables["API_DATABASE_URL"]
+    done = deployment.doctor("exporter")
+    assert done.returncode == 1
+    assert "permission denied" in done.stdout
+
+
 def test_the_doctor_of_a_migration_wants_the_owner(deployment: Deployment, shop: Shop) -> None:
     done = deployment.doctor("migrate", "db upgrade")
     assert done.returncode == 1

@@ -21,6 +21,7 @@ _REQUIRED = (
     "PIPELINE_PASSWORD",
     "API_PASSWORD",
     "DAGSTER_PASSWORD",
+    "EXPORTER_PASSWORD",
     "REDIS_PASSWORD",
     "JWT_SECRET_KEY",
     "BIGQUERY_PROJECT_ID",
@@ -37,12 +38,16 @@ LOGIN = {
 }
 """What compose.login.yaml requires in addition."""
 
+MONITORING = {"GRAFANA_PASSWORD": "0123456789-grafana-password"}
+"""What compose.monitoring.yaml requires in addition."""
+
 
 def run_compose(
-    variables: Mapping[str, str], *arguments: str, login: bool = False
+    variables: Mapping[str, str], *arguments: str, login: bool = False, monitoring: bool = False
 ) -> subprocess.CompletedProcess[str]:
     """Run Docker Compose with these variables, as if they were those of the env file."""
-    files = [DEPLOY / "compose.yaml", *([DEPLOY / "compose.login.yaml"] if login else [])]
+    more = {"login": login, "monitoring": monitoring}
+    files = [DEPLOY / "compose.yaml", *(DEPLOY / f"compose.{name}.yaml" for name in more if more[name])]
     return subprocess.run(
         [_PROGRAM, *(word for file in files for word in ("--file", str(file))), *arguments],
         # The file .env beside compose.yaml, with a person's own values, is not to be read.
@@ -54,16 +59,17 @@ def run_compose(
 
 
 @cache
-def services(*, login: bool = False, **variables: str) -> dict[str, Any]:
+def services(*, login: bool = False, monitoring: bool = False, **variables: str) -> dict[str, Any]:
     """The services as Docker Compose starts them, with `REQUIRED` and these variables."""
     said = run_compose(
-        {**REQUIRED, **(LOGIN if login else {}), **variables},
+        {**REQUIRED, **(LOGIN if login else {}), **(MONITORING if monitoring else {}), **variables},
         "--profile",
         "*",
         "config",
         "--format",
         "json",
         login=login,
+        monitoring=monitoring,
     )
     assert said.returncode == 0, said.stderr
     found: dict[str, Any] = json.loads(said.stdout)["services"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engarde_pipeline_tests.deploy.compose import DEPLOY, LOGIN, REQUIRED, run_compose, services
+from engarde_pipeline_tests.deploy.compose import DEPLOY, LOGIN, MONITORING, REQUIRED, run_compose, services
 
 _DAGSTER = {"DAGSTER_DATABASE_URL"}
 _WORKSPACE = {"ENGARDE_CODE_SERVER_HOST", "ENGARDE_CODE_SERVER_PORT"}
@@ -19,12 +19,14 @@ VARIABLES = {
     "migrate": {"DATABASE_URL"},
     "grants": {"DATABASE_URL"},
     "grants-api": {"DATABASE_URL"},
+    "grants-exporter": {"DATABASE_URL"},
     "sample-data": _SYNC - _DATES,
     "migrate-dagster": _DAGSTER | _BROKER,
     "code-server": _DAGSTER | _BROKER | _SYNC,
     "worker": _DAGSTER | _BROKER | _SYNC,
     "webserver": _DAGSTER | _BROKER | _WORKSPACE,
     "daemon": _DAGSTER | _BROKER | _WORKSPACE,
+    "exporter": {*_DAGSTER, "DATABASE_URL", "ENGARDE_FIRST_DATE", "ENGARDE_WEBSERVER_URL"},
     "api": {*_DAGSTER, "API_DATABASE_URL", "JWT_SECRET_KEY", "ENGARDE_WEBSERVER_URL", *_DATES},
 }
 """The variables of each process, without those of alerts and the API's options."""
@@ -33,8 +35,9 @@ _OPTIONS = re.compile("ENGARDE_ALERT_|ENGARDE_DAGSTER_URL|API_CORS_ORIGINS|API_R
 
 
 def test_docker_compose_accepts_the_files() -> None:
-    for login in (False, True):
-        said = run_compose({**REQUIRED, **LOGIN}, "config", "--quiet", login=login)
+    for login, monitoring in ((False, False), (True, False), (False, True), (True, True)):
+        variables = {**REQUIRED, **LOGIN, **MONITORING}
+        said = run_compose(variables, "config", "--quiet", login=login, monitoring=monitoring)
         assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
 
 
@@ -65,7 +68,11 @@ def test_the_example_names_every_variable_and_no_other() -> None:
 def test_the_example_has_no_value_for_what_is_secret_or_required() -> None:
     lines = (DEPLOY / "example.env").read_text().splitlines()
     values = dict(line.split("=", 1) for line in lines if re.match("[A-Z]", line))
-    assert not [name for name in values if name in {*REQUIRED, *LOGIN} - {"ENGARDE_DAGSTER_URL"} and values[name]]
+    assert not [
+        name
+        for name in values
+        if name in {*REQUIRED, *LOGIN, *MONITORING} - {"ENGARDE_DAGSTER_URL"} and values[name]
+    ]
 
 
 @pytest.mark.parametrize("name", VARIABLES)
@@ -83,10 +90,13 @@ def test_a_password_reaches_only_the_processes_that_use_it() -> None:
     }
     assert holders == {
         "POSTGRES_PASSWORD": {"postgres"},
-        "OWNER_PASSWORD": {"postgres", "migrate", "grants", "grants-api", "sample-data"},
+        "OWNER_PASSWORD": {"postgres", "migrate", "grants", "grants-api", "grants-exporter", "sample-data"},
         "PIPELINE_PASSWORD": {"postgres", "code-server", "worker"},
         "API_PASSWORD": {"postgres", "api"},
-        "DAGSTER_PASSWORD": {"postgres", "migrate-dagster", "code-server", "worker", "webserver", "daemon", "api"},
+        "DAGSTER_PASSWORD": {
+            *("postgres", "migrate-dagster", "code-server", "worker", "webserver", "daemon", "api", "exporter")
+        },
+        "EXPORTER_PASSWORD": {"postgres", "exporter"},
         "REDIS_PASSWORD": {"redis", "migrate-dagster", "code-server", "worker", "webserver", "daemon"},
         "JWT_SECRET_KEY": {"api"},
         "BIGQUERY_PROJECT_ID": {"code-server", "worker", "sample-data"},
@@ -94,13 +104,15 @@ def test_a_password_reaches_only_the_processes_that_use_it() -> None:
 
 
 def test_no_secret_is_an_argument_of_a_process() -> None:
-    for name, service in services(login=True).items():
+    for name, service in services(login=True, monitoring=True).items():
         arguments = str([service.get("command"), service.get("entrypoint"), service.get("healthcheck")])
-        assert not [variable for variable, value in {**REQUIRED, **LOGIN}.items() if value in arguments], name
+        assert not [
+            variable for variable, value in {**REQUIRED, **LOGIN, **MONITORING}.items() if value in arguments
+        ], name
 
 
 def test_every_process_is_locked_down() -> None:
-    for name, service in services(login=True).items():
+    for name, service in services(login=True, monitoring=True).items():
         assert service.get("read_only") or name == "bigquery", name  # the emulator, which holds sample data
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
@@ -112,7 +124,7 @@ def test_ports_are_published_on_this_machine_only() -> None:
     assert {name for name, service in services().items() if service.get("ports")} == {"webserver", "api"}
     # With the login, the UI is reached through it only.
     assert {name for name, service in services(login=True).items() if service.get("ports")} == {"login", "api"}
-    for service in services().values():
+    for service in services(monitoring=True).values():
         assert {port["host_ip"] for port in service.get("ports", ())} <= {"127.0.0.1"}
 
 
@@ -128,6 +140,13 @@ def test_credentials_keep_every_character() -> None:
 
 
 def test_every_file_that_a_service_mounts_exists() -> None:
-    binds = [v for service in services().values() for v in service.get("volumes", ()) if v["type"] == "bind"]
+    binds = [
+        v
+        for service in services(monitoring=True).values()
+        for v in service.get("volumes", ())
+        if v["type"] == "bind"
+    ]
     assert binds
-    assert all(Path(bind["source"]).is_file() and bind["read_only"] for bind in binds)
+    assert all(bind["read_only"] for bind in binds)
+    missing = {Path(bind["source"]).name for bind in binds if not Path(bind["source"]).exists()}
+    assert missing == {"alertmanager-secrets"}  # which have no place in a repository

@@ -71,11 +71,12 @@ def test_commands_and_variables_are_those_of_compose() -> None:
     """The processes are tested with what compose.yaml gives them (test_processes.py)."""
     pods = {container["name"]: container for pod in PODS.values() for container in _containers(pod)}
     compose = services()
-    for name in ("migrate", "grants", "grants-api", "migrate-dagster"):
+    for name in ("migrate", "grants", "grants-api", "grants-exporter", "migrate-dagster", "exporter"):
         assert pods[name]["args"] == compose[name]["command"]
     assert pods["api"]["args"] == [*compose["api"]["command"], "--port", "8000"]
-    given = {variable["name"] for variable in pods["api"]["env"]}
-    assert given == set(compose["api"]["environment"]) - {"API_CORS_ORIGINS", "API_RATE_LIMIT"}
+    for name in ("api", "exporter"):
+        given = {variable["name"] for variable in pods[name]["env"]}
+        assert given == set(compose[name]["environment"]) - {"API_CORS_ORIGINS", "API_RATE_LIMIT"}
 
 
 def test_the_docs_name_every_secret_and_its_keys() -> None:
