@@ -19,6 +19,7 @@ PACKAGE = Path(engarde_pipeline.__file__).parent
 ROOT = PACKAGE.parent
 LAYERS = (
     {"core", "settings"},
+    {"telemetry"},
     {"bigquery", "postgres"},
     {"sync", "local", "frames"},
     {"dagster_internals", "dagster_launcher", "dagster_storage", "celery_launcher"},
