@@ -77,7 +77,7 @@ class HistoryStorage(DagsterPostgresStorage):
             EmbeddedDefaultNotRunning: the embedded default is to be used, but is not running.
         """
         # Dagster's daemon and webserver load nothing else of this package.
-        configure_logs(load_pipeline_settings().engarde_log_format)
+        configure_logs()
         if has_dagster_database():
             return cls(load_dagster_settings().dagster_storage_url, inst_data)
         home = os.environ.get("DAGSTER_HOME") or str(load_pipeline_settings().engarde_home.absolute() / "dagster")

@@ -7,6 +7,8 @@ given our formatters: after its calls of `logging.config.dictConfig`, and when i
 import json
 import logging
 import logging.config
+import os
+import re
 import sys
 import threading
 import traceback
@@ -19,8 +21,6 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Literal
 
 from engarde_pipeline.telemetry.redaction import redact
-
-LogFormat = Literal["text", "json"]
 
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -38,17 +38,19 @@ _RUN_TAGS = {"engarde/tenant": "tenant", "engarde/request_id": "request_id"}
 
 _NOTICES = {
     # In a checkout, whose dagster.yaml `engarde dev` copies to DAGSTER_HOME.
-    "dagster": ("Found a dagster instance configuration value",),
+    "dagster": re.compile("Found a dagster instance configuration value"),
     # At the first start of each daemon.
-    "dagster.daemon.EventLogConsumerDaemon": ("No cursor for event type",),
+    "dagster.daemon.EventLogConsumerDaemon": re.compile("No cursor for event type"),
     # Twice a minute for each sensor that has nothing to do.
-    "dagster.daemon.SensorDaemon": ("Checking for new runs for sensor", "No run requests returned for"),
+    "dagster.daemon.SensorDaemon": re.compile(
+        r"Checking for new runs for sensor|No run requests returned for|Sensor \S+ skipped: "
+    ),
 }
 """Messages of Dagster's, by logger, that are never the business of who reads the log; they are not logged."""
 
 _NO_FIELDS: Mapping[str, object] = MappingProxyType({})
 _context: ContextVar[Mapping[str, object]] = ContextVar("log_context", default=_NO_FIELDS)
-_format: LogFormat | None = None
+_format: Literal["text", "json"] | None = None
 
 
 @contextmanager
@@ -100,20 +102,20 @@ class RedactingFormatter(logging.Formatter):
         return redact(self._formatter.format(record))
 
 
-def configure_logs(log_format: LogFormat, *, console: bool = False) -> None:
-    """Configure the log of this process; again only if the format is another one.
+def configure_logs(*, console: bool = False) -> None:
+    """Configure the log of this process, once, in the format of ENGARDE_LOG_FORMAT, which `settings` checks.
 
     `console` also prints readable lines of our own loggers, in processes in which Dagster does not.
     """
     global _format
-    if log_format == _format:
+    if _format:
         return
-    _format = log_format
+    _format = "json" if os.environ.get("ENGARDE_LOG_FORMAT") == "json" else "text"
     logging.config.dictConfigClass = _Configurator  # the documented way to extend it
     logging.setLoggerClass(_Logger)
     for name, notices in _NOTICES.items():
         logging.getLogger(name).addFilter(partial(_is_no_notice, notices))
-    if log_format == "json" or console:
+    if is_json() or console:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter(TEXT_FORMAT))
         handler.addFilter(_is_not_of_a_run)
@@ -121,7 +123,7 @@ def configure_logs(log_format: LogFormat, *, console: bool = False) -> None:
         for name in _OWN:
             if logging.getLogger(name).level == logging.NOTSET:
                 logging.getLogger(name).setLevel(logging.INFO)
-    if log_format == "json":
+    if is_json():
         sys.excepthook = _log_uncaught
         threading.excepthook = _log_uncaught_in_thread
         logging.captureWarnings(capture=True)
@@ -170,8 +172,8 @@ def _adopt(handler: logging.Handler) -> None:
     handler.setFormatter(JsonFormatter() if is_json() else RedactingFormatter(formatter))
 
 
-def _is_no_notice(notices: tuple[str, ...], record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(notices)
+def _is_no_notice(notices: re.Pattern[str], record: logging.LogRecord) -> bool:
+    return not notices.match(record.getMessage())
 
 
 def _is_not_of_a_run(record: logging.LogRecord) -> bool:

@@ -24,7 +24,8 @@ configure_loggers(formatter="colored")
 with log_context(run_id="r1", tenant=None), span("merge", table="campaign_metrics", date="2026-03-01"):
     logging.getLogger("engarde_pipeline.somewhere").info("two\\nlines")
 logging.getLogger("dagster.daemon").warning("of the daemon")
-logging.getLogger("dagster.daemon.SensorDaemon").info("Checking for new runs for sensor: alerts")
+for notice in ("Checking for new runs for sensor: alerts", "Sensor alerts skipped: All is well."):
+    logging.getLogger("dagster.daemon.SensorDaemon").info(notice)
 logging.getLogger("third.party").info("too fine")
 logging.getLogger("third.party").warning("of a library")
 warnings.warn("of Python")
