@@ -52,10 +52,10 @@ docs: $(INSTALLED)  ## Build the documentation site in build/site, and check its
 constraints: $(INSTALLED)  ## Pin the newest versions that pyproject.toml allows, with hashes
 	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
 		$(PINS) --output-file constraints.txt
-	$(VENV)/bin/uv pip compile pyproject.toml --constraint constraints.txt --universal --python-version 3.11 \
+	$(VENV)/bin/uv pip compile pyproject.toml --extra otel --constraint constraints.txt --universal --python-version 3.11 \
 		$(PINS) --output-file deploy/requirements.txt
-	$(VENV)/bin/uv pip compile pyproject.toml --extra distributed --extra kubernetes --constraint constraints.txt \
-		--universal --python-version 3.11 $(PINS) --output-file deploy/requirements-distributed.txt
+	$(VENV)/bin/uv pip compile pyproject.toml --extra distributed --extra kubernetes --extra otel \
+		--constraint constraints.txt --universal --python-version 3.11 $(PINS) --output-file deploy/requirements-distributed.txt
 	echo setuptools | $(VENV)/bin/uv pip compile - --constraint constraints.txt --universal --python-version 3.11 \
 		$(PINS) --output-file deploy/requirements-build.txt
 	$(VENV)/bin/uv pip compile pyproject.toml --extra local --constraint constraints.txt --universal --python-version 3.11 \

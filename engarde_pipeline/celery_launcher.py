@@ -25,6 +25,7 @@ from engarde_pipeline.dagster_internals import (
     LaunchRunContext,
     WorkerStatus,
 )
+from engarde_pipeline.telemetry.logs import RedactingFormatter, is_json
 
 try:
     import dagster_celery.launcher
@@ -182,11 +183,12 @@ def _run_id(task: dict[str, Any]) -> str | None:
 
 def _log(**_: Any) -> None:
     """Log what the worker does. Celery would also log what a run logs, which the run prints itself."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("celery")
     logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
+    if not is_json():
+        handler = logging.StreamHandler()
+        handler.setFormatter(RedactingFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s")))
+        logger.addHandler(handler)
 
 
 def _interrupt_runs(**_: Any) -> None:

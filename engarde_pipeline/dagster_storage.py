@@ -18,6 +18,7 @@ from sqlalchemy.exc import DisconnectionError
 
 from engarde_pipeline.dagster_internals import DagsterSqliteStorage
 from engarde_pipeline.settings import has_dagster_database, load_dagster_settings, load_pipeline_settings
+from engarde_pipeline.telemetry.logs import configure_logs
 
 _POOL = {
     "statement_timeout": 60_000,  # milliseconds
@@ -75,6 +76,8 @@ class HistoryStorage(DagsterPostgresStorage):
             InvalidSettings: DAGSTER_DATABASE_URL is malformed.
             EmbeddedDefaultNotRunning: the embedded default is to be used, but is not running.
         """
+        # Dagster's daemon and webserver load nothing else of this package.
+        configure_logs()
         if has_dagster_database():
             return cls(load_dagster_settings().dagster_storage_url, inst_data)
         home = os.environ.get("DAGSTER_HOME") or str(load_pipeline_settings().engarde_home.absolute() / "dagster")

@@ -22,8 +22,10 @@ from engarde_pipeline.defs.sensors.new_mappings import new_mappings
 from engarde_pipeline.defs.sensors.pending_totals import pending_totals, totals
 from engarde_pipeline.defs.slice_sync import slice_sync_job
 from engarde_pipeline.settings import check_environment
+from engarde_pipeline.telemetry import configure_telemetry
 
 check_environment()
+configure_telemetry("engarde-pipeline")
 
 defs = Definitions(
     assets=with_locations(

@@ -18,7 +18,7 @@ from engarde_pipeline_tests.conftest import NAMED_SERVERS
 PACKAGE = Path(engarde_pipeline.__file__).parent
 ROOT = PACKAGE.parent
 LAYERS = (
-    {"core", "settings"},
+    {"core", "settings", "telemetry"},
     {"bigquery", "postgres"},
     {"sync", "local", "frames"},
     {"dagster_internals", "dagster_launcher", "dagster_storage", "celery_launcher"},

@@ -8,6 +8,7 @@ from dagster import DagsterInstance
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp
 
 from engarde_pipeline.api.compression import COMPRESS_LEVEL, LARGE_BYTES, CompressedBodies
 from engarde_pipeline.api.dagster_client import DagsterClient
@@ -16,6 +17,7 @@ from engarde_pipeline.api.docs_page import add_docs_page
 from engarde_pipeline.api.errors import MEDIA_TYPE, add_exception_handlers
 from engarde_pipeline.api.live_updates import LiveUpdates
 from engarde_pipeline.api.rate_limit import RateLimit
+from engarde_pipeline.api.request_log import REQUEST_ID_HEADER, RequestLog, is_probe
 from engarde_pipeline.api.response_cache import ResponseCache
 from engarde_pipeline.api.routers import health, live, metrics, rejected_records, sync
 from engarde_pipeline.api.submission_queue import SubmissionQueue
@@ -29,10 +31,15 @@ PREFIX = "/api/campaign-performance"
 
 _DESCRIPTION = """Start a sync, follow its progress, and read metrics and rejected records. A response has
 data of one tenant only, the one in the claim `tenant_id` of the bearer token. Errors are returned as
-`application/problem+json` (RFC 9457)."""
+`application/problem+json` (RFC 9457). Every response has a header `X-Request-ID`: the id that the request has
+in it, or a new one. It is in the log, and on the sync that the request has started."""
 
 
 class _Application(FastAPI):
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the application with its middleware, enclosed by what logs its requests."""
+        return RequestLog(super().build_middleware_stack())
+
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document without the media type application/json that FastAPI adds to errors."""
         document = super().openapi()
@@ -71,6 +78,8 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
         docs_url=None,  # FastAPI's default pages load scripts from other servers
         redoc_url=None,
         redirect_slashes=False,  # a redirect would be sent without authentication
+        # Requests are spans if traces are switched on.
+        telemetry={"metrics": False, "logs": False, "operation_spans": False, "exclude": is_probe},
     )
     app.state.settings = settings
     app.state.secret = settings.jwt_secret_key.get_secret_value()
@@ -89,8 +98,11 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
             CORSMiddleware,
             allow_origins=[origin.strip() for origin in settings.api_cors_origins.split(",")],
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID"],
-            expose_headers=["ETag"],
+            allow_headers=[
+                *("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID"),
+                *(REQUEST_ID_HEADER, "traceparent"),
+            ],
+            expose_headers=["ETag", REQUEST_ID_HEADER],
         )
     add_exception_handlers(app)
     app.include_router(sync.router, prefix=PREFIX)

@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 
 from engarde_pipeline.api.errors import InvalidField, invalid_fields, unknown_name
 from engarde_pipeline.api.tokens import authenticate
+from engarde_pipeline.telemetry.logs import add_to_log_context
 
 _MAX_BODY_BYTES = 2**20
 """A request that lists a thousand campaigns has less than a tenth of this."""
@@ -43,7 +44,8 @@ class AuthenticatedRoute(APIRoute):
         has_body = self.body_field is not None
 
         async def handle_authenticated(request: Request) -> Response:
-            request.state.caller = await authenticate(request)
+            caller = request.state.caller = await authenticate(request)
+            add_to_log_context(tenant=caller.tenant_id)
             request = _BoundedRequest(request.scope, request.receive)
             errors = list(query_errors(request, is_list))
             if has_body:

@@ -54,9 +54,14 @@ async def _event_broker(request: Request) -> EventBroker:
     return cast("EventBroker", request.app.state.event_broker)
 
 
+async def _request_id(request: Request) -> str:
+    return cast("str", request.state.request_id)
+
+
 DatabaseDep = Annotated[Database, Depends(_database)]
 MetricsReaderDep = Annotated[MetricsReader, Depends(_metrics_reader)]
 DagsterDep = Annotated[DagsterClient, Depends(_dagster)]
 SubmissionQueueDep = Annotated[SubmissionQueue, Depends(_submission_queue)]
 EventBrokerDep = Annotated[EventBroker, Depends(_event_broker)]
 LiveUpdatesDep = Annotated[LiveUpdates, Depends(_live_updates)]
+RequestIdDep = Annotated[str, Depends(_request_id)]

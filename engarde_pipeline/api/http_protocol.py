@@ -1,12 +1,16 @@
 """uvicorn's protocols: HTTP with a size limit for the head, checked before authentication; and WebSocket."""
 
 import json
+import logging
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from engarde_pipeline.api.errors import MEDIA_TYPE, problem_body
+from engarde_pipeline.api.request_log import accepted_id
+
+logger = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES = 64 * 2**10
 """For the request line and the headers; a URL with the UUIDs of a thousand campaigns fits."""
@@ -56,12 +60,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self) -> None:
         self._is_refused = True
+        request_id = accepted_id(None)  # the headers are not read
+        logger.warning("A request was refused with 431: its head is too large", extra={"request_id": request_id})
         body = json.dumps(
             problem_body(431, f"The request line and headers have more than {MAX_HEAD_BYTES} bytes.")
         ).encode()
         self.transport.write(
             b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: %b\r\ncontent-length: %d\r\n"
-            b"connection: close\r\n\r\n%b" % (MEDIA_TYPE.encode(), len(body), body)
+            b"x-request-id: %b\r\nconnection: close\r\n\r\n%b"
+            % (MEDIA_TYPE.encode(), len(body), request_id.encode(), body)
         )
         self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)

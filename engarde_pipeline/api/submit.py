@@ -17,6 +17,7 @@ from engarde_pipeline.dagster_internals import PRIORITY_TAG
 from engarde_pipeline.runs.job_log import SyncJob, get_job, in_progress, last_completed
 from engarde_pipeline.runs.run_config import DRY_RUN, RunSpec, SyncOptions, range_run, slice_run
 from engarde_pipeline.runs.tags import JOB_TYPE, TRIGGER, USER
+from engarde_pipeline.runs.telemetry import origin_tags
 from engarde_pipeline.runs.webserver import RunNotSubmitted, Webserver
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Submission:
     caller_tenant_id: UUID
     user_id: str | None
     idempotency_key: str | None
+    request_id: str | None = None
 
     @property
     def digest(self) -> str:
@@ -113,6 +115,7 @@ def _run_spec(submission: Submission, start: date, end: date) -> RunSpec:
 def _tags(submission: Submission) -> dict[str, str]:
     return {
         TRIGGER: "api",
+        **origin_tags(submission.request_id),
         **({USER: submission.user_id} if submission.user_id else {}),
         **({JOB_TYPE: "incremental_sync"} if submission.start_date is None else {}),
         **(

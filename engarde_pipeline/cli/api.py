@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -10,8 +10,9 @@ from uuid import UUID
 import typer
 
 from engarde_pipeline.cli.servers import dagster_instance, embedded_default
-from engarde_pipeline.cli.terminal import console
+from engarde_pipeline.cli.terminal import announce
 from engarde_pipeline.settings import is_embedded, load_api_settings, load_token_settings
+from engarde_pipeline.telemetry import configure_telemetry
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -48,6 +49,7 @@ def api(
         return
     from engarde_pipeline.postgres.schema import migrate
 
+    configure_telemetry("engarde-api", console=True)
     with embedded_default():
         settings = load_api_settings()
         if is_embedded():
@@ -88,22 +90,23 @@ def _serve(host: str, port: int, metrics_port: int | None) -> None:
     from engarde_pipeline.api.http_protocol import BoundedProtocol, SocketProtocol
 
     with _application() as application:
-        console.print(
-            f"The API is at [bold]http://{host}:{port}[/], its documentation at /docs. Press Ctrl-C to stop."
-        )
+        announce(f"The API is at [bold]http://{host}:{port}[/], its documentation at /docs. Press Ctrl-C to stop.")
         if metrics_port:
             start_http_server(metrics_port, host, application.state.request_metrics.registry)
         # What is loaded by now lives as long as the process: scanning it for garbage would delay requests.
         gc.collect()
         gc.freeze()
         # Progress streams can last as long as a sync; the shutdown does not wait for them.
-        uvicorn.run(
-            application,
-            host=host,
-            port=port,
-            http=BoundedProtocol,
-            ws=SocketProtocol,
-            ws_per_message_deflate=False,  # events are short, and each connection would keep its own dictionary
-            log_level="warning",
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
+        with suppress(KeyboardInterrupt):  # after its graceful shutdown
+            uvicorn.run(
+                application,
+                host=host,
+                port=port,
+                http=BoundedProtocol,
+                ws=SocketProtocol,
+                ws_per_message_deflate=False,  # events are short; each connection would have its own dictionary
+                log_config=None,  # ours
+                log_level="warning",
+                access_log=False,  # `RequestLog` has more to say
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+            )

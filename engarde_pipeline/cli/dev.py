@@ -6,19 +6,25 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Annotated
 
 import typer
-from rich.markup import escape
 
 from engarde_pipeline.cli.dagster_files import WORKSPACE, missing_features, shipped, storage_advice
 from engarde_pipeline.cli.exporter import PORT
+from engarde_pipeline.cli.readiness import (
+    Service,
+    dagster_is_ready,
+    first_to_end,
+    responds,
+    wait_until_ready,
+)
 from engarde_pipeline.cli.servers import sample_servers, set_dagster_home
-from engarde_pipeline.cli.terminal import console, errors, handle_interrupts, visible
+from engarde_pipeline.cli.terminal import announce, handle_interrupts, print_error, print_warning
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.settings import (
     is_embedded,
@@ -27,8 +33,11 @@ from engarde_pipeline.settings import (
     load_pipeline_settings,
     load_settings,
 )
+from engarde_pipeline.telemetry import configure_telemetry
+from engarde_pipeline.telemetry.logs import is_json
 
 _HOST = "127.0.0.1"
+_STARTING_DAGSTER = "Starting the Dagster UI and daemon ..."
 
 
 class AlreadyRunning(EngardeError):
@@ -53,6 +62,7 @@ def dev(
     If no server is configured, it also starts a Postgres and a BigQuery emulator with sample data under
     .engarde/. If Postgres and BigQuery are configured, the API is started only if JWT_SECRET_KEY is set.
     """
+    configure_telemetry("engarde-dev")
     address = f"http://{_HOST}:{port}"
     with ExitStack() as stack:
         with_samples = is_unconfigured()
@@ -71,27 +81,27 @@ def dev(
         if with_api:
             load_api_settings()  # so that an invalid secret ends the command before anything starts
         for warning in filter(None, (missing_features(), storage_advice())):
-            errors.print(f"[bold yellow]Warning:[/] {escape(visible(warning))}")
-        console.print("Starting the Dagster UI and daemon ...")
+            print_warning(warning)
+        announce("Starting the Dagster UI and daemon, and the REST API ..." if with_api else _STARTING_DAGSTER)
         handle_interrupts()
-        # At the level info, the daemon logs two lines per minute and sensor that has nothing to do. Runs log their
-        # events at every level.
-        dagster = ["dagster", "dev", "-w", str(shipped(WORKSPACE)), "--host", _HOST, "--port", str(port)]
-        process = stack.enter_context(_running([*dagster, "--log-level", "warning"], lock))
+        log_format = "json" if is_json() else "colored"
+        # At the level info, Dagster logs what its processes do. Runs log their events at every level.
+        dagster = ["engarde_pipeline.cli.dagster_dev", "dev", "-w", str(shipped(WORKSPACE)), "--host", _HOST]
+        options = ["--port", str(port), "--log-level", "warning", "--log-format", log_format]
+        process = stack.enter_context(_running([*dagster, *options], lock))
         _write_lock(lock, address, process.pid)
-        running = {"Dagster": process}
+        running = [Service("Dagster", process, "Dagster UI", address, partial(dagster_is_ready, address))]
         if with_api:
-            api = ["engarde_pipeline.cli", "api", "--port", str(api_port)]
-            running["The REST API"] = stack.enter_context(_running(api))
-        exporter = ["engarde_pipeline.cli", "exporter", "--port", str(metrics_port)]
-        running["The exporter"] = stack.enter_context(_running(exporter))
+            running.append(_service(stack, "REST API", "api", api_port, "/docs", "/health/ready"))
+        running.append(_service(stack, "Metrics", "exporter", metrics_port, "/metrics", "/health/live"))
         try:
-            name, code = _first_to_end(running, port)
+            wait_until_ready(running)
+            name, code = first_to_end(running)
         except KeyboardInterrupt:
             name, code = "", 0
-            console.print("Stopping ...")
+            announce("Stopping ...")
     if name:
-        errors.print(f"[bold red]Error:[/] {name} ended with exit code {code}, so `engarde dev` stops, too.")
+        print_error(EngardeError(f"{name} ended with exit code {code}, so `engarde dev` stops, too."))
         raise typer.Exit(code or 1)
 
 
@@ -162,37 +172,28 @@ def _check_port(port: int) -> None:
         ) from None
 
 
+def _service(stack: ExitStack, serves: str, command: str, port: int, path: str, health: str) -> Service:
+    """Start a command of the command line, which serves something at `path`, until the end of `stack`."""
+    module = ["engarde_pipeline.cli", command, "--port", str(port)]
+    process = stack.enter_context(_running(module, quiet=not is_json()))
+    address = f"http://{_HOST}:{port}"
+    return Service(f"`engarde {command}`", process, serves, address + path, partial(responds, address + health))
+
+
 @contextmanager
-def _running(module: Sequence[str], lock: IO[str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a Python module with its arguments for as long as the block lasts; it holds `lock`, too."""
+def _running(
+    module: Sequence[str], lock: IO[str] | None = None, *, quiet: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a Python module with its arguments for as long as the block lasts; it holds `lock`, too.
+
+    With `quiet`, only its log is shown, on the standard error, and not what it says when it starts.
+    """
     inherited = [lock.fileno()] if lock else []
-    process = subprocess.Popen([sys.executable, "-m", *module], pass_fds=inherited)  # noqa: S603  fixed arguments
+    process = subprocess.Popen(  # noqa: S603  fixed arguments
+        [sys.executable, "-m", *module], pass_fds=inherited, stdout=subprocess.DEVNULL if quiet else None
+    )
     try:
         yield process
     finally:
         process.send_signal(signal.SIGINT)  # `dagster dev` shuts down the UI, the daemon and the code server
         process.wait()
-
-
-def _first_to_end(running: dict[str, subprocess.Popen[bytes]], port: int) -> tuple[str, int]:
-    """Wait until one of the processes has ended, and return its name and exit code; say when the UI is ready."""
-    is_ready = False
-    while True:
-        for name, process in running.items():
-            if (code := process.poll()) is not None:
-                return name, code
-        if not is_ready and _is_listening(port):
-            is_ready = True
-            console.print(
-                f"The Dagster UI is at [bold]http://{_HOST}:{port}[/]. To sync dates there, choose Catalog,"
-                " campaign_metrics, Materialize, and a range of dates. Press Ctrl-C to stop."
-            )
-        time.sleep(0.2)
-
-
-def _is_listening(port: int) -> bool:
-    try:
-        socket.create_connection((_HOST, port), timeout=1).close()
-    except OSError:
-        return False
-    return True

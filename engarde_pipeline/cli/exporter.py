@@ -1,12 +1,14 @@
 """`engarde exporter`: serves metrics for Prometheus."""
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
 from engarde_pipeline.cli.servers import dagster_instance, embedded_default
-from engarde_pipeline.cli.terminal import console
+from engarde_pipeline.cli.terminal import announce
 from engarde_pipeline.settings import load_exporter_settings
+from engarde_pipeline.telemetry import configure_telemetry
 
 PORT = 9464
 
@@ -28,9 +30,18 @@ def exporter(
     from engarde_pipeline.observability.parts import parts
     from engarde_pipeline.observability.server import create_app
 
+    configure_telemetry("engarde-exporter", console=True)
     with embedded_default():
         settings = load_exporter_settings()
         with dagster_instance() as instance:
             collector = PartsCollector(parts(settings, instance))
-            console.print(f"The metrics are at [bold]http://{host}:{port}/metrics[/]. Press Ctrl-C to stop.")
-            uvicorn.run(create_app(collector), host=host, port=port, log_level="warning")
+            announce(f"The metrics are at [bold]http://{host}:{port}/metrics[/]. Press Ctrl-C to stop.")
+            with suppress(KeyboardInterrupt):  # after its graceful shutdown
+                uvicorn.run(
+                    create_app(collector),
+                    host=host,
+                    port=port,
+                    log_config=None,  # ours
+                    log_level="warning",
+                    access_log=False,
+                )

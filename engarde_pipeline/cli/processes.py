@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from engarde_pipeline.cli.dagster_files import CODE_LOCATION, MODULE
-from engarde_pipeline.cli.terminal import console, handle_interrupts
+from engarde_pipeline.cli.terminal import announce, handle_interrupts
 from engarde_pipeline.cli.workspace import (
     CodeServerUnreachable,
     check_code_server,
@@ -22,6 +22,7 @@ from engarde_pipeline.cli.workspace import (
     workspace_file,
 )
 from engarde_pipeline.settings import CodeServerSettings, ServiceSettings
+from engarde_pipeline.telemetry.logs import configure_logs, is_json
 
 _RPC_GRACE_SECONDS = "20"
 
@@ -41,12 +42,13 @@ def code_server(
     seconds, and at most two minutes, which is the grace period to configure. The server has no authentication:
     only the Dagster UI and daemon may reach it.
     """
+    configure_logs()
     require_service(CodeServerSettings, with_workspace=False)
     # How long calls, such as the evaluation of a sensor, may take after SIGTERM.
     os.environ.setdefault("DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD", _RPC_GRACE_SECONDS)
     # Not `dagster code-server start`, which ends at SIGTERM without waiting for its runs.
     server = ["api", "grpc", "--host", host, "--port", str(port), "--module-name", MODULE]
-    options = ["--location-name", CODE_LOCATION, "--empty-working-directory"]
+    options = ["--location-name", CODE_LOCATION, "--empty-working-directory", *_log_options()]
     sys.exit(_run_as_group([_program("dagster"), *server, *options]))
 
 
@@ -58,8 +60,10 @@ def ui(
 
     It has no login: put a reverse proxy with one in front of it before you listen on another address.
     """
+    configure_logs()
     require_service(ServiceSettings, with_workspace=True)
-    _replace_by("dagster-webserver", "-w", str(workspace_file()), "--host", host, "--port", str(port))
+    address = ["--host", host, "--port", str(port)]
+    _replace_by("dagster-webserver", "-w", str(workspace_file()), *address, *_log_options())
 
 
 def daemon() -> None:
@@ -67,11 +71,12 @@ def daemon() -> None:
 
     It waits for the code server first: Dagster gives up the retry of a run if the code server is not reachable.
     """
+    configure_logs()
     require_service(ServiceSettings, with_workspace=True)
     _wait_for_code_servers()
     # Otherwise, a backfill that is looked at while the code server restarts fails for good, with all its runs.
     os.environ.setdefault("DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR", "1")
-    _replace_by("dagster-daemon", "run", "-w", str(workspace_file()))
+    _replace_by("dagster-daemon", "run", "-w", str(workspace_file()), *_log_options())
 
 
 def _wait_for_code_servers() -> None:
@@ -86,9 +91,14 @@ def _wait_for_code_servers() -> None:
                 if time.monotonic() > deadline:
                     raise
             if not is_announced:
-                console.print(f"Waiting for the code server at {server.host}:{server.port} ...")
+                announce(f"Waiting for the code server at {server.host}:{server.port} ...")
                 is_announced = True
             time.sleep(_POLL_SECONDS)
+
+
+def _log_options() -> list[str]:
+    # Until Dagster opens its storage, which configures our log; for a code server, until it loads the pipeline.
+    return ["--log-format", "json"] if is_json() else []
 
 
 def _program(name: str) -> str:

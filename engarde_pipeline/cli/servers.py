@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from engarde_pipeline.cli.dagster_files import INSTANCE, shipped
 from engarde_pipeline.cli.dagster_home import DagsterHomeUnusable, check_dagster_home, open_instance
-from engarde_pipeline.cli.terminal import console, print_error
+from engarde_pipeline.cli.terminal import announce, console, print_error
 from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.settings import (
     CONNECTION_VARIABLES,
@@ -79,7 +79,7 @@ def sample_servers(*, may_exit: bool = True) -> Iterator[tuple[Settings, list[da
 
     ignored = sorted(name for name in CONNECTION_VARIABLES if os.environ.pop(name, None))
     if ignored:
-        console.print(f"Ignored, because this command only uses its local sample servers: {', '.join(ignored)}")
+        announce(f"Ignored, because this command only uses its local sample servers: {', '.join(ignored)}")
     home = load_pipeline_settings().engarde_home.absolute()
     os.environ["ENGARDE_HOME"] = str(home)
     with ExitStack() as stack:
@@ -95,7 +95,7 @@ def sample_servers(*, may_exit: bool = True) -> Iterator[tuple[Settings, list[da
                 seed_postgres(connection)
             with source_errors("the sample data"):
                 loaded = fill_bigquery(create_client(settings), settings.bigquery_dataset_id, today())
-        console.print(
+        announce(
             f"Postgres and a BigQuery emulator are running, with their data in {home.name}/;"
             f" {counted(len(loaded), 'date')} of sample data {'was' if len(loaded) == 1 else 'were'} loaded."
         )

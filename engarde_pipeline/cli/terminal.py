@@ -1,5 +1,6 @@
 """The terminal: consoles for output and errors, signals, and the date options."""
 
+import logging
 import signal
 import unicodedata
 from datetime import date
@@ -8,6 +9,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
+
+from engarde_pipeline.telemetry.logs import is_json
+
+logger = logging.getLogger(__name__)
 
 console = Console()
 errors = Console(stderr=True)
@@ -30,9 +36,28 @@ def visible(text: str) -> str:
 _ESCAPED = ("Cc", "Cf", "Cs")
 
 
+def announce(text: str) -> None:
+    """Print a message of a process that logs; in JSON where its log is JSON."""
+    if is_json():
+        logger.info(Text.from_markup(text).plain)
+    else:
+        console.print(text)
+
+
+def print_warning(text: str) -> None:
+    """Print a warning; in JSON where the log is JSON."""
+    if is_json():
+        logger.warning(text)
+    else:
+        errors.print(f"[bold yellow]Warning:[/] {escape(visible(text))}")
+
+
 def print_error(error: Exception) -> None:
-    """Print the message of an error that was expected."""
-    errors.print(f"[bold red]Error:[/] {escape(visible(str(error)))}")
+    """Print the message of an error that was expected; in JSON where the log is JSON."""
+    if is_json():
+        logger.error(str(error))
+    else:
+        errors.print(f"[bold red]Error:[/] {escape(visible(str(error)))}")
 
 
 def handle_interrupts() -> None:

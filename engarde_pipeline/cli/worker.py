@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engarde_pipeline.cli.dagster_home import open_instance
-from engarde_pipeline.cli.terminal import console
+from engarde_pipeline.cli.terminal import announce
 from engarde_pipeline.cli.workspace import require_service
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.settings import WorkerSettings
+from engarde_pipeline.telemetry import configure_telemetry
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -44,9 +45,10 @@ def worker(
     Example: `engarde worker --concurrency 2`
     """
     require_service(WorkerSettings, with_workspace=False)
+    configure_telemetry("engarde-worker")
     with open_instance() as instance:
         launcher = celery_launcher(instance)
-        console.print(_slots(instance, launcher, concurrency))
+        announce(_slots(instance, launcher, concurrency))
     # The connections to Dagster's database are closed by now: the processes of runs must not share them.
     _import_definitions()
     raise typer.Exit(launcher.run_worker(name, concurrency, queue))

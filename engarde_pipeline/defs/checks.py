@@ -39,6 +39,7 @@ from engarde_pipeline.postgres.totals.campaign_totals import (
     wrong_totals,
 )
 from engarde_pipeline.runs.sync_runs import dates_of, is_dry_run
+from engarde_pipeline.telemetry.spans import span
 
 TOTALS_EQUAL_ROWS = "totals_equal_rows"
 TOTALS_EQUAL_ROWS_DESCRIPTION = (
@@ -104,10 +105,11 @@ def totals_checks(context: AssetCheckExecutionContext, postgres: Postgres) -> It
         return
     selected = {key.name for key in context.selected_asset_check_keys}
     with explained(), postgres.connect(context.run.run_id) as connection:
-        if TOTALS_EQUAL_ROWS in selected:
-            yield _totals_equal_rows(connection)
-        if ONE_CURRENCY in selected:
-            yield _one_currency(connection)
+        for name, evaluate in ((TOTALS_EQUAL_ROWS, _totals_equal_rows), (ONE_CURRENCY, _one_currency)):
+            if name in selected:
+                with span("check", table="campaign_spaces", check=name):
+                    result = evaluate(connection)
+                yield result
 
 
 def _totals_equal_rows(connection: psycopg.Connection) -> AssetCheckResult:

@@ -36,6 +36,7 @@ from engarde_pipeline.postgres.reads.quality import (
 from engarde_pipeline.postgres.totals.platform_days import dates_with_other_sums
 from engarde_pipeline.runs.history import counts_of, latest_materializations
 from engarde_pipeline.sync.sums import DateSums, differing_sums
+from engarde_pipeline.telemetry.spans import span
 
 _DIFFERENCE_COLUMNS = ("measure", "currency", "bigquery", "postgres", "difference")
 
@@ -87,7 +88,8 @@ def record_results(
     for check in date_checks(dates.table):
         if selected is not None and check.name not in selected:
             continue
-        results = check.evaluate(dates)
+        with span("check", table=dates.table.target, check=check.name):
+            results = check.evaluate(dates)
         failed = [day.isoformat() for day, result in results.items() if not result.passed]
         if failed:
             context.log.warning(

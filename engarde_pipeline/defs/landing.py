@@ -53,6 +53,7 @@ from engarde_pipeline.settings import load_pipeline_settings
 from engarde_pipeline.sync.dates import FailedDate
 from engarde_pipeline.sync.faults import is_transient
 from engarde_pipeline.sync.parallel import sync_in_parallel
+from engarde_pipeline.telemetry.spans import span
 
 
 class SyncConfig(Config):
@@ -100,7 +101,8 @@ def sync_partitions(
         DagsterExecutionInterruptedError: the process was asked to end; the dates that landed are materialized.
     """
     try:
-        return _sync(context, table, config, bigquery, postgres)
+        with span("sync", table=table.target):
+            return _sync(context, table, config, bigquery, postgres)
     except BaseException:
         # Dagster skips the steps of the checks. The dates keep the results that they have.
         forget_planned_checks(context.instance, context.run.run_id)

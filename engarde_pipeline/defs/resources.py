@@ -4,12 +4,12 @@ They have no configuration of their own: addresses and secrets come from the env
 that the UI never shows them.
 """
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
 import psycopg
-from dagster import ConfigurableResource
+from dagster import ConfigurableResource, InitResourceContext
 from dagster_gcp import BigQueryResource
 from pydantic import model_validator
 
@@ -20,6 +20,7 @@ from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.reads.diagnosis import check_usable
 from engarde_pipeline.postgres.reads.usage import add_bytes
 from engarde_pipeline.postgres.schema import application_schema, migrate
+from engarde_pipeline.runs.telemetry import observed_run
 from engarde_pipeline.settings import load_settings
 
 
@@ -68,8 +69,15 @@ class BigQuery(BigQueryResource):
         return Source(settings, count_bytes if count else None)
 
 
-class Postgres(ConfigurableResource[None]):
+class Postgres(ConfigurableResource[Any]):
     """The target database in Postgres. It is configured by DATABASE_URL."""
+
+    # Every step needs this resource, and the in-process executor creates it once per run.
+    @contextmanager
+    def yield_for_execution(self, context: InitResourceContext) -> Generator[Any]:
+        """Yield the resource for the steps of a run, whose log lines and spans say which run it is."""
+        with observed_run(context.run) if context.run else nullcontext():
+            yield self
 
     def connect(self, run_id: str | None = None) -> psycopg.Connection:
         """Return a connection to a database whose schema is current, labelled with the run's id; `with` closes it.

@@ -51,6 +51,7 @@ from engarde_pipeline.runs.tags import ALL_TENANTS, TENANT, record_counts, recor
 from engarde_pipeline.settings import load_pipeline_settings, load_settings
 from engarde_pipeline.sync.dates import FailedDate
 from engarde_pipeline.sync.slices import sync_slice
+from engarde_pipeline.telemetry.spans import span
 
 
 class SliceConfig(SyncConfig):
@@ -171,7 +172,8 @@ def sync_the_slice(
             if is_stopping():
                 return
         if not dry_run:
-            update_totals(connection, wait)
+            with span("update totals"):
+                update_totals(connection, wait)
     all_failed = [outcome for of_table in failed.values() for outcome in of_table]
     if dry_run:
         for table, of_table in failed.items():

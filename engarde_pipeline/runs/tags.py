@@ -26,6 +26,9 @@ TRIGGER = "engarde/triggered_by"
 USER = "engarde/user"
 """The id of the user who requested a run."""
 
+REQUEST_ID = "engarde/request_id"
+"""The id of the API request that started a run; it is in the log lines of both."""
+
 JOB_TYPE = "engarde/job_type"
 """The job type of a run, if it does not follow from its assets: `incremental_sync`."""
 

@@ -4,7 +4,7 @@ import json
 import re
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -138,6 +138,9 @@ class PipelineSettings(BaseSettings):
         default=1024**4,
         gt=0,
         description="The number of bytes per day (UTC) that schedules and sensors may read from BigQuery.",
+    )
+    engarde_log_format: Literal["text", "json"] = Field(
+        default="text", description="The format of log lines: text for people, json for programs."
     )
     engarde_dagster_url: Annotated[str, AfterValidator(_web_address)] = Field(
         default="http://127.0.0.1:3000", description="The address of the Dagster UI, for the links in alerts."

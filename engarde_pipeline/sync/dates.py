@@ -19,6 +19,7 @@ from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.scope import Scope
 from engarde_pipeline.postgres.load.session import LoadSession
 from engarde_pipeline.sync.retries import after_conflict
+from engarde_pipeline.telemetry import spans
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +72,14 @@ def sync_dates(
         load = LoadSession(connection, table, options)
         with load.locked(span), load.rolled_back_if_dry():
             started = time.perf_counter()
-            extraction = source.read(source_table, span[0], span[-1], selection)
+            about = {"table": table.target, "first_date": span[0], "last_date": span[-1]}
+            with spans.span("read", **about):
+                extraction = source.read(source_table, span[0], span[-1], selection)
             # In one transaction even a connection pooler keeps the same server connection.
             with connection.transaction():
-                rows = load.stage(list(source_table.columns), extraction.batches)
+                with spans.span("stage", **about) as attributes:
+                    rows = load.stage(list(source_table.columns), extraction.batches)
+                    attributes |= {"source_rows": rows, "method": extraction.method}
                 seconds_reading = time.perf_counter() - started
                 logger.info(
                     "%s: read %d rows of %s to %s in %.1f s (%s)",
@@ -86,12 +91,15 @@ def sync_dates(
                     extraction.method,
                 )
                 started = time.perf_counter()
-                load.prepare()
+                with spans.span("prepare", **about):
+                    load.prepare()
             seconds_preparing = time.perf_counter() - started
             for day in span:
                 started = time.perf_counter()
                 try:
-                    merged = after_conflict(load.merge)(day)
+                    with spans.span("merge", table=table.target, date=day) as attributes:
+                        merged = after_conflict(load.merge)(day)
+                        attributes |= merged.counts.published
                 except (DateHeld, psycopg.Error) as error:
                     if connection.closed:
                         raise

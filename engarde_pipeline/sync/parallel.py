@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from contextvars import copy_context
 from datetime import date
 from math import ceil
 from queue import Queue
@@ -71,7 +72,8 @@ def sync_in_parallel(
             outcomes.put(None)
 
     with ThreadPoolExecutor(writers) as threads:
-        writing = [threads.submit(write) for _ in range(min(writers, len(spans)))]
+        # Each writer has a copy of the context, in which the run is what its log lines and spans belong to.
+        writing = [threads.submit(copy_context().run, write) for _ in range(min(writers, len(spans)))]
         ended = 0
         try:
             while ended < len(writing):

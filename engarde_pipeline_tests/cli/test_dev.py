@@ -88,7 +88,7 @@ def test_a_sync_that_the_api_starts_runs_to_its_end_and_a_second_one_is_refused(
     command += ["--metrics-port", str(metrics_port)]
     with (
         log.open("w") as output,
-        subprocess.Popen([*command, "--api-port", str(api_port)], stdout=output) as process,
+        subprocess.Popen([*command, "--api-port", str(api_port)], stdout=output, stderr=output) as process,
     ):
         try:
             eventually(is_started, "the sync is started")
@@ -100,7 +100,12 @@ def test_a_sync_that_the_api_starts_runs_to_its_end_and_a_second_one_is_refused(
     assert second.code == 1
     assert f"already running on {os.environ['DAGSTER_HOME']}: process {process.pid}, with the" in second.words
     assert f"http://127.0.0.1:{port}. A second daemon" in second.words
-    assert f"The Dagster UI is at http://127.0.0.1:{port}" in " ".join(log.read_text().split())
+    words = " ".join(log.read_text().split())
+    assert words.count("http://") == 3, words
+    assert f"Dagster UI http://127.0.0.1:{port} REST API http://127.0.0.1:{api_port}/docs" in words
+    assert f"Metrics http://127.0.0.1:{metrics_port}/metrics" in words
+    assert "superseded" not in words
+    assert "dagster.yaml" not in words
     assert "Checking for new runs" not in log.read_text()
     assert len(shop.world.rows()) == 2
     assert re.search(r'^engarde_sync_runs_total{job="\w+",status="success"} 1.0$', metrics, re.MULTILINE)

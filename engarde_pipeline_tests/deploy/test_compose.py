@@ -29,9 +29,11 @@ VARIABLES = {
     "exporter": {*_DAGSTER, "DATABASE_URL", "ENGARDE_FIRST_DATE", "ENGARDE_WEBSERVER_URL"},
     "api": {*_DAGSTER, "API_DATABASE_URL", "JWT_SECRET_KEY", "ENGARDE_WEBSERVER_URL", *_DATES},
 }
-"""The variables of each process, without those of alerts and the API's options."""
+"""The variables of each process, without those of alerts, the log and the API's options."""
 
-_OPTIONS = re.compile("ENGARDE_ALERT_|ENGARDE_DAGSTER_URL|API_CORS_ORIGINS|API_RATE_LIMIT")
+_OPTIONS = re.compile(
+    "ENGARDE_ALERT_|ENGARDE_DAGSTER_URL|ENGARDE_LOG_FORMAT|OTEL_|API_CORS_ORIGINS|API_RATE_LIMIT"
+)
 
 
 def test_docker_compose_accepts_the_files() -> None:

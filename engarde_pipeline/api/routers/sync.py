@@ -9,7 +9,13 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from engarde_pipeline.api.authenticated_route import AuthenticatedRoute
 from engarde_pipeline.api.database import Database
-from engarde_pipeline.api.dependencies import DagsterDep, DatabaseDep, EventBrokerDep, SubmissionQueueDep
+from engarde_pipeline.api.dependencies import (
+    DagsterDep,
+    DatabaseDep,
+    EventBrokerDep,
+    RequestIdDep,
+    SubmissionQueueDep,
+)
 from engarde_pipeline.api.errors import Problem, invalid, responses
 from engarde_pipeline.api.references import References, check_and_execute, check_tenant
 from engarde_pipeline.api.schemas import (
@@ -34,6 +40,7 @@ async def start_sync(
     caller: CurrentCaller,
     database: DatabaseDep,
     queue: SubmissionQueueDep,
+    request_id: RequestIdDep,
     body: Annotated[SyncRequest | None, Body()] = None,
     idempotency_key: Annotated[
         str | None,
@@ -57,6 +64,7 @@ async def start_sync(
         caller_tenant_id=caller.tenant_id,
         user_id=caller.user_id,
         idempotency_key=idempotency_key,
+        request_id=request_id,
     )
     job = await queue.submit(submission)
     return SyncStarted(

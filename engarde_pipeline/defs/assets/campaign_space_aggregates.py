@@ -16,6 +16,7 @@ from engarde_pipeline.postgres.advisory_locks import LockWait
 from engarde_pipeline.postgres.totals.campaign_totals import update_totals
 from engarde_pipeline.runs.sync_runs import describe_run, is_dry_run
 from engarde_pipeline.runs.tags import NO_DATES
+from engarde_pipeline.telemetry.spans import span
 
 
 @asset(
@@ -45,8 +46,10 @@ def campaign_space_aggregates(context: AssetExecutionContext, postgres: Postgres
         stopping_between_dates(context.instance, context.run) as is_stopping,
         explained(),
         postgres.connect(context.run.run_id) as connection,
+        span("update totals") as attributes,
     ):
         totals = update_totals(connection, LockWait(is_stopping, partial(describe_run, context.instance)))
+        attributes["campaign_spaces_updated"] = totals.affected
     return MaterializeResult(
         metadata={
             "campaign_spaces": totals.campaign_spaces,
