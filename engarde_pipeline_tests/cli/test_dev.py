@@ -58,7 +58,7 @@ def test_an_api_that_cannot_start_ends_the_whole(configured: World, monkeypatch:
         )
     assert done.returncode != 0
     assert "address already in use" in done.stderr
-    assert "The REST API ended with exit code" in done.stderr
+    assert "`engarde api` ended with exit code" in done.stderr
 
 
 @pytest.mark.long
