@@ -178,6 +178,7 @@ def test_a_transactions_tenant_ends_with_it(configured: World, crowd: Crowd) -> 
         "SELECT * FROM public.campaign_assets",
         "SELECT * FROM held_dates",
         "SELECT * FROM campaign_space_months",
+        "SELECT * FROM campaign_space_sums",
         "INSERT INTO campaign_metrics (tenant_id) SELECT tenant_id FROM campaign_metrics",
         "UPDATE campaign_metrics SET clicks = 0",
         "UPDATE platform_days SET clicks = 0",

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from engarde_pipeline.core.metrics import Kind
-from engarde_pipeline.postgres.schema.tables import column_type
+from engarde_pipeline.postgres.schema.columns import column_type
 
 _SUMS = ("campaign_space_months", "campaign_space_sums", "platform_days")
 _KEYS = ("tenant_id", "metric_date", "platform", "currency")

@@ -30,29 +30,15 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects.postgresql import BYTEA, JSONB
-from sqlalchemy.types import TypeEngine
 
-from engarde_pipeline.core.metrics import (
-    AMOUNT_DECIMALS,
-    AMOUNT_DIGITS,
-    ASSET_METRICS,
-    CAMPAIGN_METRICS,
-    Kind,
-    Measure,
-    MetricTable,
-    Ratio,
-)
+from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, Measure, MetricTable, Ratio
+from engarde_pipeline.postgres.schema.columns import column_type, range_of_currencies
 
 metadata = MetaData()
 
 
 def _id() -> Column[object]:
     return Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()"))
-
-
-def column_type(kind: Kind) -> TypeEngine[Any]:
-    """Return the type of a measure's column."""
-    return BigInteger() if kind == "count" else Numeric(AMOUNT_DIGITS, AMOUNT_DECIMALS)
 
 
 def _measure(measure: Measure) -> Column[object]:
@@ -71,19 +57,6 @@ def ratio_sql(ratio: Ratio) -> LiteralString:
 
 def _currency() -> Column[Any]:
     return Column("currency", Text, comment="ISO 4217; NULL: the source has none.")
-
-
-def _range_of_currencies() -> list[Column[Any]]:
-    return [
-        Column("min_currency", Text, nullable=False, server_default="", comment="'' is none."),
-        Column(
-            "max_currency",
-            Text,
-            nullable=False,
-            server_default="",
-            comment="If it is not min_currency, no sum of money is valid.",
-        ),
-    ]
 
 
 def _numbers(table: MetricTable) -> list[Column[object]]:
@@ -181,7 +154,7 @@ campaign_space_months = Table(
     Column("campaign_space_id", Uuid),
     Column("month", Date, comment="Its first day."),
     *map(_sum_of, CAMPAIGN_METRICS.measures),
-    *_range_of_currencies(),
+    *range_of_currencies(),
     PrimaryKeyConstraint("month", "campaign_space_id"),
 )
 
@@ -191,7 +164,7 @@ campaign_space_sums = Table(
     metadata,
     Column("campaign_space_id", Uuid, primary_key=True),
     *map(_sum_of, CAMPAIGN_METRICS.measures),
-    *_range_of_currencies(),
+    *range_of_currencies(),
     comment="Sums of campaign_space_months; empty: to be computed from all months.",
 )
 

@@ -74,6 +74,8 @@ WHERE NOT EXISTS (SELECT FROM {table} t WHERE {is_replaced} AND ({t_keys}) = ({n
 ORDER BY {keys}
 """
 
+# What was deleted from the months, as negative numbers, and what was inserted. The currencies are those of the
+# month.
 _CREATE_DIFFERENCES = """
 CREATE TEMPORARY TABLE differences AS
 SELECT campaign_space_id, false AS is_added, {columns} FROM campaign_space_sums WITH NO DATA
@@ -89,6 +91,8 @@ WITH inserted AS ({statement} RETURNING *)
 INSERT INTO differences SELECT campaign_space_id, true, {columns} FROM inserted
 """
 
+# Whether the months that changed may have lost a currency, for any campaign space. The comparison is NULL if they
+# lost all its rows.
 _HAS_SMALLER_RANGE = """
 SELECT EXISTS (
     SELECT FROM differences
