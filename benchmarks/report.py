@@ -74,7 +74,9 @@ def _text(run: Run, samples: Samples, picture: str | None) -> str:
         "",
         f"Where it was measured, the old design loaded {size.old_rows:,} rows.",
         "",
-        *_table(COLUMNS, (row.cells(met(row)) for row in run.rows if row.is_measured)),
+        *_table(
+            COLUMNS, (row.cells(met(row)) for row in run.rows if row.is_measured and not row.is_in_table_of_peers)
+        ),
         "",
     ]
     return "\n".join(lines)

@@ -21,6 +21,8 @@ class Row:
     target: str = ""
     met: bool | None = None
     rounds: str = ""
+    is_in_table_of_peers: bool = False
+    """Whether the report's table of peers says the same."""
 
     @property
     def is_measured(self) -> bool:

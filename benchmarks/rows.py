@@ -1,6 +1,7 @@
 """The rows of the report: what was measured, what it is compared with, and the targets."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 
@@ -65,7 +66,8 @@ def _peers(samples: Samples, size: Size) -> Iterator[Row]:
         for peer in PEERS:
             target = _PEER_TARGETS.get((peer.name, load))
             if samples.median(_peer(peer.name, load)) is not None or target:
-                yield compare(samples, measure, _peer(OURS, load), peer.label, _peer(peer.name, load), target)
+                row = compare(samples, measure, _peer(OURS, load), peer.label, _peer(peer.name, load), target)
+                yield replace(row, is_in_table_of_peers=target is None)
 
 
 def _peer(name: str, load: str) -> str:
