@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from engarde_pipeline.core.dates import latest_date, today
 from engarde_pipeline.local.sample_data import fill_bigquery, seed_postgres
+from engarde_pipeline_tests.api.service import free_port
 from engarde_pipeline_tests.servers import skip_without
 from engarde_pipeline_tests.world import World
 
@@ -59,11 +59,10 @@ def sample_world(configured: World, monkeypatch: pytest.MonkeyPatch) -> World:
 @pytest.fixture
 def ui(sample_world: World) -> Iterator[str]:
     """The address of `engarde dev` on the sample world."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
+    port = free_port()
+    ports = ["--port", str(port), "--metrics-port", str(free_port())]
     process = subprocess.Popen(
-        [sys.executable, "-m", "engarde_pipeline.cli", "dev", "--port", str(port)],
+        [sys.executable, "-m", "engarde_pipeline.cli", "dev", *ports],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -75,6 +75,17 @@ CASES = {
         {**_TICKET, "part": "runs"},
         [{'engarde_exporter_up{part="runs"}': constant(1)}, {'engarde_exporter_up{part="postgres"}': constant(0)}],
     ),
+    "EngardeDagsterUnreadable": Case(
+        {f'engarde_exporter_up{{part="{part}"}}': constant(0) for part in ("dagster", "alerts")},
+        _PAGE,
+        [
+            {
+                'engarde_exporter_up{part="dagster"}': constant(0),
+                'engarde_exporter_up{part="alerts"}': constant(1),
+            },
+            {'engarde_exporter_up{part="postgres"}': constant(0)},
+        ],
+    ),
     "EngardeDaemonSilent": Case(
         {
             'dagster_daemon_last_heartbeat_timestamp_seconds{daemon="SENSOR"}': LATE,
