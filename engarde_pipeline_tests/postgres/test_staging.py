@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
+from engarde_pipeline.postgres.load.copy_formats import as_decimals
 from engarde_pipeline.postgres.load.key_numbers import KeyNumbers
 from engarde_pipeline.postgres.load.staging import stage
 
@@ -86,6 +87,30 @@ def test_a_nul_is_spelled_out_and_marked(connection: psycopg.Connection) -> None
 def test_batches_follow_each_other_and_empty_ones_do_no_harm(connection: psycopg.Connection) -> None:
     assert staged(connection, "clicks", [1, 2], [], [3], kind=pa.int64()) == [1, 2, 3]
     assert staged(connection, "clicks", kind=pa.int64()) == []
+
+
+def test_batches_that_need_text_and_others_arrive_in_their_order(connection: psycopg.Connection) -> None:
+    batches = [0.25, -0.000001], [1e-7, 2.0], [float("nan")], [None, 0.1], [], [3.0]
+
+    found = staged(connection, "spend", *batches, kind=pa.float64())
+
+    assert list(map(str, found)) == [
+        *("0.250000", "-0.000001", "1E-7", "2", "NaN", "None", "0.100000", "3.000000"),
+    ]
+
+
+@given(st.lists(st.floats() | st.integers(-(10**16), 10**16).map(lambda micros: micros / 1_000_000)))
+def test_a_float_is_a_decimal_only_if_it_is_the_shortest_one(amounts: list[float]) -> None:
+    decimals = as_decimals([pa.array(amounts, pa.float64())])
+
+    assert decimals is None or decimals[0].to_pylist() == [Decimal(repr(amount)) for amount in amounts]
+
+
+@pytest.mark.parametrize("amount", [0.0, -0.0, 0.1, 12.34, -98765432.123456, 999_999_999.999999])
+def test_an_amount_in_micros_needs_no_text(amount: float) -> None:
+    sliced = pa.array([None, amount, None], pa.float64())[1:]
+
+    assert as_decimals([sliced]) == [pa.array([Decimal(repr(amount)), None], pa.decimal128(38, 6))]
 
 
 def test_a_second_staging_replaces_the_first(connection: psycopg.Connection) -> None:

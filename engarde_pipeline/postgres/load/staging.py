@@ -5,20 +5,21 @@ key with its currency once, so that its text is sent, resolved and compared once
 connection, so a killed process leaves nothing behind.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 from psycopg import sql
 
 from engarde_pipeline.core.metrics import METRIC_DATE, MetricTable, RejectReason
 from engarde_pipeline.postgres.encodings import holds_everything, unrepresentable
+from engarde_pipeline.postgres.load.copy_formats import CopyFormat, as_decimals, encode
 from engarde_pipeline.postgres.load.key_numbers import KeyNumbers
 from engarde_pipeline.postgres.sql_lists import sql_list
 
-_CSV_OPTIONS = pyarrow.csv.WriteOptions(include_header=False)
 _STAGED_TYPES = {"STRING": "text", "INT64": "bigint", "count": "bigint", "amount": "numeric"}
 
 
@@ -31,26 +32,40 @@ def stage(
     """Replace the temporary tables by the source rows in `batches`; return their number.
 
     `batches` have exactly `columns`, in that order; columns of `table` that the source lacks are NULL.
-    FLOAT64 is copied as the shortest decimal that reads back as the same float, NUMERIC and BIGNUMERIC with all
-    digits: from here on every amount is exact.
+    FLOAT64 becomes the shortest decimal that reads back as the same float, NUMERIC and BIGNUMERIC keep all digits:
+    from here on every amount is exact.
     """
     _create_tables(connection, table)
     keys = [key.name for key in table.dimensions if key.name in columns]
-    numbers = [METRIC_DATE, *(name for name in table.measure_names if name in columns)]
+    measures = [measure for measure in table.measures if measure.name in columns]
+    integers = [METRIC_DATE, *(measure.name for measure in measures if measure.kind == "count")]
+    amounts = [measure.name for measure in measures if measure.kind == "amount"]
     numbering = KeyNumbers(len(keys))
     rows = 0
+
+    def numbered() -> Iterator[tuple[CopyFormat, list[pa.Array]]]:
+        nonlocal rows
+        for batch in batches:
+            rows += batch.num_rows
+            key_numbers = numbering.of([batch.column(name) for name in keys]).cast(pa.int32())
+            exact = [key_numbers, *(batch.column(name) for name in integers)]
+            numbers = [batch.column(name) for name in amounts]
+            decimals = as_decimals(numbers)
+            yield ("csv", [*exact, *numbers]) if decimals is None else ("binary", [*exact, *decimals])
+
+    staged = ["key_number", *integers, *amounts]
     with connection.cursor() as cursor:
-        with cursor.copy(_copy_into("staged", ["key_number", *numbers])) as copy:
-            for batch in batches:
-                key_numbers = numbering.of([batch.column(name) for name in keys])
-                copy.write(_csv([key_numbers, *(batch.column(name) for name in numbers)]))
-                rows += batch.num_rows
+        for copy_format, of_format in groupby(numbered(), itemgetter(0)):
+            with cursor.copy(_copy_into("staged", staged, copy_format)) as copy:
+                for data in encode(copy_format, (columns for _, columns in of_format)):
+                    copy.write(data)
         distinct = numbering.distinct() if rows else []
         refused = _refused_characters(connection, distinct)
         of_record = [column for name, column in zip(keys, distinct, strict=False) if name in table.key_names]
-        with cursor.copy(_copy_into("staged_keys", ["key_number", *keys, "key_fault"])) as copy:
+        with cursor.copy(_copy_into("staged_keys", ["key_number", *keys, "key_fault"], "csv")) as copy:
             if rows:
-                copy.write(_keys_csv(distinct, of_record, refused))
+                for data in encode("csv", [_spelled_keys(distinct, of_record, refused)]):
+                    copy.write(data)
     connection.execute("ANALYZE staged (metric_date, key_number); ANALYZE staged_keys")
     return rows
 
@@ -73,17 +88,10 @@ def _create(name: str, columns: dict[str, str]) -> sql.Composed:
     )
 
 
-def _copy_into(name: str, columns: Iterable[str]) -> sql.Composed:
-    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
-        sql.Identifier(name), sql_list("{name}", columns)
+def _copy_into(name: str, columns: Iterable[str], copy_format: CopyFormat) -> sql.Composed:
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(
+        sql.Identifier(name), sql_list("{name}", columns), sql.SQL(copy_format)
     )
-
-
-def _csv(columns: Sequence[pa.Array]) -> pa.Buffer:
-    sink = pa.BufferOutputStream()
-    encoded = pa.RecordBatch.from_arrays(columns, [str(number) for number in range(len(columns))])
-    pyarrow.csv.write_csv(encoded, sink, _CSV_OPTIONS)
-    return sink.getvalue()
 
 
 def _refused_characters(connection: psycopg.Connection, keys: Sequence[pa.Array]) -> set[str]:
@@ -94,8 +102,8 @@ def _refused_characters(connection: psycopg.Connection, keys: Sequence[pa.Array]
     return unrepresentable(connection, "".join({character for text in texts for character in text}))
 
 
-def _keys_csv(keys: Sequence[pa.Array], of_record: Sequence[pa.Array], refused: set[str]) -> pa.Buffer:
-    """Encode the keys with their numbers and faults; characters that Postgres cannot store are escaped.
+def _spelled_keys(keys: Sequence[pa.Array], of_record: Sequence[pa.Array], refused: set[str]) -> list[pa.Array]:
+    """Return the keys with their numbers and faults; characters that Postgres cannot store are escaped.
 
     Only the columns `of_record`, which identify a record, are faulty with such a character; see `records` for the
     currency.
@@ -106,7 +114,7 @@ def _keys_csv(keys: Sequence[pa.Array], of_record: Sequence[pa.Array], refused: 
     fault = pc.if_else(is_refused, str(RejectReason.NOT_REPRESENTABLE), none)
     fault = pc.if_else(_contains(of_record, "\x00", length), str(RejectReason.MALFORMED_KEY), fault)
     spelled = [_spelled_out(column, refused) for column in keys]
-    return _csv([pa.array(range(length)), *spelled, fault])
+    return [pa.array(range(length)), *spelled, fault]
 
 
 def _contains(keys: Iterable[pa.Array], characters: Iterable[str], length: int) -> pa.Array:
