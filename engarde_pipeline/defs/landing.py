@@ -25,6 +25,7 @@ from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.date_states import MISSING_TABLE, is_provisional
 from engarde_pipeline.core.errors import EngardeError, InvalidInput
 from engarde_pipeline.core.metrics import MetricTable
+from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.dagster_internals import (
     DATA_VERSION_TAG,
     NO_MATERIALIZATIONS_AT_THE_END,
@@ -289,7 +290,7 @@ def _not_landed_before(context: AssetExecutionContext, dates: list[date]) -> lis
     landed = _landed_earlier(context)
     left = [day for day in dates if day not in landed]
     context.log.info(
-        f"{len(dates) - len(left)} of {len(dates)} dates landed in an earlier attempt and are skipped."
+        f"Landed in an earlier attempt, and skipped: {len(dates) - len(left)} of {counted(len(dates), 'date')}."
     )
     return left
 
