@@ -7,6 +7,7 @@ compare with the limit like with like.
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from uuid import uuid4
 
@@ -67,7 +68,7 @@ def sync(
         writers or load_pipeline_settings().engarde_writers,
     )
     with closing(outcomes), world.bars.part(label, len(days)) as advance:
-        for outcome in outcomes:
+        for outcome in chain.from_iterable(outcomes):
             if isinstance(outcome, FailedDate):
                 raise WrongResult(f"{outcome.day} failed: {outcome.error}")
             total += outcome.merged.counts

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import chain
 from pathlib import Path
 from uuid import uuid4
 
@@ -28,7 +29,7 @@ def main(_started: str, url: str, rows: str, dates: str) -> None:
         LoadOptions(uuid4(), 0.5, 2, versions=dict.fromkeys(days, "1")),
         load_pipeline_settings().engarde_writers,
     )
-    landed = sum(isinstance(outcome, SyncedDate) for outcome in outcomes)
+    landed = sum(isinstance(outcome, SyncedDate) for outcome in chain.from_iterable(outcomes))
     sys.stdout.write(json.dumps({"landed": landed, "memory": peak_memory()}) + "\n")
 
 

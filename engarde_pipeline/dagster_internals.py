@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from dagster import (
     AssetCheckEvaluation,
     AssetKey,
+    AssetMaterialization,
     DagsterEvent,
     DagsterEventType,
     DagsterInstance,
@@ -42,7 +43,12 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG as DATA_VERS
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.errors import DagsterLaunchFailedError as DagsterLaunchFailedError
 from dagster._core.errors import DagsterUserCodeUnreachableError as DagsterUserCodeUnreachableError
-from dagster._core.events import JobFailureData, RunFailureReason
+from dagster._core.events import (
+    DagsterEventBatchMetadata,
+    JobFailureData,
+    RunFailureReason,
+    generate_event_batch_id,
+)
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES as BULK_ACTION_TERMINAL_STATUSES
 from dagster._core.execution.backfill import BulkActionStatus
@@ -53,7 +59,8 @@ from dagster._core.launcher import WorkerStatus as WorkerStatus
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as SqlEventLogStorageTable
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage as DagsterSqliteStorage
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG as ASSET_PARTITION_RANGE_END_TAG
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG as ASSET_PARTITION_RANGE_START_TAG
@@ -85,6 +92,8 @@ When a step ends, Dagster materializes all partitions of its range: an asset can
 (dagster issue 17836). Each date's materialization is logged when the date lands, so Dagster must not log another
 one. Dagster uses this metadata for observable source assets, which log their events themselves.
 """
+
+_EVENTS_PER_STATEMENT = 1000
 
 _PLANNED = AssetCheckExecutionRecordStatus.PLANNED.value
 
@@ -142,6 +151,20 @@ def _failure_reason(record: EventLogRecord) -> RunFailureReason | None:
     return data.failure_reason if isinstance(data, JobFailureData) else None
 
 
+def log_materializations(context: OpExecutionContext, materializations: Sequence[AssetMaterialization]) -> None:
+    """Log materializations from a step; the storage stores them together, if it can.
+
+    Missing public API: `log_event` stores each in two transactions.
+    """
+    batch = generate_event_batch_id()  # type: ignore[no-untyped-call]
+    for number, materialization in enumerate(materializations, start=1):
+        DagsterEvent.asset_materialization(  # logs the event
+            context.get_step_execution_context(),
+            materialization,
+            DagsterEventBatchMetadata(batch, is_end=number == len(materializations)),
+        )
+
+
 def target_materialization(record: EventLogRecord) -> AssetCheckEvaluationTargetMaterializationData:
     """Return the reference to a materialization that the result of a check carries.
 
@@ -158,9 +181,10 @@ def store_check_evaluations(
     evaluations: Sequence[AssetCheckEvaluation],
     context: OpExecutionContext | None = None,
 ) -> list[DagsterEvent]:
-    """Store results of one check for many partitions, as events of a step or of no run, and return the events.
+    """Store results of an asset's checks for many partitions, as events of a step or of no run; return the events.
 
-    They replace the planned results of the run's partitions. Missing public API:
+    Each check has a result for each partition. They replace the planned results of the run's partitions. Missing
+    public API:
 
     * results of single partitions of a step: `AssetCheckResult` has the partition of the step, if it has only one;
     * storing many at once: Dagster stores each in two transactions, which takes as long as syncing a small date;
@@ -204,20 +228,28 @@ def _store_at_once(storage: SqlEventLogStorage, run_id: str, events: Sequence[Da
         )
         for event in events
     ]
-    insert = storage.prepare_insert_event_batch(entries)
+    inserts = [
+        storage.prepare_insert_event_batch(entries[start : start + _EVENTS_PER_STATEMENT])
+        for start in range(0, len(entries), _EVENTS_PER_STATEMENT)
+    ]
     if isinstance(storage, SqliteEventLogStorage):  # has a database for each run beside the one for all
         with storage.run_connection(run_id) as connection:
-            connection.execute(insert)
+            for insert in inserts:
+                connection.execute(insert)
     table = AssetCheckExecutionsTable
-    check = events[0].asset_check_evaluation_data.asset_check_key
+    results = [event.asset_check_evaluation_data for event in events]
     with storage.index_transaction() as connection:
-        ids = connection.execute(insert.returning(SqlEventLogStorageTable.c.id)).scalars().all()
+        ids = [
+            event_id
+            for insert in inserts
+            for event_id in connection.execute(insert.returning(SqlEventLogStorageTable.c.id)).scalars()
+        ]
         connection.execute(
             table.delete().where(
                 table.c.run_id == run_id,
-                table.c.asset_key == check.asset_key.to_string(),
-                table.c.check_name == check.name,
-                table.c.partition.in_([event.asset_check_evaluation_data.partition for event in events])
+                table.c.asset_key == results[0].asset_key.to_string(),
+                table.c.check_name.in_({result.check_name for result in results}),
+                table.c.partition.in_({result.partition for result in results})
                 | (table.c.partition.is_(None) & (table.c.execution_status == _PLANNED)),
             )
         )

@@ -4,19 +4,23 @@
 takes longer than storing the event; it has pools only for the webserver. A pooled connection that was lost while
 it was idle would fail the run that uses it next, so each connection is checked when it is taken from its pool.
 
+Events that Dagster logs together, such as those of all dates of a run, are stored together (`EventLog`).
+
 Dagster stores times without a time zone and takes them for UTC, which only a session in UTC writes.
 """
 
 import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from dagster_postgres import DagsterPostgresStorage
+from dagster import DagsterEventType, EventLogEntry
+from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresRunStorage
 from dagster_postgres.utils import DagsterPostgresException as DagsterPostgresException
 from psycopg2 import OperationalError
 from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 
-from engarde_pipeline.dagster_internals import DagsterSqliteStorage
+from engarde_pipeline.dagster_internals import DagsterSqliteStorage, SqlEventLogStorageTable
 from engarde_pipeline.settings import has_dagster_database, load_dagster_settings, load_pipeline_settings
 from engarde_pipeline.telemetry.logs import configure_logs
 
@@ -44,17 +48,98 @@ _APPLY = "SELECT " + ", ".join(f"set_config('{name}', '{value}', false)" for nam
 _SESSION = "SELECT pg_backend_pid(), current_setting('transaction_read_only')::boolean OR pg_is_in_recovery()"
 
 
+_BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"
+"""Dagster's variable for the number of events that it stores together; by default, it stores each alone."""
+
+
+class _Schema:
+    """Which tables and columns exist in Dagster's database; Dagster's migrations drop none."""
+
+    def __init__(self) -> None:
+        self._existing: set[str] = set()
+
+    def has(self, name: str, look_up: Callable[[], bool]) -> bool:
+        if name not in self._existing and look_up():
+            self._existing.add(name)
+        return name in self._existing
+
+
+class Runs(PostgresRunStorage):
+    """The run storage of dagster-postgres, which does not look up its columns for each run."""
+
+    def __init__(self, postgres_url: str) -> None:
+        super().__init__(postgres_url)
+        self._schema = _Schema()
+
+    def has_run_stats_index_cols(self) -> bool:
+        """Return whether there are columns for the times of runs."""
+        return self._schema.has("run times", super().has_run_stats_index_cols)
+
+    def has_backfill_id_column(self) -> bool:
+        """Return whether there is a column for the backfill of a run."""
+        return self._schema.has("backfill_id", super().has_backfill_id_column)
+
+
+class EventLog(PostgresEventLogStorage):
+    """The event log of dagster-postgres, with fewer statements per event."""
+
+    def __init__(self, postgres_url: str) -> None:
+        super().__init__(postgres_url)
+        self._schema = _Schema()
+
+    def has_table(self, table_name: str) -> bool:
+        """Return whether a table exists; Dagster asks it for each materialization."""
+        return self._schema.has(table_name, lambda: super(EventLog, self).has_table(table_name))
+
+    def has_asset_key_col(self, column_name: str) -> bool:
+        """Return whether the table of assets has a column; Dagster asks it for each asset that it reads."""
+        return self._schema.has(
+            f"asset_keys.{column_name}", lambda: super(EventLog, self).has_asset_key_col(column_name)
+        )
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events that were logged together.
+
+        A run is created with a planned materialization of each of its dates. dagster-postgres stores them one by
+        one, in four statements each.
+        """
+        planned = [event for event in events if _is_planned_materialization(event)]
+        if planned:
+            statement = self.prepare_insert_event_batch(planned).returning(SqlEventLogStorageTable.c.id)
+            with self.index_connection() as connection:
+                ids = sorted(connection.execute(statement).scalars())
+            pairs = zip(planned, ids, strict=True)
+            latest = {event.get_dagster_event().asset_key: (event, event_id) for event, event_id in pairs}
+            for event, event_id in latest.values():
+                self.store_asset_event(event, event_id)
+        if others := [event for event in events if not _is_planned_materialization(event)]:
+            super().store_event_batch(others)
+
+
 class HistoryStorage(DagsterPostgresStorage):
     """Dagster's history in the database of DAGSTER_DATABASE_URL, or of the embedded default."""
 
     def __init__(self, postgres_url: str, inst_data: Any = None) -> None:
         super().__init__(postgres_url, inst_data=inst_data)
+        self._runs = Runs(postgres_url)
+        self._events = EventLog(postgres_url)
+        os.environ.setdefault(_BATCH_SIZE, "500")
         for storage in (self.run_storage, self.event_log_storage, self.schedule_storage):
             storage.optimize_for_webserver(**_POOL)
             # Missing public API: the engine of a storage, or its pool's options.
             event.listen(storage._engine, "connect", _apply_settings)  # type: ignore[union-attr]
             event.listen(storage._engine, "checkout", _check_connection)  # type: ignore[union-attr]
         self._check_session(postgres_url)
+
+    @property
+    def run_storage(self) -> Runs:
+        """The storage of runs."""
+        return self._runs
+
+    @property
+    def event_log_storage(self) -> EventLog:
+        """The storage of events."""
+        return self._events
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
@@ -84,14 +169,18 @@ class HistoryStorage(DagsterPostgresStorage):
         return DagsterSqliteStorage(home, inst_data)
 
     def _check_session(self, postgres_url: str) -> None:
-        with self.run_storage.connect() as connection:  # type: ignore[attr-defined]  # PostgresRunStorage
+        with self.run_storage.connect() as connection:
             backend, is_read_only = connection.exec_driver_sql(_SESSION).one()
-            is_direct = backend == connection.connection.driver_connection.get_backend_pid()
+            is_direct = backend == connection.connection.driver_connection.get_backend_pid()  # type: ignore[union-attr]
         if is_direct and not is_read_only:
             return
         from engarde_pipeline.postgres.reads.diagnosis import check_history
 
         check_history(postgres_url)
+
+
+def _is_planned_materialization(event: EventLogEntry) -> bool:
+    return event.get_dagster_event().event_type is DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 
 
 def _apply_settings(connection: Any, _record: object) -> None:

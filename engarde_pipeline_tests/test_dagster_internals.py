@@ -32,9 +32,11 @@ from engarde_pipeline import dagster_internals
 from engarde_pipeline.dagster_internals import (
     ASSET_JOB,
     BULK_ACTION_TERMINAL_STATUSES,
+    DATA_VERSION_TAG,
     HIDDEN_TAG_PREFIX,
     NO_MATERIALIZATIONS_AT_THE_END,
     attempts_not_landed,
+    log_materializations,
     store_check_evaluations,
     target_materialization,
 )
@@ -127,6 +129,53 @@ def test_a_backfill_has_ended_in_the_statuses_in_which_no_run_starts() -> None:
     # The daemon still retries runs of a backfill that is being canceled.
     for status in (BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING):
         assert status not in BULK_ACTION_TERMINAL_STATUSES
+
+
+@op
+def log_twice(context: OpExecutionContext) -> None:
+    alone, together = (
+        [
+            AssetMaterialization(
+                name, description=key, metadata={"number": 1}, partition=key, tags={DATA_VERSION_TAG: key}
+            )
+            for key in ("a", "b", "c")
+        ]
+        for name in ("alone", "together")
+    )
+    for materialization in alone:
+        context.log_event(materialization)
+    log_materializations(context, together)
+
+
+@job
+def logged_twice() -> None:
+    log_twice()
+
+
+@pytest.mark.parametrize("history", ["postgres", "sqlite"])
+def test_materializations_logged_together_are_stored_as_dagster_stores_each(
+    configured: World, history: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if history == "sqlite":
+        monkeypatch.delenv("DAGSTER_DATABASE_URL")
+    with DagsterInstance.get() as instance:
+        assert logged_twice.execute_in_process(instance=instance).success
+        alone, together = (
+            (
+                [
+                    (m.description, m.metadata, m.partition, m.tags, record.event_log_entry.step_key)
+                    for record in instance.fetch_materializations(AssetKey(name), limit=10).records
+                    if (m := record.asset_materialization)
+                ],
+                instance.event_log_storage.get_latest_tags_by_partition(
+                    AssetKey(name), DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
+                ),
+                instance.get_materialized_partitions(AssetKey(name)),
+            )
+            for name in ("alone", "together")
+        )
+    assert alone == together
+    assert len(together[0]) == 3
 
 
 @op

@@ -2,15 +2,36 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
-from dagster import AssetMaterialization, DagsterInstance, OpExecutionContext, RunsFilter, job, op
+from dagster import (
+    AssetKey,
+    AssetMaterialization,
+    BackfillPolicy,
+    DagsterEventType,
+    DagsterInstance,
+    Definitions,
+    OpExecutionContext,
+    RunsFilter,
+    StaticPartitionsDefinition,
+    asset,
+    define_asset_job,
+    job,
+    op,
+)
 from psycopg import sql
+from sqlalchemy import Engine, event
 from sqlalchemy.engine import make_url
 
+from engarde_pipeline.dagster_internals import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    log_materializations,
+)
 from engarde_pipeline.dagster_storage import HistoryStorage
 from engarde_pipeline.postgres.connection import DatabaseUnfit, connect
 from engarde_pipeline.postgres.reads.diagnosis import check_history
@@ -54,9 +75,27 @@ def lose_connections_between_events(context: OpExecutionContext) -> None:
     context.log_event(AssetMaterialization("something", partition="after"))
 
 
+@op
+def log_many_together(context: OpExecutionContext) -> None:
+    log_materializations(context, [AssetMaterialization("something", partition=str(n)) for n in range(EVENTS)])
+
+
+@asset(
+    partitions_def=StaticPartitionsDefinition([f"{number:02}" for number in range(EVENTS)]),
+    backfill_policy=BackfillPolicy.single_run(),
+)
+def partitioned() -> None:
+    pass
+
+
 @job
 def many_events() -> None:
     log_events()
+
+
+@job
+def many_together() -> None:
+    log_many_together()
 
 
 @job
@@ -80,6 +119,57 @@ def test_a_run_stores_its_events_over_few_connections(
         before = _sessions(connection)
         assert many_events.execute_in_process(instance=instance).success
         assert _sessions(connection) - before < EVENTS / 5
+
+
+@contextmanager
+def _counted() -> Iterator[list[str]]:
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+def test_events_that_are_logged_together_are_stored_together(instance: DagsterInstance) -> None:
+    with _counted() as statements:
+        run = many_together.execute_in_process(instance=instance)
+    assert len([statement for statement in statements if "INSERT INTO asset_keys" in statement]) == 1
+    assert (
+        len(instance.get_records_for_run(run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION).records)
+        == EVENTS
+    )
+    assert len(instance.get_materialized_partitions(AssetKey("something"))) == EVENTS
+
+
+def test_a_run_of_many_dates_is_created_with_few_statements(instance: DagsterInstance) -> None:
+    planned = define_asset_job("planned", [partitioned])
+    definition = Definitions(assets=[partitioned], jobs=[planned]).resolve_job_def("planned")
+    first, last = "00", f"{EVENTS - 1:02}"
+    with _counted() as statements:
+        run = instance.create_run_for_job(
+            definition, tags={ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+        )
+    assert len(statements) < EVENTS
+    records = instance.get_records_for_run(
+        run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+    ).records
+    assert sorted(record.partition_key or "" for record in records) == [f"{n:02}" for n in range(EVENTS)]
+    (known,) = instance.get_asset_records([partitioned.key])
+    assert known.asset_entry.last_run_id == run.run_id
+
+
+def test_what_dagsters_tables_have_is_not_looked_up_again(instance: DagsterInstance) -> None:
+    instance.get_asset_records()
+    instance.get_runs()
+    with _counted() as statements:
+        instance.get_asset_records()
+        instance.get_runs()
+    assert not [statement for statement in statements if "pg_catalog" in statement]
 
 
 def test_a_run_goes_on_after_every_connection_was_lost(instance: DagsterInstance) -> None:

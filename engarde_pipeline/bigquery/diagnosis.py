@@ -3,6 +3,7 @@
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.core.dates import today
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.settings import Settings
 
 
@@ -23,7 +24,7 @@ def check_reading(settings: Settings) -> str:
         how = "by a query; for the faster and cheaper Storage Read API grant the role BigQuery Read Session User"
     else:
         how = "through the Storage Read API"
-    return f"{rows} rows of today, read {how}"
+    return f"{counted(rows, 'row')} of today, read {how}"
 
 
 def check_queries(settings: Settings) -> str:

@@ -18,7 +18,6 @@ from dagster import (
     AssetCheckSpec,
     DagsterEvent,
     MetadataValue,
-    Output,
     PreviewWarning,
     TableColumn,
     TableRecord,
@@ -61,16 +60,14 @@ def _metric_checks(table: MetricTable) -> AssetChecksDefinition:
     @multi_asset_check(name=f"{table.target}_checks", specs=_partitioned_specs(table), can_subset=True)
     def checks(
         context: AssetCheckExecutionContext, bigquery: BigQuery, postgres: Postgres
-    ) -> Iterator[DagsterEvent | Output[None]]:
+    ) -> Iterator[DagsterEvent]:
         if _is_dry(context):
             return
-        selected = {key.name: key for key in context.selected_asset_check_keys}
+        selected = {key.name for key in context.selected_asset_check_keys}
         with explained(), postgres.connect(context.run.run_id) as connection:
             run = context.op_execution_context
             dates = synced_dates(run, table, _dates(context), bigquery.open_source(), connection)
-            for name, events in record_results(run, dates, selected):
-                yield from events
-                yield Output(None, f"{table.target}_{name}")
+            yield from record_results(run, dates, selected)
 
     return checks
 

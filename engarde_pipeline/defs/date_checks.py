@@ -1,9 +1,9 @@
 """The checks of single dates: what they compare, and how their results are recorded for each date.
 
-Each check runs one query for all dates of a run, however many there are, and its results are stored in one batch.
+Each check runs one query for all dates of a run, however many there are. The results are stored in one batch.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -27,6 +27,7 @@ from dagster import (
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.core.limits import REJECTED_SHARE_LIMIT
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, MetricTable
+from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.dagster_internals import store_check_evaluations, target_materialization
 from engarde_pipeline.postgres.reads.quality import (
     days_counted_twice,
@@ -77,32 +78,39 @@ class DateCheck:
 
 def record_results(
     context: OpExecutionContext, dates: SyncedDates, selected: Collection[str] | None = None
-) -> Iterator[tuple[str, list[DagsterEvent]]]:
+) -> list[DagsterEvent]:
     """Run the checks of a table, or the `selected` ones, and record a result of each for each date.
 
-    Yields the name of each check with its events, which are stored already.
+    Returns the events, which are stored already.
 
     Raises:
         SourceError: BigQuery cannot be read. The results of the checks before are recorded.
     """
-    for check in date_checks(dates.table):
-        if selected is not None and check.name not in selected:
-            continue
-        with span("check", table=dates.table.target, check=check.name):
-            results = check.evaluate(dates)
-        failed = [day.isoformat() for day, result in results.items() if not result.passed]
-        if failed:
-            context.log.warning(
-                f"{check.name} failed for {', '.join(failed)} ({len(failed)} of {len(results)} dates)."
-            )
-        else:
-            context.log.info(f"{check.name} passed for {len(results)} dates.")
-        evaluations = [
-            _evaluation(dates.table, check, day, result, dates.materializations[day])
-            # The UI shows the last result where it shows only one.
-            for day, result in sorted(results.items(), key=lambda item: (not item[1].passed, item[0]))
-        ]
-        yield check.name, store_check_evaluations(context.instance, evaluations, context)
+    evaluations: list[AssetCheckEvaluation] = []
+    try:
+        for check in date_checks(dates.table):
+            if selected is None or check.name in selected:
+                evaluations += _evaluations(context, dates, check)
+    finally:
+        events = store_check_evaluations(context.instance, evaluations, context)
+    if all(evaluation.passed for evaluation in evaluations):
+        context.log.info(f"All checks passed for {counted(len(dates.days), 'date')}.")
+    return events
+
+
+def _evaluations(context: OpExecutionContext, dates: SyncedDates, check: DateCheck) -> list[AssetCheckEvaluation]:
+    with span("check", table=dates.table.target, check=check.name):
+        results = check.evaluate(dates)
+    failed = [day.isoformat() for day, result in results.items() if not result.passed]
+    if failed:
+        context.log.warning(
+            f"{check.name} failed for {', '.join(failed)} ({len(failed)} of {counted(len(results), 'date')})."
+        )
+    return [
+        _evaluation(dates.table, check, day, result, dates.materializations[day])
+        # The UI shows the last result where it shows only one.
+        for day, result in sorted(results.items(), key=lambda item: (not item[1].passed, item[0]))
+    ]
 
 
 def report_different_sums(
@@ -163,7 +171,7 @@ def _records_accounted_for(dates: SyncedDates) -> dict[date, Result]:
         if found.add_up
         else Result(
             False,
-            f"{found.processed} records were processed. What became of them: {found.sentence}.",
+            f"{counted(found.processed, 'record')} processed: {found.sentence}.",
             {**found.published, "what_to_do": "Sync the date again. If it fails again, report this as a bug."},
         )
         for day, found in counts.items()
@@ -221,7 +229,7 @@ def _rejected(rejected: int, processed: int) -> Result:
         return Result(True, metadata=counts)
     return Result(
         False,
-        f"{rejected} of {processed} records were rejected.",
+        f"{rejected:,} of {counted(processed, 'record')} rejected.",
         {
             **counts,
             "what_to_do": "The page of the date lists the rejected records, each with its reason and what to do.",
@@ -232,7 +240,9 @@ def _rejected(rejected: int, processed: int) -> Result:
 def _clicks_not_above_impressions(dates: SyncedDates) -> dict[date, Result]:
     found = rows_with_more_clicks_than_impressions(dates.connection, dates.table, dates.days)
     return {
-        day: Result(False, f"{found[day]} rows have more clicks than impressions.", {"rows": found[day]})
+        day: Result(
+            False, f"{counted(found[day], 'row')} with more clicks than impressions.", {"rows": found[day]}
+        )
         if day in found
         else Result(True)
         for day in dates.days
@@ -244,7 +254,7 @@ def _no_day_counted_twice(dates: SyncedDates) -> dict[date, Result]:
     return {
         day: Result(
             False,
-            f"{found[day]} campaigns have both hourly rows and a row for the whole day.",
+            f"{counted(found[day], 'campaign')} with both hourly rows and a row for the whole day.",
             {
                 "campaigns": found[day],
                 "what_to_do": "Delete the rows of one kind in BigQuery. The date is then synced again.",

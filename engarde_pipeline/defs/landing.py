@@ -1,5 +1,6 @@
 """Syncs the partitions of an asset and records a materialization for each date as it is committed."""
 
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
@@ -10,6 +11,7 @@ from uuid import UUID
 import psycopg
 from dagster import (
     AssetExecutionContext,
+    AssetKey,
     AssetMaterialization,
     Config,
     Failure,
@@ -23,11 +25,13 @@ from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.date_states import MISSING_TABLE, is_provisional
 from engarde_pipeline.core.errors import EngardeError, InvalidInput
 from engarde_pipeline.core.metrics import MetricTable
+from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.dagster_internals import (
     DATA_VERSION_TAG,
     NO_MATERIALIZATIONS_AT_THE_END,
     RETRY_NUMBER_TAG,
     forget_planned_checks,
+    log_materializations,
 )
 from engarde_pipeline.defs.date_checks import record_results, synced_dates
 from engarde_pipeline.defs.interruption import stopping_between_dates
@@ -50,7 +54,7 @@ from engarde_pipeline.runs.history import landed_before
 from engarde_pipeline.runs.sync_runs import describe_run, is_dry_run
 from engarde_pipeline.runs.tags import MANUAL, REASON, record_counts, record_dates, record_not_landing
 from engarde_pipeline.settings import load_pipeline_settings
-from engarde_pipeline.sync.dates import FailedDate
+from engarde_pipeline.sync.dates import FailedDate, SyncedDate
 from engarde_pipeline.sync.faults import is_transient
 from engarde_pipeline.sync.parallel import sync_in_parallel
 from engarde_pipeline.telemetry.spans import span
@@ -158,33 +162,30 @@ def _sync(
         with ExitStack() as stack:
             stack.callback(lambda: record_counts(context.instance, context.run.run_id, table, landed))
             stack.enter_context(closing(outcomes))
-            for number, outcome in enumerate(outcomes, start=1):
-                unfinished.discard(outcome.day)
-                if isinstance(outcome, FailedDate):
-                    did_not = "would not" if dry_run else "did not"
-                    context.log.error(f"{outcome.day} {did_not} land ({number} of {len(dates)}): {outcome.error}")
-                    failed.append(outcome)
-                else:
-                    landed += outcome.merged.counts
-                if dry_run:
-                    context.log_event(dry_run_observation(table, outcome))
-                    continue
-                if isinstance(outcome, FailedDate):
-                    context.log_event(failed_observation(table, outcome))
-                    continue
-                context.log_event(
-                    AssetMaterialization(
-                        asset_key=context.asset_key,
-                        partition=outcome.day.isoformat(),
-                        description=_progress(number, len(dates), landed, time.monotonic() - started)
-                        + outcome.merged.counts.sentence,
-                        metadata={
-                            "reason": reason,
-                            **date_metadata(table, outcome, is_provisional(outcome.day)),
-                        },
-                        tags=_version_tags(versions.get(outcome.day)),
-                    )
-                )
+            numbers = itertools.count(1)
+            for arrived in outcomes:
+                materializations = []
+                for outcome in arrived:
+                    number = next(numbers)
+                    unfinished.discard(outcome.day)
+                    if isinstance(outcome, FailedDate):
+                        did_not = "would not" if dry_run else "did not"
+                        context.log.error(
+                            f"{outcome.day} {did_not} land ({number} of {len(dates)}): {outcome.error}"
+                        )
+                        failed.append(outcome)
+                    else:
+                        landed += outcome.merged.counts
+                    if dry_run:
+                        context.log_event(dry_run_observation(table, outcome))
+                    elif isinstance(outcome, FailedDate):
+                        context.log_event(failed_observation(table, outcome))
+                    else:
+                        progress = _progress(number, len(dates), landed, time.monotonic() - started)
+                        materializations.append(
+                            _materialization(table, outcome, progress, reason, versions.get(outcome.day))
+                        )
+                log_materializations(context.op_execution_context, materializations)
         if failed and not dry_run:
             _check(context, table, asked, source, postgres)
     if dry_run:
@@ -204,10 +205,21 @@ def _check(
     try:
         with postgres.connect(context.run.run_id) as connection:
             run = context.op_execution_context
-            for _ in record_results(run, synced_dates(run, table, days, source, connection), names):
-                pass
+            record_results(run, synced_dates(run, table, days, source, connection), names)
     except (EngardeError, psycopg.Error) as error:
         context.log.warning(f"The dates could not be checked. {message_of(error)}")
+
+
+def _materialization(
+    table: MetricTable, synced: SyncedDate, progress: str, reason: str, version: str | None
+) -> AssetMaterialization:
+    return AssetMaterialization(
+        asset_key=AssetKey(table.target),
+        partition=synced.day.isoformat(),
+        description=progress + synced.merged.counts.sentence,
+        metadata={"reason": reason, **date_metadata(table, synced, is_provisional(synced.day))},
+        tags=_version_tags(version),
+    )
 
 
 def _progress(number: int, asked: int, landed: Counts, seconds: float) -> str:
@@ -242,16 +254,17 @@ def _mark_without_source(
     with postgres.connect(context.run.run_id) as connection:
         for day in dates:
             note_synced(connection, table, day, MISSING_TABLE, UUID(context.run.run_id))
-    for day in dates:
-        context.log_event(
-            AssetMaterialization(
-                asset_key=context.asset_key,
-                partition=day.isoformat(),
-                description=note,
-                metadata={**Counts().published, "source_table": "missing"},
-                tags=_version_tags(MISSING_TABLE),
-            )
+    materializations = [
+        AssetMaterialization(
+            asset_key=context.asset_key,
+            partition=day.isoformat(),
+            description=note,
+            metadata={**Counts().published, "source_table": "missing"},
+            tags=_version_tags(MISSING_TABLE),
         )
+        for day in dates
+    ]
+    log_materializations(context.op_execution_context, materializations)
 
 
 def _version_tags(version: str | None) -> dict[str, str]:
@@ -279,7 +292,7 @@ def _not_landed_before(context: AssetExecutionContext, dates: list[date]) -> lis
     landed = _landed_earlier(context)
     left = [day for day in dates if day not in landed]
     context.log.info(
-        f"{len(dates) - len(left)} of {len(dates)} dates landed in an earlier attempt and are skipped."
+        f"Landed in an earlier attempt, and skipped: {len(dates) - len(left)} of {counted(len(dates), 'date')}."
     )
     return left
 

@@ -17,7 +17,7 @@ from engarde_pipeline.bigquery.client import Client, create_client
 from engarde_pipeline.bigquery.extraction import Source
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.postgres.connection import connect
-from engarde_pipeline.postgres.reads.diagnosis import check_usable
+from engarde_pipeline.postgres.reads.diagnosis import check_usable, is_current
 from engarde_pipeline.postgres.reads.usage import add_bytes
 from engarde_pipeline.postgres.schema import application_schema, migrate
 from engarde_pipeline.runs.telemetry import observed_run
@@ -89,9 +89,10 @@ class Postgres(ConfigurableResource[Any]):
             DatabaseUnfit: a sync over this connection would fail or write wrong numbers.
         """
         database_url = load_settings().database_url.get_secret_value()
-        migrate.check(database_url)
         connection = connect(database_url, run_id)
         try:
+            if not is_current(connection):
+                migrate.check(database_url)
             check_usable(connection)
             application_schema.check(connection)
         except EngardeError:

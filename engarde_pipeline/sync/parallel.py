@@ -4,13 +4,13 @@ Each connection syncs a span of dates. A date is still one transaction of one co
 """
 
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from contextvars import copy_context
 from datetime import date
 from math import ceil
-from queue import Queue
+from queue import Empty, Queue
 
 import psycopg
 
@@ -23,6 +23,9 @@ from engarde_pipeline.sync.retries import after_lost_connection
 MINIMUM_DATES = 7
 """The minimum number of dates for which another connection is worth opening."""
 
+MAXIMUM_AHEAD = 16
+"""The maximum number of dates that have landed and that the caller has not received yet."""
+
 Outcome = SyncedDate | FailedDate
 
 
@@ -33,8 +36,10 @@ def sync_in_parallel(
     connect: Callable[[], psycopg.Connection],
     options: LoadOptions,
     writers: int,
-) -> Generator[Outcome]:
+) -> Generator[list[Outcome]]:
     """Sync `dates` over up to `writers` connections; yield each when it has landed or failed, in any order.
+
+    Dates that have landed while the caller was busy are yielded together.
 
     After a lost connection, a new one is opened and its remaining dates are read again. Close the generator
     (`contextlib.closing`) if it is not exhausted, to stop the writers. Once the sync is asked to end
@@ -46,7 +51,7 @@ def sync_in_parallel(
     spans = _spans(sorted(set(dates)), writers)
     todo = iter(spans)
     # Bounded, so that no writer gets far ahead of what the caller has received.
-    outcomes: Queue[Outcome | None] = Queue(maxsize=writers)
+    outcomes: Queue[Outcome | None] = Queue(maxsize=MAXIMUM_AHEAD)
     stopped = threading.Event()
 
     @after_lost_connection
@@ -77,17 +82,22 @@ def sync_in_parallel(
         ended = 0
         try:
             while ended < len(writing):
-                outcome = outcomes.get()
-                if outcome:
-                    yield outcome
-                else:
-                    ended += 1
+                arrived = [outcomes.get(), *_waiting(outcomes)]
+                ended += arrived.count(None)
+                if landed := [outcome for outcome in arrived if outcome]:
+                    yield landed
         finally:
             stopped.set()
             while ended < len(writing):
                 ended += outcomes.get() is None
         for writer in writing:
             writer.result()
+
+
+def _waiting(outcomes: Queue[Outcome | None]) -> Iterator[Outcome | None]:
+    with suppress(Empty):
+        while True:
+            yield outcomes.get_nowait()
 
 
 def _spans(dates: Sequence[date], writers: int) -> list[Sequence[date]]:

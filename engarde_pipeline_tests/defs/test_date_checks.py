@@ -92,7 +92,7 @@ def test_each_date_of_a_range_has_its_own_reason(instance: DagsterInstance, shop
     clicks = last_result(instance, "clicks_not_above_impressions", FIRST)
     assert (clicks["severity"], clicks["metadata"]) == ("WARN", {"rows": 2})
     rejected = last_result(instance, "rejected_share_below_5_percent", THIRD)
-    assert (rejected["severity"], rejected["description"]) == ("ERROR", "1 of 3 records were rejected.")
+    assert (rejected["severity"], rejected["description"]) == ("ERROR", "1 of 3 records rejected.")
     assert last_result(instance, "rejected_share_below_5_percent", SECOND)["metadata"]["processed"] == 2
 
 

@@ -22,6 +22,7 @@ from dagster import (
     sensor,
 )
 
+from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.dagster_internals import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG, is_of_ended_backfill
 from engarde_pipeline.defs.resources import Postgres
 from engarde_pipeline.defs.ticks import failing_tick
@@ -71,7 +72,8 @@ def lost_runs(context: SensorEvaluationContext, postgres: Postgres) -> SkipReaso
             " automatically.",
         )
     return SkipReason(
-        f"{len(lost)} lost runs were marked as failed; {len(silent) - len(lost)} runs are waiting on a connection."
+        f"Marked as failed: {counted(len(lost), 'lost run')}. Waiting on a connection:"
+        f" {counted(len(silent) - len(lost), 'run')}."
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
 from engarde_pipeline.postgres.connection import SETTINGS, DatabaseUnfit, connect, open_connection
 from engarde_pipeline.postgres.schema import application_schema, migrate
@@ -23,6 +23,8 @@ SELECT current_setting('server_encoding'),
           AND setrole IN (0, session_user::regrole)
           AND lower(split_part(setting, '=', 1)) = ANY({names}))
 """
+
+_REVISION = "SELECT version_num FROM {}"
 
 _MAY_STORE_HISTORY = """
 SELECT CASE
@@ -163,6 +165,15 @@ def check_session(database_url: str) -> str:
 def _session() -> sql.Composed:
     names = [name.lower() for name in (*SETTINGS, "client_encoding") if name != "search_path"]
     return sql.SQL(_SESSION).format(names=sql.Literal(names))
+
+
+def is_current(connection: psycopg.Connection) -> bool:
+    """Return whether the schema is at the revision of this version; if not, `migrate.check` says why."""
+    try:
+        found = connection.execute(sql.SQL(_REVISION).format(sql.Identifier(VERSION_TABLE))).fetchone()
+    except (errors.UndefinedTable, errors.InsufficientPrivilege):
+        return False
+    return found == (migrate.head(),)
 
 
 def check_usable(connection: psycopg.Connection) -> None:
