@@ -1,10 +1,10 @@
 """The tables of the target database, as the newest migration leaves them.
 
 `tenants`, `campaign_spaces` and `campaign_assets` belong to the application; only the columns that
-the pipeline reads or writes are defined here.
+the pipeline reads or writes are defined here. `block_tables` defines those for sums over blocks of dates.
 """
 
-from typing import Any, LiteralString
+from typing import LiteralString
 
 from sqlalchemy import (
     ARRAY,
@@ -28,37 +28,27 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects.postgresql import BYTEA, JSONB
-from sqlalchemy.types import TypeEngine
 
 from engarde_pipeline.core.metrics import (
-    AMOUNT_DECIMALS,
-    AMOUNT_DIGITS,
     ASSET_METRICS,
     CAMPAIGN_METRICS,
-    Kind,
     Measure,
     MetricTable,
     Ratio,
 )
+from engarde_pipeline.postgres.schema.block_tables import define_block_tables
+from engarde_pipeline.postgres.schema.columns import column_type, currency, sum_of
 
 metadata = MetaData()
+define_block_tables(metadata)
 
 
 def _id() -> Column[object]:
     return Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()"))
 
 
-def column_type(kind: Kind) -> TypeEngine[Any]:
-    """Return the type of a measure's column."""
-    return BigInteger() if kind == "count" else Numeric(AMOUNT_DIGITS, AMOUNT_DECIMALS)
-
-
 def _measure(measure: Measure) -> Column[object]:
     return Column(measure.name, column_type(measure.kind), nullable=False, server_default=text("0"))
-
-
-def _sum_of(measure: Measure) -> Column[object]:
-    return Column(measure.name, Numeric, nullable=False, server_default=text("0"))
 
 
 def ratio_sql(ratio: Ratio) -> LiteralString:
@@ -67,17 +57,13 @@ def ratio_sql(ratio: Ratio) -> LiteralString:
     return f"{ratio.factor}::numeric * {ratio.numerator} / nullif({ratio.denominator}, 0)"
 
 
-def _currency() -> Column[Any]:
-    return Column("currency", Text, comment="ISO 4217; NULL: the source has none.")
-
-
 def _numbers(table: MetricTable) -> list[Column[object]]:
     return [
         *(_measure(measure) for measure in table.measures),
         *(Column(ratio.name, Numeric, Computed(ratio_sql(ratio), persisted=True)) for ratio in table.ratios),
         Column("bigquery_sync_id", Uuid, nullable=False),
         Column("synced_from_bigquery_at", DateTime(timezone=True), nullable=False),
-        _currency(),
+        currency(),
     ]
 
 
@@ -140,8 +126,8 @@ platform_days = Table(
     Column("metric_date", Date, nullable=False),
     Column("platform", Text, nullable=False),
     Column("row_count", BigInteger, nullable=False, comment="Rows of campaign_metrics added, less removed."),
-    *map(_sum_of, CAMPAIGN_METRICS.measures),
-    _currency(),
+    *map(sum_of, CAMPAIGN_METRICS.measures),
+    currency(),
     Index("platform_days_tenant_date", "tenant_id", "metric_date"),
     Index("platform_days_date", "metric_date"),
     comment="Parts of sums, to be added up.",
@@ -154,7 +140,7 @@ campaign_space_months = Table(
     metadata,
     Column("campaign_space_id", Uuid, primary_key=True),
     Column("month", Date, primary_key=True, comment="Its first day."),
-    *map(_sum_of, CAMPAIGN_METRICS.measures),
+    *map(sum_of, CAMPAIGN_METRICS.measures),
     Column("min_currency", Text, nullable=False, server_default="", comment="'' is none."),
     Column(
         "max_currency",
