@@ -16,6 +16,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from datetime import timedelta
 from functools import partial
 from itertools import count, cycle, islice
+from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
@@ -34,7 +35,7 @@ from engarde_pipeline.api.tokens import mint
 from engarde_pipeline.postgres.connection import connect, parameters
 from engarde_pipeline.settings import API_ROLE
 
-_SECRET = "a-secret-of-the-benchmark-long-enough"  # noqa: S105  it signs nothing real
+SECRET = "a-secret-of-the-benchmark-long-enough"  # noqa: S105  it signs nothing real
 CACHED = "tenant, 30 dates, by campaign"
 """The query whose results the API caches."""
 
@@ -49,7 +50,7 @@ Client = Callable[[], AbstractAsyncContextManager[Ask]]
 
 def measure(url: str, world: World, samples: Samples, dates: int, repeat: int) -> None:
     """Measure milliseconds per answer, p50 and p99, of the API and of the bare SQL, in turns."""
-    with _serving(url, world) as address:
+    with serving(url, world.directory, world.dagster_database_url) as address:
         for name, (column, subject, span) in QUERIES.items():
             path, options = "/metrics", {"group_by": _GROUPS[column]}
             if _ONE_CAMPAIGN in subject:
@@ -106,7 +107,7 @@ async def _asking(url: str, options: dict[str, str]) -> AsyncIterator[Ask]:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
 
         async def ask(values: Values) -> None:
-            token = mint(_SECRET, values["tenant"], "benchmark", timedelta(hours=1))
+            token = mint(SECRET, values["tenant"], "benchmark", timedelta(hours=1))
             params = {"start_date": str(values["start"]), "end_date": str(values["end"]), **options}
             headers = {"Authorization": f"Bearer {token}"}
             address = url.format(campaign=values["campaign"])
@@ -129,19 +130,20 @@ async def _querying(url: str, statement: bytes) -> AsyncIterator[Ask]:
 
 
 @contextmanager
-def _serving(url: str, world: World) -> Iterator[str]:
+def serving(url: str, home: Path, dagster_database_url: str) -> Iterator[str]:
+    """Serve the API in a process of its own, and yield its address."""
     with connect(url) as connection:
         connection.execute(f"ALTER ROLE {API_ROLE} LOGIN".encode())
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environment = {
         "DATABASE_URL": url,
-        "DAGSTER_DATABASE_URL": world.dagster_database_url,
+        "DAGSTER_DATABASE_URL": dagster_database_url,
         "BIGQUERY_PROJECT_ID": "benchmark",
         "API_DATABASE_URL": make_url(url).set(username=API_ROLE).render_as_string(hide_password=False),
-        "JWT_SECRET_KEY": _SECRET,
+        "JWT_SECRET_KEY": SECRET,
         "API_RATE_LIMIT": "1000000/second",
-        "ENGARDE_HOME": str(world.directory),
+        "ENGARDE_HOME": str(home),
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "engarde_pipeline.cli", "api", "--port", str(port)],
