@@ -17,6 +17,7 @@ from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from itertools import count, cycle, islice
+from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
@@ -51,7 +52,7 @@ Client = Callable[[], AbstractAsyncContextManager[Ask]]
 
 def measure(url: str, world: World, samples: Samples, dates: int, repeat: int) -> None:
     """Measure milliseconds per answer, p50 and p99, of the API and of the bare SQL, in turns."""
-    with serving(url, world) as (address, _):
+    with serving(url, world.directory, world.dagster_database_url) as (address, _):
         for name, (column, subject, span) in QUERIES.items():
             path, options = "/metrics", {"group_by": _GROUPS[column]}
             if _ONE_CAMPAIGN in subject:
@@ -144,20 +145,20 @@ async def _querying(url: str, statement: bytes) -> AsyncIterator[Ask]:
 
 
 @contextmanager
-def serving(url: str, world: World) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """Yield the address and the process of an API that serves the database `url`."""
+def serving(url: str, home: Path, dagster_database_url: str) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """Serve the API in a process of its own, and yield its address and the process."""
     with connect(url) as connection:
         connection.execute(f"ALTER ROLE {API_ROLE} LOGIN".encode())
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environment = {
         "DATABASE_URL": url,
-        "DAGSTER_DATABASE_URL": world.dagster_database_url,
+        "DAGSTER_DATABASE_URL": dagster_database_url,
         "BIGQUERY_PROJECT_ID": "benchmark",
         "API_DATABASE_URL": make_url(url).set(username=API_ROLE).render_as_string(hide_password=False),
         "JWT_SECRET_KEY": SECRET,
         "API_RATE_LIMIT": "1000000/second",
-        "ENGARDE_HOME": str(world.directory),
+        "ENGARDE_HOME": str(home),
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "engarde_pipeline.cli", "api", "--port", str(port)],

@@ -62,7 +62,7 @@ def main(
         TemporaryDirectory(prefix="engarde-benchmark-", ignore_cleanup_errors=True) as path,
         opened(Path(path), size, bars) as world,
         world.database() as url,
-        serving(url, world) as (address, process),
+        serving(url, world.directory, world.dagster_database_url) as (address, process),
     ):
         _load(url)
         memory, arrivals, notified = asyncio.run(_measure(url, world, address, process.pid, changes))

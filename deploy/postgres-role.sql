@@ -48,7 +48,9 @@ GRANT SELECT, UPDATE ON campaign_spaces TO engarde_pipeline;
 GRANT SELECT, INSERT, UPDATE ON rejected_metric_rows, bigquery_usage, synced_dates TO engarde_pipeline;
 GRANT SELECT, INSERT, UPDATE ON source_keys TO engarde_pipeline;
 GRANT SELECT, INSERT, DELETE ON removed_rows TO engarde_pipeline;
-GRANT SELECT, INSERT, DELETE ON platform_days TO engarde_pipeline;
+GRANT SELECT, INSERT, DELETE
+    ON platform_days, asset_platform_days, metric_block_sums, due_blocks TO engarde_pipeline;
 GRANT SELECT, INSERT, UPDATE, DELETE
-    ON campaign_metrics, campaign_asset_metrics, campaign_space_months, campaign_space_sums, changed_dates, held_dates
+    ON campaign_metrics, campaign_asset_metrics, campaign_space_months, campaign_space_sums, changed_dates, held_dates,
+       metric_blocks
     TO engarde_pipeline;

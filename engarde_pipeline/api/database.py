@@ -29,12 +29,16 @@ REQUEST_TIMEOUT = 5
 """Seconds that a request waits for Postgres in total."""
 
 # Set in each transaction, not when connecting: poolers refuse startup options, and can run the next transaction in
-# another server process. JIT is off because compiling takes longer than executing any of these queries.
+# another server process. JIT is off because compiling takes longer than executing any of these queries. A query
+# uses one core, because other tenants wait for the others. The memory is for the groups of a tenant with ten
+# thousand campaigns, which would be sorted on disk.
 _TRANSACTION_SETTINGS = f"""
 SELECT set_config('statement_timeout', '{1000 * _STATEMENT_TIMEOUT}', true),
        set_config('transaction_read_only', 'on', true),
        set_config('row_security', 'on', true),
        set_config('jit', 'off', true),
+       set_config('max_parallel_workers_per_gather', '0', true),
+       set_config('work_mem', '16MB', true),
        set_config('datestyle', 'ISO', true),
        set_config('engarde.tenant_id', %s, true)
 """
@@ -48,6 +52,7 @@ _IS_RESTRICTED = """
 WITH tables AS (
     SELECT oid, relowner, relrowsecurity FROM pg_class
     WHERE oid IN ('campaign_metrics'::regclass, 'campaign_asset_metrics'::regclass, 'platform_days'::regclass,
+                  'asset_platform_days'::regclass, 'metric_blocks'::regclass, 'metric_block_sums'::regclass,
                   'rejected_metric_rows'::regclass)
 ), open_tables AS (
     SELECT oid FROM tables

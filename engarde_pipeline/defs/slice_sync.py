@@ -45,6 +45,7 @@ from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.options import LoadOptions
 from engarde_pipeline.postgres.load.scope import Scope, UnknownSlice, platforms, resolve_scope, tenant_names
 from engarde_pipeline.postgres.totals.campaign_totals import update_totals
+from engarde_pipeline.postgres.totals.metric_blocks import update_blocks
 from engarde_pipeline.runs.run_config import SLICE_OP
 from engarde_pipeline.runs.sync_runs import describe_run, is_dry_run
 from engarde_pipeline.runs.tags import ALL_TENANTS, TENANT, record_counts, record_dates, record_not_landing
@@ -174,6 +175,7 @@ def sync_the_slice(
         if not dry_run:
             with span("update totals"):
                 update_totals(connection, wait)
+                update_blocks(connection, wait)
     all_failed = [outcome for of_table in failed.values() for outcome in of_table]
     if dry_run:
         for table, of_table in failed.items():

@@ -17,6 +17,7 @@ from engarde_pipeline.api.app import PREFIX
 from engarde_pipeline.api.database import Database, NotIsolated, check_isolation
 from engarde_pipeline.core.metrics import ASSET_METRICS
 from engarde_pipeline.postgres.connection import connect
+from engarde_pipeline.postgres.totals.metric_blocks import update_blocks
 from engarde_pipeline.settings import ApiSettings, load_api_settings
 from engarde_pipeline_tests.api.service import SECRET, Service, api_database_url, serving
 from engarde_pipeline_tests.world import World
@@ -112,6 +113,12 @@ def _as_api(world: World) -> psycopg.Connection:
     return connect(api_database_url(world.database_url))
 
 
+_WITH_IMPRESSIONS = (
+    *("campaign_metrics", "campaign_asset_metrics", "platform_days", "asset_platform_days"),
+    "metric_block_sums",
+)
+
+
 def _numbers(connection: psycopg.Connection, table: str = "campaign_metrics") -> set[int]:
     return {row[0] for row in connection.execute(f"SELECT impressions FROM {table}".encode()).fetchall()}
 
@@ -123,11 +130,13 @@ def _rejected(connection: psycopg.Connection) -> set[int]:
 
 def test_a_query_that_forgets_its_where_sees_one_tenant(configured: World, crowd: Crowd) -> None:
     tenant = crowd.tenants[2]
+    update_blocks(configured.connection)
     with _as_api(configured) as connection, connection.transaction():
         connection.execute("SELECT set_config('engarde.tenant_id', %s, true)", [str(tenant)])
-        assert _numbers(connection) == {crowd.prime(tenant)}
-        assert _numbers(connection, "platform_days") == {crowd.prime(tenant)}
-        assert _numbers(connection, "campaign_asset_metrics") == {crowd.prime(tenant)}
+        for table in _WITH_IMPRESSIONS:
+            assert _numbers(connection, table) == {crowd.prime(tenant)}
+        block_tenants = connection.execute("SELECT DISTINCT tenant_id FROM metric_blocks").fetchall()
+        assert block_tenants == [(tenant,)]
         assert _rejected(connection) == {crowd.prime(tenant)}
         assets = connection.execute("SELECT id FROM engarde_api.campaign_assets").fetchall()
         names = connection.execute("SELECT name FROM engarde_api.tenants").fetchall()
@@ -137,10 +146,11 @@ def test_a_query_that_forgets_its_where_sees_one_tenant(configured: World, crowd
 
 
 def test_without_a_tenant_nothing_is_seen(configured: World, crowd: Crowd) -> None:
+    update_blocks(configured.connection)
     with _as_api(configured) as connection:
-        assert _numbers(connection) == set()
-        assert _numbers(connection, "platform_days") == set()
-        assert _numbers(connection, "campaign_asset_metrics") == set()
+        for table in _WITH_IMPRESSIONS:
+            assert _numbers(connection, table) == set()
+        assert connection.execute("SELECT FROM metric_blocks").fetchall() == []
         assert _rejected(connection) == set()
         assert connection.execute("SELECT * FROM engarde_api.campaign_assets").fetchall() == []
         assert connection.execute("SELECT * FROM engarde_api.tenants").fetchall() == []
@@ -182,6 +192,8 @@ def test_a_transactions_tenant_ends_with_it(configured: World, crowd: Crowd) -> 
         "INSERT INTO campaign_metrics (tenant_id) SELECT tenant_id FROM campaign_metrics",
         "UPDATE campaign_metrics SET clicks = 0",
         "UPDATE platform_days SET clicks = 0",
+        "UPDATE metric_block_sums SET clicks = 0",
+        "SELECT * FROM due_blocks",
         "UPDATE rejected_metric_rows SET resolved_at = now()",
         "DELETE FROM campaign_metrics",
         "TRUNCATE campaign_metrics",

@@ -1,11 +1,12 @@
 """What the API remembers is never older than Postgres: the next request sees any change of a tenant's rows."""
 
-from datetime import date
+from datetime import date, timedelta
 from uuid import UUID
 
 import pytest
 
 from engarde_pipeline.api import response_cache
+from engarde_pipeline.postgres.totals.metric_blocks import BLOCK_DAYS, update_blocks
 from engarde_pipeline_tests.api.service import Service
 from engarde_pipeline_tests.shop import Shop
 
@@ -22,7 +23,7 @@ def synced(shop: Shop) -> Shop:
 def clicks(api: Service, tenant: UUID, **params: str) -> dict[str, int]:
     """Return the clicks of each campaign, as the API tells them."""
     dates = {"start_date": str(DAY), "end_date": str(NEXT)}
-    answer = api.get("/metrics", tenant, group_by="campaign", **dates, **params).json()
+    answer = api.get("/metrics", tenant, group_by="campaign", **{**dates, **params}).json()
     return {group["campaign_space_id"]: group["clicks"] for group in answer["metrics"]}
 
 
@@ -97,3 +98,18 @@ def test_an_answer_larger_than_the_memory_is_given_all_the_same(
     monkeypatch.setattr(response_cache, "_MAX_BYTES", 10)
 
     assert clicks(api, synced.tenant) == clicks(api, synced.tenant)
+
+
+def test_blocks_of_dates_are_read_as_long_as_no_row_of_theirs_has_changed(api: Service, synced: Shop) -> None:
+    start = DAY - timedelta((DAY - date(1970, 1, 1)).days % BLOCK_DAYS[0])
+    block = {"start_date": str(start), "end_date": str(start + timedelta(BLOCK_DAYS[0] - 1))}
+    assert str(NEXT) <= block["end_date"]
+    update_blocks(synced.world.connection)
+    synced.world.connection.execute("ALTER TABLE campaign_metrics DISABLE TRIGGER USER")
+    synced.world.connection.execute("UPDATE campaign_metrics SET clicks = 0")
+    synced.world.connection.execute("ALTER TABLE campaign_metrics ENABLE TRIGGER USER")
+
+    assert set(clicks(api, synced.tenant, **block).values()) == {20}
+
+    synced.world.connection.execute("UPDATE campaign_metrics SET spend = spend + 1 WHERE metric_date = %s", [DAY])
+    assert set(clicks(api, synced.tenant, **block).values()) == {0}

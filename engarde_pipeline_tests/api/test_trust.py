@@ -16,7 +16,8 @@ from engarde_pipeline.api.app import PREFIX
 from engarde_pipeline.core.dates import today
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.core.restatement import DEFAULT, parse_restatement_days
-from engarde_pipeline.postgres.reads.metrics_queries import MetricsQuery, Page, by_date, fingerprint, groups
+from engarde_pipeline.postgres.reads.group_order import Page
+from engarde_pipeline.postgres.reads.metrics_queries import MetricsQuery, by_date, fingerprint, groups
 from engarde_pipeline.postgres.reads.trust import Calendar, with_trust
 from engarde_pipeline.settings import load_api_settings
 from engarde_pipeline_tests.api.service import SECRET, Service, serving, settings
@@ -300,7 +301,10 @@ def test_a_login_that_takes_the_apis_role_reads_it_too(
 
 
 def test_psycopg_caches_how_it_converts_the_statements() -> None:
-    """Longer statements would be parsed by each request, which takes as long as reading what they add."""
+    """Longer statements would be parsed by each request, which takes as long as reading what they add.
+
+    Those that add up blocks and rows are longer, and take a hundred times as long as that.
+    """
     calendar = Calendar(DAYS[0], DAYS[1], parse_restatement_days(DEFAULT))
     one = [UUID(int=1)]
     for table in (CAMPAIGN_METRICS, ASSET_METRICS):
@@ -311,7 +315,7 @@ def test_psycopg_caches_how_it_converts_the_statements() -> None:
             else replace(whole, campaign_space_ids=one)
         )
         for statement in (
-            with_trust(groups(whole, "campaign", Page(1, "spend", True, one[0], "", Decimal(1))), whole, calendar),
+            with_trust(groups(whole, "platform", Page(1, "spend", True, "meta", "", Decimal(1))), whole, calendar),
             with_trust(fingerprint(whole, "campaign"), whole, calendar),
             with_trust(by_date(of_one), of_one, calendar),
         ):

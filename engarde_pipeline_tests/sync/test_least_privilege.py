@@ -13,6 +13,7 @@ from engarde_pipeline.postgres.reads.diagnosis import check_permissions, check_s
 from engarde_pipeline.postgres.reads.usage import add_bytes, bytes_today
 from engarde_pipeline.postgres.schema import migrate
 from engarde_pipeline.postgres.totals.campaign_totals import update_totals
+from engarde_pipeline.postgres.totals.metric_blocks import update_blocks
 from engarde_pipeline_tests.role_script import run_role_script
 from engarde_pipeline_tests.sync.samples import DAY, asset_row, row
 from engarde_pipeline_tests.world import World
@@ -43,6 +44,7 @@ def test_the_documented_role_syncs_sums_and_counts_bytes(
         world.sync_one(DAY, table=table)
     with connect(role_url) as connection:
         update_totals(connection)
+        update_blocks(connection)
         add_bytes(connection, 5)
 
         assert bytes_today(connection) == 5

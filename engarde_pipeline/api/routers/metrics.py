@@ -37,10 +37,10 @@ from engarde_pipeline.api.references import References, check_and_execute
 from engarde_pipeline.api.schemas import Count
 from engarde_pipeline.api.tokens import CurrentCaller
 from engarde_pipeline.core.metrics import ASSET_METRICS
+from engarde_pipeline.postgres.reads.group_order import Page
 from engarde_pipeline.postgres.reads.metrics_queries import (
     GroupBy,
     MetricsQuery,
-    Page,
     by_date,
     fingerprint,
     groups,

@@ -14,6 +14,7 @@ from engarde_pipeline.defs.metadata import totals_lineage, totals_schema
 from engarde_pipeline.defs.resources import Postgres
 from engarde_pipeline.postgres.advisory_locks import LockWait
 from engarde_pipeline.postgres.totals.campaign_totals import update_totals
+from engarde_pipeline.postgres.totals.metric_blocks import update_blocks
 from engarde_pipeline.runs.sync_runs import describe_run, is_dry_run
 from engarde_pipeline.runs.tags import NO_DATES
 from engarde_pipeline.telemetry.spans import span
@@ -48,7 +49,9 @@ def campaign_space_aggregates(context: AssetExecutionContext, postgres: Postgres
         postgres.connect(context.run.run_id) as connection,
         span("update totals") as attributes,
     ):
-        totals = update_totals(connection, LockWait(is_stopping, partial(describe_run, context.instance)))
+        wait = LockWait(is_stopping, partial(describe_run, context.instance))
+        totals = update_totals(connection, wait)
+        update_blocks(connection, wait)
         attributes["campaign_spaces_updated"] = totals.affected
     return MaterializeResult(
         metadata={

@@ -4,10 +4,9 @@ Row-level security already limits the API's role to one tenant (migrations 0003,
 tenant as well: the indexes are on the tenant, and isolation should not depend on one mechanism alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from functools import cache
 from typing import Any, Literal, LiteralString
 from uuid import UUID
@@ -15,8 +14,11 @@ from uuid import UUID
 from psycopg import sql
 
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable, ratios_of_sums
-from engarde_pipeline.postgres.schema.tables import platform_days, ratio_sql
+from engarde_pipeline.postgres.reads import block_sums
+from engarde_pipeline.postgres.reads.group_order import GroupOrder, Page
+from engarde_pipeline.postgres.schema.tables import ratio_sql
 from engarde_pipeline.postgres.sql_lists import sql_list
+from engarde_pipeline.postgres.totals.metric_blocks import PLATFORM_DAYS
 
 GroupBy = Literal["date", "asset", "campaign", "platform"]
 KEYS: dict[GroupBy, LiteralString] = {
@@ -30,36 +32,34 @@ KEYS: dict[GroupBy, LiteralString] = {
 _COLUMNS: dict[GroupBy, LiteralString] = {**KEYS, "date": "metric_date"}
 
 # The views in engarde_api have only the rows of the tenant that the transaction has set.
-_NAMES: dict[GroupBy, LiteralString] = {
-    "asset": "LEFT JOIN engarde_api.campaign_assets n ON n.id = p.campaign_asset_id",
-    "campaign": "LEFT JOIN engarde_api.campaign_spaces n ON n.id = p.campaign_space_id",
+_NAMED: dict[GroupBy, LiteralString] = {
+    "asset": "engarde_api.campaign_assets n {} n.id = p.campaign_asset_id",
+    "campaign": "engarde_api.campaign_spaces n {} n.id = p.campaign_space_id",
 }
+_FEW_GROUPS = 500
+"""Up to which an index finds the names of the groups faster than a scan of all of them."""
 
-_ROWS: dict[str, LiteralString] = {
-    CAMPAIGN_METRICS.target: "campaign_metrics m",
-    ASSET_METRICS.target: "campaign_asset_metrics m",
-}
-_ROWS_WITH_CAMPAIGN: LiteralString = (
-    "campaign_asset_metrics m JOIN engarde_api.campaign_assets a ON a.id = m.campaign_asset_id"
-)
 
-# Postgres builds the JSON of the groups, which saves building hundreds of objects in Python. Names are looked
-# up for the groups of the page only.
+_JOIN_ASSETS: LiteralString = "JOIN engarde_api.campaign_assets a ON a.id = m.campaign_asset_id"
+
+# Postgres builds the JSON of the groups, which saves building thousands of objects in Python; from text, because
+# json_agg takes twice as long. Names and ratios are computed for the groups of the page only, except the ratio
+# that the groups are ordered by.
 _GROUPS = """
-WITH sums AS (
+WITH {blocks} sums AS (
     SELECT {column} AS {key}, m.currency, {sums}
     FROM {rows}
     WHERE {conditions}
     GROUP BY 1, 2
     HAVING {having}
 ), remaining AS (
-    SELECT * FROM (SELECT s.*, {ratios} FROM sums s) s WHERE {after}
+    SELECT * FROM (SELECT s.* {ordering_ratio} FROM sums s) s WHERE {after}
 ), page AS (
-    SELECT * FROM remaining s ORDER BY {order} LIMIT %(limit)s
+    SELECT s.* {other_ratios} FROM (SELECT * FROM remaining s ORDER BY {order} LIMIT %(limit)s) s
 ), named AS (
-    SELECT p.{key}, p.currency, {name} {numbers} FROM page p {names}
+    SELECT p.*, {name} AS name FROM page p {names}
 )
-SELECT coalesce(json_agg(s ORDER BY {order}), '[]')::text AS groups,
+SELECT '[' || coalesce(string_agg({json}, ', ' ORDER BY {order}), '') || ']' AS groups,
        CASE WHEN count(*) < (SELECT count(*) FROM remaining)
             THEN (SELECT {cursor} FROM page s ORDER BY {reverse_order} LIMIT 1) END AS next_key,
        (SELECT count(*) FROM sums) AS total
@@ -70,17 +70,10 @@ _FINGERPRINT = """
 SELECT concat_ws(' ', ({rows}), ({names})) AS fingerprint
 """
 
-# A transaction that changes a row of campaign_metrics also writes to platform_days, and xmin is its id.
-_VERSIONS_OF_CAMPAIGNS = """
+# A transaction that changes a row of a table also writes to its sums per platform, and xmin is its id.
+_VERSIONS = """
 SELECT md5(string_agg(written, ',' ORDER BY written))
-FROM (SELECT concat_ws(' ', metric_date, platform, xmin) AS written FROM platform_days m WHERE {conditions}) s
-"""
-
-# Asset metrics have no such sums: the versions of the rows are combined, which is faster than adding up.
-_VERSIONS_OF_ASSETS = """
-SELECT concat_ws(' ', count(*), bit_xor(uuid_hash_extended(m.id, m.xmin::text::bigint)))
-FROM campaign_asset_metrics m
-WHERE {conditions}
+FROM (SELECT concat_ws(' ', metric_date, platform, xmin) AS written FROM {platform_days} m WHERE {conditions}) s
 """
 
 _VERSIONS_OF_NAMES = """
@@ -94,7 +87,7 @@ WITH sums AS (
     WHERE {conditions}
     GROUP BY 1, 2
 ), points AS (
-    SELECT s.*, {ratios} FROM sums s
+    SELECT s.* {ratios} FROM sums s
 ), summary AS (
     SELECT count(DISTINCT date) AS days_tracked,
            CASE WHEN {is_one_currency} THEN min(currency) END AS currency,
@@ -102,7 +95,7 @@ WITH sums AS (
     FROM sums
 )
 SELECT (SELECT coalesce(json_agg(points ORDER BY date, currency NULLS FIRST), '[]')::text FROM points) AS points,
-       s.*, {ratios}
+       s.* {ratios}
 FROM summary s
 """
 
@@ -142,25 +135,8 @@ class MetricsQuery:
     @property
     def values(self) -> dict[str, Any]:
         """The values of a statement."""
-        return {name: value for name, value in vars(self).items() if name != "table"}
-
-
-@dataclass(frozen=True)
-class Page:
-    """The order of the groups, and which of them to return.
-
-    They are ordered by the measure or ratio `order_by`, NULL last, and then by key and currency; without
-    `order_by`, by key and currency.
-    Of the groups after the one with `after_key` and `after_currency` ("" is none), and `after_value`, its value of
-    `order_by`, up to `limit` are returned.
-    """
-
-    limit: int
-    order_by: str | None = None
-    descending: bool = False
-    after_key: object = None
-    after_currency: str = ""
-    after_value: Decimal | None = None
+        values = {name: value for name, value in vars(self).items() if name != "table"}
+        return {**values, "table_name": self.table.target}
 
 
 def groups(query: MetricsQuery, by: GroupBy, page: Page) -> Statement:
@@ -170,25 +146,21 @@ def groups(query: MetricsQuery, by: GroupBy, page: Page) -> Statement:
     campaign or an asset, the sums of the measures and the ratios; `next_key`, what the next page is after if there
     are more groups: "currency|key", or "value|currency|key" with `order_by`; and `total`, the number of groups.
     """
-    after: _After = None
-    if page.after_key is not None:
-        after = "key" if page.order_by is None else "null" if page.after_value is None else "value"
-    text = _groups(
-        query.table, by, query.filters, _Order(page.order_by, page.descending, after), reads_rows(query, by)
-    )
+    order = GroupOrder(page.order_by, page.descending, page.after)
+    text = _groups(query.table, by, query.filters, order, page.limit <= _FEW_GROUPS)
     after_names = ("limit", "after_key", "after_currency", "after_value")
     return text, {**query.values, **{name: getattr(page, name) for name in after_names}}
 
 
 def reads_rows(query: MetricsQuery, by: GroupBy) -> bool:
-    """Whether `groups` sums rows of the table, which are many; otherwise it reads `platform_days`."""
-    return query.table is ASSET_METRICS or by == "campaign" or query.campaign_space_ids is not None
+    """Whether `groups` sums rows or blocks of the table, which are many; otherwise the sums per platform."""
+    return _reads_rows(by, query.filters)
 
 
 def fingerprint(query: MetricsQuery, by: GroupBy) -> Statement:
     """Return the statement for the `fingerprint` of what `groups` reads, which any change of it alters.
 
-    It does not depend on the filter by campaign, so changes of other campaigns alter it too.
+    It does not depend on the filters by campaign and asset, so changes of others alter it too.
     """
     return _fingerprint(query.table, by, query.filters), query.values
 
@@ -203,54 +175,8 @@ def by_date(query: MetricsQuery) -> Statement:
     return _by_date(query.table, query.filters), query.values
 
 
-_After = Literal["key", "value", "null"] | None
-
-_CURRENCY = sql.SQL("coalesce(s.currency, '')")
-_AFTER = sql.SQL("(%(after_key)s, %(after_currency)s)")
-
-
-@dataclass(frozen=True)
-class _Order:
-    by: str | None
-    descending: bool
-    after: _After
-
-    def clause(self, key: str, reverse: bool = False) -> sql.Composed:
-        """Return the ORDER BY of the groups s."""
-        first = sql.Identifier(key if self.by is None else self.by)
-        direction = sql.SQL("DESC NULLS {}" if self.descending != reverse else "ASC NULLS {}").format(
-            sql.SQL("FIRST" if reverse else "LAST")
-        )
-        names = {"first": first, "direction": direction, "key": sql.Identifier(key), "currency": _CURRENCY}
-        if self.by is None:
-            return sql.SQL("s.{first} {direction}, {currency} {direction}").format(**names)
-        then = sql.SQL("DESC" if reverse else "ASC")
-        return sql.SQL("s.{first} {direction}, s.{key} {then}, {currency} {then}").format(then=then, **names)
-
-    def cursor(self, key: str) -> sql.Composed:
-        """Return the expression for what the page after the group s is after."""
-        if self.by is None:
-            return sql.SQL("concat(s.currency, '|', s.{})").format(sql.Identifier(key))
-        return sql.SQL("concat(s.{}, '|', s.currency, '|', s.{})").format(
-            sql.Identifier(self.by), sql.Identifier(key)
-        )
-
-    def condition(self, key: str) -> sql.Composable:
-        """Return the condition that the group s is after the previous page."""
-        group = sql.SQL("(s.{}, {})").format(sql.Identifier(key), _CURRENCY)
-        names = {"group": group, "by": sql.Identifier(self.by or key), "after": _AFTER}
-        comparison = sql.SQL("<" if self.descending else ">")
-        match self.after:
-            case "key":
-                return sql.SQL("{group} {comparison} {after}").format(comparison=comparison, **names)
-            case "value":
-                return sql.SQL(
-                    "(s.{by} {comparison} %(after_value)s OR s.{by} IS NULL"
-                    " OR s.{by} = %(after_value)s AND {group} > {after})"
-                ).format(comparison=comparison, **names)
-            case "null":
-                return sql.SQL("s.{by} IS NULL AND {group} > {after}").format(**names)
-        return sql.SQL("true")
+def _reads_rows(by: GroupBy, filters: tuple[str, ...]) -> bool:
+    return by in ("campaign", "asset") or not set(filters) <= {"platform"}
 
 
 def _sums(table: MetricTable) -> sql.Composed:
@@ -269,51 +195,87 @@ def _totals(table: MetricTable) -> sql.Composed:
     )
 
 
-def _ratios(table: MetricTable) -> sql.Composed:
-    return sql.SQL(", ").join(
-        sql.SQL(ratio_sql(ratio)) + sql.SQL(" AS ") + sql.Identifier(ratio.name) for ratio in ratios_of_sums(table)
+def _ratios(table: MetricTable, is_wanted: Callable[[str], bool] = lambda _: True) -> sql.Composed:
+    """Return the ratios with these names, each after a comma."""
+    return sql.SQL("").join(
+        sql.SQL(", ") + sql.SQL(ratio_sql(ratio)) + sql.SQL(" AS ") + sql.Identifier(ratio.name)
+        for ratio in ratios_of_sums(table)
+        if is_wanted(ratio.name)
     )
 
 
 # Cached: each of the few statements is composed once, and its text stays the same, so that it is prepared once.
 @cache
-def _groups(table: MetricTable, by: GroupBy, filters: tuple[str, ...], order: _Order, from_rows: bool) -> bytes:
+def _groups(table: MetricTable, by: GroupBy, filters: tuple[str, ...], order: GroupOrder, are_few: bool) -> bytes:
+    from_rows = _reads_rows(by, filters)
     key = KEYS[by]
-    numbers = [*table.measure_names, *(ratio.name for ratio in ratios_of_sums(table))]
+    # With a filter by campaign or asset, an index finds their rows.
+    from_blocks = from_rows and set(filters) <= {"platform"}
+    rows, conditions = _rows(table, by, filters), _conditions(filters)
+    blocks: sql.Composable = sql.SQL("")
+    if from_blocks:
+        rows = _rows(table, by, filters, block_sums.ROWS)
+        conditions = sql.SQL("true" + "".join(_FILTERS[name] for name in filters))
+        blocks = sql.SQL("{}, ").format(block_sums.rows(table))
+    elif not from_rows:
+        rows = sql.SQL("{} m").format(sql.Identifier(PLATFORM_DAYS[table.target]))
+    name, names = _name(by, are_few)
     return (
         sql.SQL(_GROUPS)
         .format(
-            rows=_rows(table, by, filters)
-            if from_rows
-            else sql.SQL("{} m").format(sql.Identifier(platform_days.name)),
+            blocks=blocks,
+            rows=rows,
             column=sql.Identifier(_COLUMNS[by]),
             key=sql.Identifier(key),
             sums=_sums(table),
-            ratios=_ratios(table),
-            conditions=_conditions(filters),
-            # Deletions are added to platform_days with negative counts, so the sum of a group can be empty.
+            ordering_ratio=_ratios(table, lambda name: name == order.by),
+            other_ratios=_ratios(table, lambda name: name != order.by),
+            conditions=conditions,
+            # Deletions are added to the sums per platform with negative counts, so a group can be empty.
             having=sql.SQL("true" if from_rows else "sum(row_count) > 0"),
             after=order.condition(key),
             order=order.clause(key),
             reverse_order=order.clause(key, reverse=True),
             cursor=order.cursor(key),
-            name=sql.SQL("n.name," if by in _NAMES else ""),
-            names=sql.SQL(_NAMES.get(by, "")),
-            numbers=sql_list("p.{name}", numbers),
+            name=name,
+            names=names,
+            json=_json(table, by),
         )
         .as_bytes()
     )
 
 
+def _name(by: GroupBy, are_few: bool) -> tuple[sql.Composable, sql.Composable]:
+    """Return the expression for the name of the group p, and the join that it needs."""
+    if by not in _NAMED:
+        return sql.SQL("NULL"), sql.SQL("")
+    named = sql.SQL(_NAMED[by])
+    if are_few:
+        return sql.SQL("(SELECT n.name FROM {})").format(named.format(sql.SQL("WHERE"))), sql.SQL("")
+    return sql.SQL("n.name"), sql.SQL("LEFT JOIN {}").format(named.format(sql.SQL("ON")))
+
+
+def _json(table: MetricTable, by: GroupBy) -> sql.Composed:
+    """Return the expression for the group s as JSON."""
+    texts = [KEYS[by], "currency", *(["name"] if by in _NAMED else [])]
+    numbers = [*table.measure_names, *(ratio.name for ratio in ratios_of_sums(table))]
+    fields = [
+        *((name, sql.SQL("coalesce(to_json(s.{})::text, 'null')").format(sql.Identifier(name))) for name in texts),
+        *((name, sql.SQL("coalesce(s.{}::text, 'null')").format(sql.Identifier(name))) for name in numbers),
+    ]
+    parts = (sql.SQL("{}, {}").format(sql.Literal(f', "{name}": '), value) for name, value in fields)
+    return sql.SQL("concat('{{', substr(concat({}), 3), '}}')").format(sql.SQL(", ").join(parts))
+
+
 @cache
 def _fingerprint(table: MetricTable, by: GroupBy, filters: tuple[str, ...]) -> bytes:
-    versions = _VERSIONS_OF_ASSETS if table is ASSET_METRICS else _VERSIONS_OF_CAMPAIGNS
-    conditions = _conditions(tuple(name for name in filters if name != "campaign_space_ids"))
+    conditions = _conditions(tuple(name for name in filters if name == "platform"))
     # An asset's version includes its campaign's.
     reads_assets = by == "asset" or _joins_assets(table, by, filters)
     view = "campaign_assets" if reads_assets else "campaign_spaces" if by == "campaign" else None
     names = sql.SQL(_VERSIONS_OF_NAMES).format(view=sql.Identifier(view)) if view else sql.SQL("NULL")
-    rows = sql.SQL(versions).format(conditions=conditions)
+    platform_days = sql.Identifier(PLATFORM_DAYS[table.target])
+    rows = sql.SQL(_VERSIONS).format(platform_days=platform_days, conditions=conditions)
     return sql.SQL(_FINGERPRINT).format(rows=rows, names=names).as_bytes()
 
 
@@ -330,9 +292,10 @@ def _by_date(table: MetricTable, filters: tuple[str, ...]) -> bytes:
     return composed.as_bytes()
 
 
-def _rows(table: MetricTable, by: GroupBy, filters: tuple[str, ...]) -> sql.SQL:
-    """Return the FROM list."""
-    return sql.SQL(_ROWS_WITH_CAMPAIGN if _joins_assets(table, by, filters) else _ROWS[table.target])
+def _rows(table: MetricTable, by: GroupBy, filters: tuple[str, ...], rows: str | None = None) -> sql.Composed:
+    """Return the FROM list, with `rows` in place of the table."""
+    joins = sql.SQL(_JOIN_ASSETS if _joins_assets(table, by, filters) else "")
+    return sql.SQL("{} m {}").format(sql.Identifier(rows or table.target), joins)
 
 
 def _joins_assets(table: MetricTable, by: GroupBy, filters: tuple[str, ...]) -> bool:

@@ -131,7 +131,6 @@ def with_trust(statement: Statement, query: MetricsQuery, calendar: Calendar) ->
     return _with_trust(text, query.filters), {
         **query.values,
         **values,
-        "table_name": query.table.target,
         "source": query.table.source,
         "first": first,
         "last": last,

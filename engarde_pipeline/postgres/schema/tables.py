@@ -1,10 +1,10 @@
 """The tables of the target database, as the newest migration leaves them.
 
 `tenants`, `campaign_spaces` and `campaign_assets` belong to the application; only the columns that
-the pipeline reads or writes are defined here.
+the pipeline reads or writes are defined here. `block_tables` defines those for sums over blocks of dates.
 """
 
-from typing import Any, LiteralString
+from typing import LiteralString
 
 from sqlalchemy import (
     ARRAY,
@@ -32,9 +32,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import BYTEA, JSONB
 
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, Measure, MetricTable, Ratio
-from engarde_pipeline.postgres.schema.columns import column_type, range_of_currencies
+from engarde_pipeline.postgres.schema.block_tables import define_block_tables
+from engarde_pipeline.postgres.schema.columns import column_type, currency, range_of_currencies, sum_of
 
 metadata = MetaData()
+define_block_tables(metadata)
 
 
 def _id() -> Column[object]:
@@ -45,18 +47,10 @@ def _measure(measure: Measure) -> Column[object]:
     return Column(measure.name, column_type(measure.kind), nullable=False, server_default=text("0"))
 
 
-def _sum_of(measure: Measure) -> Column[object]:
-    return Column(measure.name, Numeric, nullable=False, server_default=text("0"))
-
-
 def ratio_sql(ratio: Ratio) -> LiteralString:
     """Return the expression for `ratio` over the columns of its measures, NULL if the denominator is zero."""
     # The factor is numeric, because two counts would be divided as integers.
     return f"{ratio.factor}::numeric * {ratio.numerator} / nullif({ratio.denominator}, 0)"
-
-
-def _currency() -> Column[Any]:
-    return Column("currency", Text, comment="ISO 4217; NULL: the source has none.")
 
 
 def _numbers(table: MetricTable) -> list[Column[object]]:
@@ -65,7 +59,7 @@ def _numbers(table: MetricTable) -> list[Column[object]]:
         *(Column(ratio.name, Numeric, Computed(ratio_sql(ratio), persisted=True)) for ratio in table.ratios),
         Column("bigquery_sync_id", Uuid, nullable=False),
         Column("synced_from_bigquery_at", DateTime(timezone=True), nullable=False),
-        _currency(),
+        currency(),
     ]
 
 
@@ -138,8 +132,8 @@ platform_days = Table(
     Column("metric_date", Date, nullable=False),
     Column("platform", Text, nullable=False),
     Column("row_count", BigInteger, nullable=False, comment="Rows of campaign_metrics added, less removed."),
-    *map(_sum_of, CAMPAIGN_METRICS.measures),
-    _currency(),
+    *map(sum_of, CAMPAIGN_METRICS.measures),
+    currency(),
     Index("platform_days_tenant_date", "tenant_id", "metric_date"),
     Index("platform_days_date", "metric_date"),
     comment="Parts of sums, to be added up.",
@@ -153,7 +147,7 @@ campaign_space_months = Table(
     metadata,
     Column("campaign_space_id", Uuid),
     Column("month", Date, comment="Its first day."),
-    *map(_sum_of, CAMPAIGN_METRICS.measures),
+    *map(sum_of, CAMPAIGN_METRICS.measures),
     *range_of_currencies(),
     PrimaryKeyConstraint("month", "campaign_space_id"),
 )
@@ -163,7 +157,7 @@ campaign_space_sums = Table(
     "campaign_space_sums",
     metadata,
     Column("campaign_space_id", Uuid, primary_key=True),
-    *map(_sum_of, CAMPAIGN_METRICS.measures),
+    *map(sum_of, CAMPAIGN_METRICS.measures),
     *range_of_currencies(),
     comment="Sums of campaign_space_months; empty: to be computed from all months.",
 )

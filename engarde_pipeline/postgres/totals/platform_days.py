@@ -63,6 +63,7 @@ def compact(connection: psycopg.Connection, day: date) -> None:
 def rebuild(connection: psycopg.Connection, day: date) -> None:
     """Sum the rows of `day` again; like `compact`, without what other transactions add at the same time."""
     connection.execute(_compose(_REBUILD), {"date": day})
+    connection.execute("INSERT INTO due_blocks VALUES (%s, %s)", [CAMPAIGN_METRICS.target, day])
 
 
 def dates_with_other_sums(connection: psycopg.Connection, dates: Sequence[date]) -> list[date]:
