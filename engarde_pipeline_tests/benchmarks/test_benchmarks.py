@@ -1,5 +1,6 @@
 """The benchmark runs and reports what it should; how fast anything is, no test says."""
 
+from collections.abc import Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -7,7 +8,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from benchmarks import report, suite
+from benchmarks import large_table, report, suite
 from benchmarks.__main__ import app
 from benchmarks.machine import machine
 from benchmarks.progress import Bars
@@ -82,3 +83,18 @@ def test_an_unknown_measure_is_named_with_those_there_are() -> None:
     assert result.exit_code == 2
     assert "speed" in result.output
     assert "limit" in result.output
+
+
+@pytest.mark.parametrize(
+    ("variant", "measures"), [("as it is", large_table.MEASURES), ("partitions", {"merge", "retention"})]
+)
+def test_the_large_table_is_filled_and_measured(
+    variant: str, measures: Collection[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with TemporaryDirectory(prefix="engarde-benchmark-") as directory:
+        large_table.measure(Path(directory), variant, 50_000, measures, 1)
+
+    said = capsys.readouterr().out
+    assert "merge of a date of 50 rows, 10 % changed" in said
+    assert "removing the oldest month" in said
+    assert ("query: tenant, 365 dates, by campaign" in said) == ("queries" in measures)
