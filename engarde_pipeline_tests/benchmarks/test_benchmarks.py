@@ -1,6 +1,6 @@
 """The benchmark runs and reports what it should; how fast anything is, no test says."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from benchmarks import data, peer_loads, releases, report, suite
+from benchmarks import data, large_table, peer_loads, releases, report, suite
 from benchmarks.__main__ import app
 from benchmarks.machine import machine
 from benchmarks.peers import compare
@@ -190,3 +190,18 @@ def test_the_help_explains_every_measure() -> None:
     assert result.exit_code == 0
     for name, meaning in suite.MEASURES.items():
         assert f"{name:<9} {meaning}" in result.output
+
+
+@pytest.mark.parametrize(
+    ("variant", "measures"), [("as it is", large_table.MEASURES), ("partitions", {"merge", "retention"})]
+)
+def test_the_large_table_is_filled_and_measured(
+    variant: str, measures: Collection[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with TemporaryDirectory(prefix="engarde-benchmark-") as directory:
+        large_table.measure(Path(directory), variant, 50_000, measures, 1)
+
+    said = capsys.readouterr().out
+    assert "merge of a date of 50 rows, 10 % changed" in said
+    assert "removing the oldest month" in said
+    assert ("query: tenant, 365 dates, by campaign" in said) == ("queries" in measures)
