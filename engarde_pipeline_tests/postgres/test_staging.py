@@ -90,13 +90,13 @@ def test_batches_follow_each_other_and_empty_ones_do_no_harm(connection: psycopg
 
 
 def test_batches_that_need_text_and_others_arrive_in_their_order(connection: psycopg.Connection) -> None:
-    batches = [0.25, -0.000001], [1e-7, 2.0], [float("nan")], [None, 0.1], [], [3.0]
+    nan = float("nan")
 
-    found = staged(connection, "spend", *batches, kind=pa.float64())
+    found = staged(
+        connection, "spend", [0.25, -0.000001], [1e-7, 2.0], [nan], [None, 0.1], [], [3.0], kind=pa.float64()
+    )
 
-    assert list(map(str, found)) == [
-        *("0.250000", "-0.000001", "1E-7", "2", "NaN", "None", "0.100000", "3.000000"),
-    ]
+    assert list(map(str, found)) == ["0.250000", "-0.000001", "1E-7", "2", "NaN", "None", "0.100000", "3.000000"]
 
 
 @given(st.lists(st.floats() | st.integers(-(10**16), 10**16).map(lambda micros: micros / 1_000_000)))

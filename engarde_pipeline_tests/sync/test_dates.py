@@ -65,6 +65,18 @@ def test_several_source_rows_of_a_record_are_summed(world: World, tenant: UUID, 
     }
 
 
+def test_only_a_later_date_has_several_source_rows_of_a_record(world: World, tenant: UUID, campaign: UUID) -> None:
+    world.load([row(tenant, clicks=1), *(row(tenant, metric_date=NEXT_DAY, clicks=clicks) for clicks in (2, 3))])
+
+    outcomes = world.sync(DAY, NEXT_DAY)
+
+    assert [counted(outcome) for outcome in outcomes if isinstance(outcome, SyncedDate)] == [
+        {"processed": 1, "inserted": 1, "source_rows": 1},
+        {"processed": 1, "inserted": 1, "source_rows": 2},
+    ]
+    assert [(loaded["metric_date"], loaded["clicks"]) for loaded in world.rows()] == [(DAY, 1), (NEXT_DAY, 5)]
+
+
 def test_each_kind_of_change_is_counted(world: World, tenant: UUID) -> None:
     for name in ("new", "restated", "same", "vanished"):
         world.campaign(tenant, name)

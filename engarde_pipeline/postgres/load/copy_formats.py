@@ -1,7 +1,7 @@
 """Encodes Arrow columns for COPY: in the binary format if their amounts are exact decimals, as CSV otherwise.
 
-Postgres reads the binary format in about half the time, but only decimals as `numeric`. Floats of whole micros
-with up to 15 digits become decimals here; the CSV writer finds the shortest decimal of every float.
+Postgres reads the binary format in about half the time, but only decimals as `numeric`. Floats of whole micros of
+up to 15 digits become decimals here; the CSV writer finds the shortest decimal of every float.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

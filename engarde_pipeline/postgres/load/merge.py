@@ -90,7 +90,7 @@ WITH difference AS MATERIALIZED (
         bigquery_sync_id = %(run_id)s,
         synced_from_bigquery_at = now()
     FROM difference d
-    WHERE t.metric_date = %(date)s AND t.id = d.row_id AND d.record_key IS NOT NULL
+    WHERE t.metric_date = %(date)s AND t.id = d.row_id AND d.row_id IS NOT NULL AND d.record_key IS NOT NULL
     RETURNING 1
 ), inserted AS (
     INSERT INTO {target} (id, tenant_id, {target_id}, platform, metric_date, {hour_column}

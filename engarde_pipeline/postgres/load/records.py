@@ -63,11 +63,17 @@ GROUP BY 1, 2
 ORDER BY 1
 """
 
-# Most sources have one row per record. Then the sums, which are the most expensive part, are skipped.
-_IS_SUMMED = """
-SELECT NOT EXISTS (SELECT FROM staged GROUP BY metric_date, key_number HAVING count(*) > 1)
+# Most sources have one row per record. Then the sums, which are the most expensive part, are skipped. Usually one
+# date shows that a source is not like that; that all dates are, the unique index proves without another count.
+_MAY_BE_SUMMED = """
+SELECT NOT EXISTS (
+           SELECT FROM staged
+           WHERE metric_date = (SELECT metric_date FROM staged LIMIT 1)
+           GROUP BY key_number
+           HAVING count(*) > 1)
    AND NOT EXISTS (SELECT FROM subjects WHERE record_key <> key_number)
 """
+_INDEX = "CREATE UNIQUE INDEX ON records (metric_date, record_key)"
 _SINGLE_ROWS = """
 SELECT s.metric_date, s.key_number AS record_key,
        1::bigint AS source_rows,
@@ -179,9 +185,11 @@ def create_records(connection: psycopg.Connection, table: MetricTable, scope: Sc
     """
     connection.execute("DROP TABLE IF EXISTS pg_temp.records, pg_temp.kept")
     create_subjects(connection, table)
-    is_summed = connection.execute(_IS_SUMMED).fetchone() == (True,)
     has_currencies = connection.execute(_HAS_CURRENCIES).fetchone() == (True,)
-    connection.execute(_records(table, is_summed, has_currencies))
+    is_summed = _created_from_single_rows(connection, table, has_currencies)
+    if not is_summed:
+        connection.execute(_records(table, is_summed, has_currencies))
+        connection.execute(_INDEX)
     noted_by = note_source_keys(connection, table)
     create_kept(connection, table)
     if scope != EVERYTHING:
@@ -191,7 +199,6 @@ def create_records(connection: psycopg.Connection, table: MetricTable, scope: Sc
         connection.execute(
             sql.SQL("DELETE FROM records WHERE record_key IN ({})").format(out_of_scope), scope.parameters
         )
-    connection.execute("CREATE INDEX ON records (metric_date)")
     by_date = {
         day: Records(
             rejected,
@@ -208,6 +215,19 @@ def create_records(connection: psycopg.Connection, table: MetricTable, scope: Sc
     row = connection.execute("SELECT 'pg_temp.records'::regclass::oid").fetchone()
     assert row is not None  # noqa: S101  a SELECT of scalars has one row
     return PreparedRecords(by_date, int(row[0]), noted_by, is_summed)
+
+
+def _created_from_single_rows(connection: psycopg.Connection, table: MetricTable, has_currencies: bool) -> bool:
+    """Create `records` if the source has one row per record; return whether it has."""
+    if connection.execute(_MAY_BE_SUMMED).fetchone() != (True,):
+        return False
+    try:
+        with connection.transaction():
+            connection.execute(_records(table, True, has_currencies))
+            connection.execute(_INDEX)
+    except psycopg.errors.UniqueViolation:
+        return False
+    return True
 
 
 def currency_group() -> sql.Composed:
