@@ -51,6 +51,10 @@ class Process(StrEnum):
     MIGRATE = "migrate"
 
 
+class SumsUnreadable(EngardeError):
+    """The exporter's login to Postgres lacks a right, or the schema is not current."""
+
+
 class DagsterNotReady(EngardeError):
     """Dagster's storage, daemon or webserver is not as a process needs it."""
 
@@ -123,9 +127,18 @@ def _exporter() -> list[Check]:
 
 
 def _check_sums() -> str:
-    from engarde_pipeline.observability.parts import read_postgres
+    import psycopg
 
-    read = list(read_postgres(load_exporter_settings()))
+    from engarde_pipeline.observability.parts import read_postgres
+    from engarde_pipeline.postgres.faults import message_of
+
+    try:
+        read = list(read_postgres(load_exporter_settings()))
+    except psycopg.Error as error:
+        raise SumsUnreadable(
+            f"The exporter's login cannot read what it needs. {message_of(error)} Run `engarde db upgrade`, then"
+            " `engarde db grants --role ROLE --for exporter`."
+        ) from None
     return f"the exporter's login reads {counted(len(read), 'metric')} from Postgres"
 
 
