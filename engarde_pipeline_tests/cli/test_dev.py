@@ -90,6 +90,7 @@ def test_a_sync_that_the_api_starts_runs_to_its_end_and_a_second_one_is_refused(
         try:
             eventually(is_started, "the sync is started")
             eventually(lambda: api.get("/sync-status").json()["last_sync"] is not None, "the sync is completed")
+            eventually(lambda: "Everything is ready." in log.read_text(), "everything is ready")
             second = engarde("dev")
         finally:
             process.terminate()
