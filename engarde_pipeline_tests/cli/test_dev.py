@@ -82,17 +82,19 @@ def test_a_sync_that_the_api_starts_runs_to_its_end_and_a_second_one_is_refused(
             assert process.poll() is None
             return False
 
-    port, log = free_port(), tmp_path / "log"
+    port, log, errors = free_port(), tmp_path / "log", tmp_path / "errors"
     metrics_port = free_port()
     command = [sys.executable, "-m", "engarde_pipeline.cli", "dev", "--port", str(port)]
     command += ["--metrics-port", str(metrics_port)]
     with (
         log.open("w") as output,
-        subprocess.Popen([*command, "--api-port", str(api_port)], stdout=output, stderr=output) as process,
+        errors.open("w") as error_output,
+        subprocess.Popen([*command, "--api-port", str(api_port)], stdout=output, stderr=error_output) as process,
     ):
         try:
             eventually(is_started, "the sync is started")
             eventually(lambda: api.get("/sync-status").json()["last_sync"] is not None, "the sync is completed")
+            eventually(lambda: "Everything is ready." in log.read_text(), "everything is ready")
             metrics = httpx.get(f"http://127.0.0.1:{metrics_port}/metrics", timeout=30).text
             second = engarde("dev")
         finally:
@@ -104,8 +106,9 @@ def test_a_sync_that_the_api_starts_runs_to_its_end_and_a_second_one_is_refused(
     assert words.count("http://") == 3, words
     assert f"Dagster UI http://127.0.0.1:{port} REST API http://127.0.0.1:{api_port}/docs" in words
     assert f"Metrics http://127.0.0.1:{metrics_port}/metrics" in words
-    assert "superseded" not in words
-    assert "dagster.yaml" not in words
+    notices = log.read_text() + errors.read_text()
+    assert "superseded" not in notices
+    assert "dagster.yaml" not in notices
     assert "Checking for new runs" not in log.read_text()
     assert len(shop.world.rows()) == 2
     assert re.search(r'^engarde_sync_runs_total{job="\w+",status="success"} 1.0$', metrics, re.MULTILINE)
