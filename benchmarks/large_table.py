@@ -32,7 +32,8 @@ from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.local import postgres
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.options import LoadOptions
-from engarde_pipeline.postgres.reads.metrics_queries import GroupBy, MetricsQuery, Page, by_date, groups
+from engarde_pipeline.postgres.reads.group_order import Page
+from engarde_pipeline.postgres.reads.metrics_queries import GroupBy, MetricsQuery, by_date, groups
 from engarde_pipeline.postgres.totals.campaign_totals import update_totals
 from engarde_pipeline.sync.dates import FailedDate, sync_dates
 
