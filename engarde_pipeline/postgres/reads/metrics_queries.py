@@ -39,7 +39,6 @@ _NAMED: dict[GroupBy, LiteralString] = {
 _FEW_GROUPS = 500
 """Up to which an index finds the names of the groups faster than a scan of all of them."""
 
-
 _JOIN_ASSETS: LiteralString = "JOIN engarde_api.campaign_assets a ON a.id = m.campaign_asset_id"
 
 # Postgres builds the JSON of the groups, which saves building thousands of objects in Python; from text, because
@@ -52,15 +51,15 @@ WITH {blocks} sums AS (
     WHERE {conditions}
     GROUP BY 1, 2
     HAVING {having}
-), remaining AS (
+), rest AS (
     SELECT * FROM (SELECT s.* {ordering_ratio} FROM sums s) s WHERE {after}
 ), page AS (
-    SELECT s.* {other_ratios} FROM (SELECT * FROM remaining s ORDER BY {order} LIMIT %(limit)s) s
+    SELECT s.* {other_ratios} FROM (SELECT * FROM rest s ORDER BY {order} LIMIT %(limit)s) s
 ), named AS (
-    SELECT p.*, {name} AS name FROM page p {names}
+    SELECT p.* {name} FROM page p {names}
 )
-SELECT '[' || coalesce(string_agg({json}, ', ' ORDER BY {order}), '') || ']' AS groups,
-       CASE WHEN count(*) < (SELECT count(*) FROM remaining)
+SELECT concat('[', string_agg({json}, ',' ORDER BY {order}), ']') AS groups,
+       CASE WHEN count(*) < (SELECT count(*) FROM rest)
             THEN (SELECT {cursor} FROM page s ORDER BY {reverse_order} LIMIT 1) END AS next_key,
        (SELECT count(*) FROM sums) AS total
 FROM named s
@@ -180,7 +179,7 @@ def _reads_rows(by: GroupBy, filters: tuple[str, ...]) -> bool:
 
 
 def _sums(table: MetricTable) -> sql.Composed:
-    return sql_list("coalesce(sum({name}), 0) AS {name}", table.measure_names)
+    return sql_list("sum({name}) AS {name}", table.measure_names)
 
 
 def _totals(table: MetricTable) -> sql.Composed:
@@ -246,25 +245,31 @@ def _groups(table: MetricTable, by: GroupBy, filters: tuple[str, ...], order: Gr
 
 
 def _name(by: GroupBy, are_few: bool) -> tuple[sql.Composable, sql.Composable]:
-    """Return the expression for the name of the group p, and the join that it needs."""
+    """Return the column for the name of the group p after a comma, and the join that it needs."""
     if by not in _NAMED:
-        return sql.SQL("NULL"), sql.SQL("")
+        return sql.SQL(""), sql.SQL("")
     named = sql.SQL(_NAMED[by])
     if are_few:
-        return sql.SQL("(SELECT n.name FROM {})").format(named.format(sql.SQL("WHERE"))), sql.SQL("")
-    return sql.SQL("n.name"), sql.SQL("LEFT JOIN {}").format(named.format(sql.SQL("ON")))
+        return sql.SQL(", (SELECT n.name FROM {}) AS name").format(named.format(sql.SQL("WHERE"))), sql.SQL("")
+    return sql.SQL(", n.name"), sql.SQL("LEFT JOIN {}").format(named.format(sql.SQL("ON")))
 
 
 def _json(table: MetricTable, by: GroupBy) -> sql.Composed:
     """Return the expression for the group s as JSON."""
     texts = [KEYS[by], "currency", *(["name"] if by in _NAMED else [])]
-    numbers = [*table.measure_names, *(ratio.name for ratio in ratios_of_sums(table))]
     fields = [
         *((name, sql.SQL("coalesce(to_json(s.{})::text, 'null')").format(sql.Identifier(name))) for name in texts),
-        *((name, sql.SQL("coalesce(s.{}::text, 'null')").format(sql.Identifier(name))) for name in numbers),
+        *((name, sql.SQL("s.{}").format(sql.Identifier(name))) for name in table.measure_names),
+        *(
+            (ratio.name, sql.SQL("coalesce(s.{}::text, 'null')").format(sql.Identifier(ratio.name)))
+            for ratio in ratios_of_sums(table)
+        ),
     ]
-    parts = (sql.SQL("{}, {}").format(sql.Literal(f', "{name}": '), value) for name, value in fields)
-    return sql.SQL("concat('{{', substr(concat({}), 3), '}}')").format(sql.SQL(", ").join(parts))
+    parts = [
+        sql.SQL("{}, {}").format(sql.Literal(f'{"," if number else "{"}"{name}":'), value)
+        for number, (name, value) in enumerate(fields)
+    ]
+    return sql.SQL("concat({}, '}}')").format(sql.SQL(", ").join(parts))
 
 
 @cache
