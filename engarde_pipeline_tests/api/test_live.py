@@ -206,7 +206,7 @@ def test_connections_end_when_the_token_expires(live: Service, shop: Shop) -> No
 
     assert closed.value.rcvd is not None
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "the token has expired")
-    assert len(live.app.state.live_updates) == 0
+    eventually(lambda: len(live.app.state.live_updates) == 0, "nobody is subscribed")
 
 
 def test_a_tenant_has_a_limited_number_of_subscribers(live: Service, shop: Shop) -> None:
