@@ -1,6 +1,9 @@
 """(f) The totals on the campaign spaces: all of them, and after one date changed, beside the old design's."""
 
 import time
+from calendar import monthrange
+from collections.abc import Sequence
+from datetime import date
 
 from benchmarks import data, old_design
 from benchmarks.merge import WrongResult, sync
@@ -22,10 +25,22 @@ def measure(url: str, world: World, samples: Samples, dates: int, number: int) -
     with world.bars.part("totals of all campaigns"):
         _update(url, samples, f"totals.all.{dates}")
     path = world.rows(10 if number % 2 == 0 else 0)
-    day = data.days(dates)[-1 - number // 2 % dates]
+    days = _of_full_months(data.days(dates))
+    day = days[-1 - number // 2 % len(days)]
     sync(world, url, [day], path, "changing one date")
     with world.bars.part("totals after one changed date"):
         _update(url, samples, f"totals.one.{dates}")
+
+
+def _of_full_months(days: Sequence[date]) -> Sequence[date]:
+    """Return the days whose whole month is among them, so that every history has as many rows to sum again."""
+    first, last = days[0], days[-1]
+    full = [
+        day
+        for day in days
+        if day.replace(day=1) >= first and day.replace(day=monthrange(day.year, day.month)[1]) <= last
+    ]
+    return full or days
 
 
 def _forget(url: str, dates: int) -> None:
