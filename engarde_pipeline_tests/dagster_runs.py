@@ -15,8 +15,6 @@ from dagster import (
     Definitions,
     EventLogRecord,
     ExecuteInProcessResult,
-    SensorEvaluationContext,
-    build_sensor_context,
     define_asset_job,
 )
 from dagster._core.definitions.reconstruct import ReconstructableRepository
@@ -63,13 +61,6 @@ def execute(instance: DagsterInstance, run_id: str) -> None:
     assert starting is not None
     job = ReconstructableRepository.for_module("engarde_pipeline.definitions", "defs")
     execute_run(job.get_reconstructable_job(run.job_name), starting, instance)
-
-
-def sensor_context(
-    instance: DagsterInstance, cursor: str | None = None, resources: Mapping[str, object] | None = None
-) -> SensorEvaluationContext:
-    """Return the context of a sensor's tick, entered: it must be, since Postgres is a context manager in runs."""
-    return build_sensor_context(instance, cursor, definitions=defs, resources=dict(resources or {})).__enter__()
 
 
 def checks_alone(instance: DagsterInstance) -> ExecuteInProcessResult:

@@ -16,6 +16,7 @@ from dagster import (
     DagsterRun,
     DagsterRunStatus,
     SensorResult,
+    build_sensor_context,
 )
 
 from engarde_pipeline.alerts.conditions import failed_in_a_row, running_long
@@ -29,7 +30,7 @@ from engarde_pipeline.defs.slice_sync import InvalidSlice
 from engarde_pipeline.local.bigquery import Emulator
 from engarde_pipeline_tests.alerts.receiver import running_receiver
 from engarde_pipeline_tests.bigquery.faulty import refusal, rest_proxy
-from engarde_pipeline_tests.dagster_runs import origin_of, run_range, run_slice, sensor_context
+from engarde_pipeline_tests.dagster_runs import origin_of, run_range, run_slice
 from engarde_pipeline_tests.shop import Shop
 
 
@@ -41,7 +42,7 @@ class Ticks:
         self.cursor: str | None = None
 
     def __call__(self) -> str:
-        context = sensor_context(self._instance, cursor=self.cursor)
+        context = build_sensor_context(self._instance, cursor=self.cursor, definitions=defs)
         result = alerts(context, bigquery=BigQuery(), postgres=Postgres())
         assert isinstance(result, SensorResult)
         assert result.skip_reason
@@ -266,7 +267,7 @@ def test_the_first_version_of_the_cursor_is_still_read(instance: DagsterInstance
     ["{", "null", "[]", '{"incidents": {"a": 1}}', '{"checked_at": "now"}', '{"version": 99, "checked_at": 1}'],
 )
 def test_a_cursor_that_cannot_be_read_starts_anew(instance: DagsterInstance, shop: Shop, cursor: str) -> None:
-    context = sensor_context(instance, cursor=cursor)
+    context = build_sensor_context(instance, cursor=cursor, definitions=defs)
     result = alerts(context, bigquery=BigQuery(), postgres=Postgres())
     assert isinstance(result, SensorResult)
     assert result.cursor is not None

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance, SensorResult
+from dagster import DagsterInstance, SensorResult, build_sensor_context
 from dagster._core.remote_origin import RemoteInstigatorOrigin
 from dagster._core.scheduler.instigation import (
     InstigatorState,
@@ -15,17 +15,18 @@ from dagster._core.scheduler.instigation import (
 )
 
 from engarde_pipeline.core.dates import today
+from engarde_pipeline.definitions import defs
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.defs.sensors.alerts import AlertState, alerts
 from engarde_pipeline_tests.alerts.receiver import running_receiver
 from engarde_pipeline_tests.cli.conftest import Engarde
-from engarde_pipeline_tests.dagster_runs import origin_of, run_range, sensor_context
+from engarde_pipeline_tests.dagster_runs import origin_of, run_range
 from engarde_pipeline_tests.shop import Shop
 
 
 def _evaluate(instance: DagsterInstance, seconds_ago: float = 0) -> None:
     """Evaluate the sensor, and keep its cursor as the daemon does."""
-    context = sensor_context(instance)
+    context = build_sensor_context(instance, definitions=defs)
     result = alerts(context, bigquery=BigQuery(), postgres=Postgres())
     assert isinstance(result, SensorResult)
     state = AlertState.read(result.cursor)

@@ -11,6 +11,7 @@ from dagster import (
     DagsterRunStatus,
     RunRequest,
     SensorResult,
+    build_sensor_context,
 )
 
 from engarde_pipeline.core.dates import dates_ahead, latest_date, today
@@ -21,7 +22,7 @@ from engarde_pipeline.defs.ticks import TickFailed
 from engarde_pipeline.postgres.load.synced_dates import MINUTES_BETWEEN_NOTES
 from engarde_pipeline.runs.history import metadata_of
 from engarde_pipeline_tests.bigquery.faulty import Answer, Fault, Request, refusal
-from engarde_pipeline_tests.dagster_runs import materializations, sensor_context
+from engarde_pipeline_tests.dagster_runs import materializations
 from engarde_pipeline_tests.defs.bigquery_times import Times
 from engarde_pipeline_tests.shop import NUMBERS, Shop
 
@@ -40,7 +41,7 @@ def tick(instance: DagsterInstance, times: Times) -> Tick:
     cursor: list[str | None] = [None]
 
     def evaluate() -> SensorResult:
-        context = sensor_context(instance, cursor=cursor[0])
+        context = build_sensor_context(instance, cursor=cursor[0], definitions=defs)
         result = changed_partitions(context, bigquery=BigQuery(), postgres=Postgres())
         assert isinstance(result, SensorResult)
         cursor[0] = result.cursor
@@ -127,7 +128,7 @@ def test_a_cursor_that_cannot_be_read_starts_anew(
     shop: Shop, times: Times, instance: DagsterInstance, cursor: str
 ) -> None:
     shop.load(TODAY)
-    context = sensor_context(instance, cursor=cursor)
+    context = build_sensor_context(instance, cursor=cursor, definitions=defs)
     result = changed_partitions(context, bigquery=BigQuery(), postgres=Postgres())
     assert isinstance(result, SensorResult)
     assert asked(result) == [(str(TODAY - timedelta(days=29)), str(TODAY), BOTH)]
@@ -139,7 +140,7 @@ def test_a_lost_cursor_requests_the_same_run_keys_again(
     shop.load(TODAY)
     keys = []
     for cursor in (None, '{"version": 1}'):
-        context = sensor_context(instance, cursor=cursor)
+        context = build_sensor_context(instance, cursor=cursor, definitions=defs)
         result = changed_partitions(context, bigquery=BigQuery(), postgres=Postgres())
         assert isinstance(result, SensorResult)
         keys.append([request.run_key for request in result.run_requests or ()])

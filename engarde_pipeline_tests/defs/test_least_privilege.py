@@ -12,6 +12,7 @@ from dagster import (
     SensorDefinition,
     SkipReason,
     build_schedule_context,
+    build_sensor_context,
 )
 from sqlalchemy.engine import make_url
 
@@ -20,7 +21,7 @@ from engarde_pipeline.core.dates import today
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.defs.resources import BigQuery, Postgres
 from engarde_pipeline.defs.schedules import hourly_sync, nightly_reconciliation
-from engarde_pipeline_tests.dagster_runs import check_results, run_range, run_slice, sensor_context
+from engarde_pipeline_tests.dagster_runs import check_results, run_range, run_slice
 from engarde_pipeline_tests.role_script import run_role_script
 from engarde_pipeline_tests.shop import Shop
 
@@ -54,7 +55,7 @@ def test_every_sensor(humble: Shop, instance: DagsterInstance, sensor: SensorDef
     needed = {
         name: {"bigquery": BigQuery(), "postgres": Postgres()}[name] for name in sensor.required_resource_keys
     }
-    context = sensor_context(instance, resources=needed)
+    context = build_sensor_context(instance, definitions=defs, resources=needed)
 
     said = sensor.evaluate_tick(context)
 

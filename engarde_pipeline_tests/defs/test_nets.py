@@ -17,6 +17,7 @@ from dagster import (
     SensorResult,
     SkipReason,
     build_schedule_context,
+    build_sensor_context,
     job,
 )
 from dagster._core.workspace.context import WorkspaceProcessContext
@@ -36,7 +37,7 @@ from engarde_pipeline.defs.ticks import TickFailed
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.runs.history import recorded_versions
 from engarde_pipeline_tests.bigquery.faulty import Fault, refusal
-from engarde_pipeline_tests.dagster_runs import landed_dates, origin_of, run_range, sensor_context
+from engarde_pipeline_tests.dagster_runs import landed_dates, origin_of, run_range
 from engarde_pipeline_tests.defs.bigquery_times import Times
 from engarde_pipeline_tests.defs.graphql import checked_dates, last_result
 from engarde_pipeline_tests.shop import Shop
@@ -143,10 +144,7 @@ def test_a_mapping_that_arrives_brings_its_dates_and_no_others(instance: Dagster
     run_range(instance, YESTERDAY, TODAY)
 
     def tick() -> list[RunRequest]:
-        result = new_mappings(
-            sensor_context(instance),
-            postgres=Postgres(),
-        )
+        result = new_mappings(build_sensor_context(instance, definitions=defs), postgres=Postgres())
         return list(result.run_requests or ())  # type: ignore[union-attr]
 
     assert tick() == []
@@ -173,10 +171,7 @@ def test_a_tenant_or_an_asset_that_arrives_counts_too(instance: DagsterInstance,
     else:
         shop.world.asset(shop.first, "a9")
 
-    result = new_mappings(
-        sensor_context(instance),
-        postgres=Postgres(),
-    )
+    result = new_mappings(build_sensor_context(instance, definitions=defs), postgres=Postgres())
     assert _ranges(list(result.run_requests or ())) == [(str(TODAY), str(TODAY))]  # type: ignore[union-attr]
 
 
@@ -211,10 +206,7 @@ def test_mapped_dates_are_estimated_at_what_their_last_sync_read(
     shop.world.load([{**stranger, "metric_date": YESTERDAY}])
     shop.world.sync_one(YESTERDAY)
     shop.world.campaign(shop.tenant, "c9")
-    result = new_mappings(
-        sensor_context(instance),
-        postgres=Postgres(),
-    )
+    result = new_mappings(build_sensor_context(instance, definitions=defs), postgres=Postgres())
     assert isinstance(result, SensorResult)
     assert result.skip_reason
     assert " 6,000 more would be read" in str(result.skip_reason.skip_message)
@@ -228,19 +220,13 @@ def test_totals_follow_though_a_date_of_the_run_failed(instance: DagsterInstance
     world.execute(f"UPDATE {world.dataset}.campaign_metrics SET clicks = 30 WHERE metric_date = '{TODAY}'")
     assert not run_range(instance, YESTERDAY, TODAY).success
 
-    result = pending_totals(
-        sensor_context(instance),
-        postgres=Postgres(),
-    )
+    result = pending_totals(build_sensor_context(instance, definitions=defs), postgres=Postgres())
     assert isinstance(result, RunRequest)
     assert defs.resolve_job_def("totals").execute_in_process(instance=instance).success
 
     totals = world.query("SELECT sum(total_clicks) AS clicks FROM campaign_spaces")[0]["clicks"]
     assert totals == sum(row["clicks"] for row in world.rows()) == 80
-    again = pending_totals(
-        sensor_context(instance),
-        postgres=Postgres(),
-    )
+    again = pending_totals(build_sensor_context(instance, definitions=defs), postgres=Postgres())
     assert isinstance(again, SkipReason)
 
 
@@ -290,10 +276,7 @@ def _silent_run(instance: DagsterInstance, silence: timedelta, of_job: JobDefini
 
 
 def _statuses_after_a_look(instance: DagsterInstance) -> list[DagsterRunStatus]:
-    lost_runs(
-        sensor_context(instance),
-        postgres=Postgres(),
-    )
+    lost_runs(build_sensor_context(instance, definitions=defs), postgres=Postgres())
     return [run.status for run in instance.get_runs()]
 
 
@@ -381,10 +364,7 @@ def test_a_tick_that_cannot_read_a_server_fails_and_a_repeated_tick_requests_not
         broken.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nothing")
         for sensor in (new_mappings, pending_totals):
             with pytest.raises(TickFailed, match="Cannot connect to Postgres"):
-                sensor(
-                    sensor_context(instance),
-                    postgres=Postgres(),
-                )
+                sensor(build_sensor_context(instance, definitions=defs), postgres=Postgres())
 
     assert instance.scheduler.max_tick_retries == 10  # type: ignore[union-attr]
     first, repeated = (_schedule(instance, hourly_sync) for _ in range(2))
