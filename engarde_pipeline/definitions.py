@@ -16,7 +16,7 @@ with uncollected():
     )
     from engarde_pipeline.defs.jobs import performance_sync
     from engarde_pipeline.defs.locations import with_locations
-    from engarde_pipeline.defs.resources import BigQuery, Postgres
+    from engarde_pipeline.defs.resources import BigQuery, ObservedPostgres
     from engarde_pipeline.defs.schedules import hourly_sync, nightly_reconciliation
     from engarde_pipeline.defs.sensors.alerts import alerts
     from engarde_pipeline.defs.sensors.changed_partitions import changed_partitions
@@ -44,7 +44,7 @@ defs = Definitions(
     jobs=[performance_sync, slice_sync_job(), totals],
     sensors=[changed_partitions, new_mappings, pending_totals, lost_runs, alerts],
     schedules=[hourly_sync, nightly_reconciliation],
-    resources={"bigquery": BigQuery(), "postgres": Postgres()},
+    resources={"bigquery": BigQuery(), "postgres": ObservedPostgres()},
     # Steps are short and reuse their connections; starting a process for each would take seconds.
     executor=in_process_executor,
 )

@@ -93,7 +93,7 @@ def record_results(
                 evaluations += _evaluations(context, dates, check)
     finally:
         events = store_check_evaluations(context.instance, evaluations, context)
-    if all(evaluation.passed for evaluation in evaluations):
+    if evaluations and all(evaluation.passed for evaluation in evaluations):
         context.log.info(f"All checks passed for {counted(len(dates.days), 'date')}.")
     return events
 

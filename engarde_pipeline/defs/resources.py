@@ -72,13 +72,6 @@ class BigQuery(BigQueryResource):
 class Postgres(ConfigurableResource[Any]):
     """The target database in Postgres. It is configured by DATABASE_URL."""
 
-    # Every step needs this resource, and the in-process executor creates it once per run.
-    @contextmanager
-    def yield_for_execution(self, context: InitResourceContext) -> Generator[Any]:
-        """Yield the resource for the steps of a run, whose log lines and spans say which run it is."""
-        with observed_run(context.run) if context.run else nullcontext():
-            yield self
-
     def connect(self, run_id: str | None = None) -> psycopg.Connection:
         """Return a connection to a database whose schema is current, labelled with the run's id; `with` closes it.
 
@@ -99,3 +92,16 @@ class Postgres(ConfigurableResource[Any]):
             connection.close()
             raise
         return connection
+
+
+class ObservedPostgres(Postgres):
+    """The resource in the definitions: during a run, all log lines and spans say which run it is.
+
+    Every step needs it, and the in-process executor creates it once per run.
+    """
+
+    @contextmanager
+    def yield_for_execution(self, context: InitResourceContext) -> Generator[Any]:
+        """Yield the resource for the steps of a run, or for the tick of a sensor."""
+        with observed_run(context.run) if context.run else nullcontext():
+            yield self
