@@ -79,6 +79,11 @@ class Runs(PostgresRunStorage):
         """Return whether there is a column for the backfill of a run."""
         return self._schema.has("backfill_id", super().has_backfill_id_column)
 
+    def dispose(self) -> None:
+        """Close the connections of the pool, with the instance."""
+        super().dispose()
+        self._engine.dispose()
+
 
 class EventLog(PostgresEventLogStorage):
     """The event log of dagster-postgres, with fewer statements per event."""
@@ -96,6 +101,11 @@ class EventLog(PostgresEventLogStorage):
         return self._schema.has(
             f"asset_keys.{column_name}", lambda: super(EventLog, self).has_asset_key_col(column_name)
         )
+
+    def dispose(self) -> None:
+        """Stop watching runs, and close the connections of the pool, with the instance."""
+        super().dispose()
+        self._engine.dispose()
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store events that were logged together.
