@@ -197,7 +197,7 @@ def test_schema_and_code_server_are_upgraded_during_a_backfill_and_no_date_is_lo
     assert before + 3 <= len(landed) < len(DATES)
     # No date was committed that Dagster does not know, and the run's retry is in the queue.
     assert set(landed) == _dates_in_postgres(shop)
-    assert all("dagster/auto_retry_run_id" in run.tags for run in failed)
+    eventually(lambda: _are_retried(_failed(instance)), "the retries of the runs, by the daemon", 60)
 
     deployment.start_code_server()
     eventually(lambda: has_ended(instance, backfill) and not unfinished(instance), "the backfill", 300)
@@ -227,11 +227,15 @@ def test_a_date_that_does_not_end_does_not_keep_the_code_server_from_ending(
     assert SECONDS_TO_FINISH <= seconds < 120
     ends = [event.message for run in _failed(instance) for event in instance.all_logs(run.run_id)]
     assert any("its date took more than 60 seconds. The date was rolled back." in message for message in ends)
-    assert all("dagster/auto_retry_run_id" in run.tags for run in _failed(instance))
+    eventually(lambda: _are_retried(_failed(instance)), "the retries of the runs, by the daemon", 60)
 
 
 def _failed(instance: DagsterInstance) -> list[DagsterRun]:
     return [run for run in instance.get_runs() if run.status is DagsterRunStatus.FAILURE]
+
+
+def _are_retried(runs: list[DagsterRun]) -> bool:
+    return all("dagster/auto_retry_run_id" in run.tags for run in runs)
 
 
 def _landed(instance: DagsterInstance) -> list[str]:
