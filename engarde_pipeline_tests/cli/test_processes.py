@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
@@ -68,6 +69,8 @@ def deployment(shop: Shop, tmp_path: Path) -> Iterator[Deployment]:
     )
     yield made
     made.stop()
+    for log in sorted(tmp_path.glob("*.log")):  # shown if the test has failed
+        sys.stdout.write(f"{log.name}:\n{log.read_text()}\n")
 
 
 @pytest.mark.parametrize("command", ["code-server", "daemon", "ui"])
@@ -208,8 +211,9 @@ def test_schema_and_code_server_are_upgraded_during_a_backfill_and_no_date_is_lo
     assert len(instance.get_materialized_partitions(AssetKey("campaign_asset_metrics"))) >= len(DATES)
 
 
+# In the group of the image, so that it does not run beside the build of it: the two minutes are a promise.
 @pytest.mark.long
-@pytest.mark.xdist_group("daemon")
+@pytest.mark.xdist_group("image")
 def test_a_date_that_does_not_end_does_not_keep_the_code_server_from_ending(
     deployment: Deployment, shop: Shop, instance: DagsterInstance
 ) -> None:
@@ -222,10 +226,9 @@ def test_a_date_that_does_not_end_does_not_keep_the_code_server_from_ending(
         eventually(lambda: bool(shop.world.query(WAITING)), "a run that waits within a date", 120)
 
         server.send_signal(signal.SIGTERM)
-        # A minute for the date, and what the processes take to end on a busy machine.
-        seconds = eventually(lambda: server.poll() is not None, "the end of the code server", 300)
+        seconds = eventually(lambda: server.poll() is not None, "the end of the code server", 150)
 
-    assert seconds >= SECONDS_TO_FINISH
+    assert SECONDS_TO_FINISH <= seconds < 120
     ends = [event.message for run in _failed(instance) for event in instance.all_logs(run.run_id)]
     assert any("its date took more than 60 seconds. The date was rolled back." in message for message in ends)
     eventually(lambda: _are_retried(_failed(instance)), "the retries of the runs, by the daemon", 60)
