@@ -27,6 +27,7 @@ LAYERS = (
     {"defs"},
     {"definitions"},
     {"api", "observability"},
+    {"web"},
     {"cli"},
     {"notebook"},
 )

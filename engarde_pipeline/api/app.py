@@ -37,8 +37,10 @@ in it, or a new one. It is in the log, and on the sync that the request has star
 
 class _Application(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
-        """Return the application with its middleware, enclosed by what logs its requests."""
-        return RequestLog(super().build_middleware_stack())
+        """Return the application with its middleware, enclosed by what counts and logs its requests."""
+        routes = [*self.openapi()["paths"], *self.state.page_routes]
+        counted = CountRequests(super().build_middleware_stack(), self.state.request_metrics, routes)
+        return RequestLog(counted)
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document without the media type application/json that FastAPI adds to errors."""
@@ -112,5 +114,5 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
     app.include_router(health.router)
     add_docs_page(app)
     app.state.request_metrics = RequestMetrics()
-    app.add_middleware(CountRequests, metrics=app.state.request_metrics, routes=app.openapi()["paths"])
+    app.state.page_routes = []
     return app

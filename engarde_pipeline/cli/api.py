@@ -78,9 +78,12 @@ def token(
 @contextmanager
 def _application() -> Iterator["FastAPI"]:
     from engarde_pipeline.api.app import create_app
+    from engarde_pipeline.web.pages import add_pages
 
     with dagster_instance() as instance:
-        yield create_app(load_api_settings(), instance)
+        application = create_app(load_api_settings(), instance)
+        add_pages(application)
+        yield application
 
 
 def _serve(host: str, port: int, metrics_port: int | None) -> None:

@@ -21,6 +21,7 @@ from engarde_pipeline.api.http_protocol import BoundedProtocol, SocketProtocol
 from engarde_pipeline.api.tokens import mint
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.settings import API_ROLE, ApiSettings
+from engarde_pipeline.web.pages import add_pages
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"  # noqa: S105  it signs nothing real
 
@@ -76,6 +77,7 @@ def settings(database_url: str, **values: Any) -> ApiSettings:
 def serving(api_settings: ApiSettings, instance: DagsterInstance) -> Iterator[Service]:
     """Serve the API for as long as the block lasts."""
     app = create_app(api_settings, instance)
+    add_pages(app)
     config = uvicorn.Config(
         app, http=BoundedProtocol, ws=SocketProtocol, log_level="warning", timeout_graceful_shutdown=1
     )

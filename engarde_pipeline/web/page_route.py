@@ -1,0 +1,80 @@
+"""Routes of pages: they need a session, refuse forms of other sites, and show errors as pages."""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, cast
+from urllib.parse import urlencode
+
+from fastapi import Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute
+
+from engarde_pipeline.api.errors import Problem
+from engarde_pipeline.api.sessions import Session, is_same_origin, session_of
+from engarde_pipeline.telemetry.logs import add_to_log_context
+from engarde_pipeline.web.rendering import render
+
+_SAFE = ("GET", "HEAD")
+
+
+class PublicRoute(APIRoute):
+    """A route that needs no session."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        """Create the route, which the OpenAPI document does not list."""
+        super().__init__(path, endpoint, **{**options, "include_in_schema": False})
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler, which shows errors as pages."""
+        handle = super().get_route_handler()
+
+        async def handle_page(request: Request) -> Response:
+            try:
+                if request.method not in _SAFE and not is_same_origin(request):
+                    raise Problem(403, "This form was not sent by this page. Open the page, and try again.")
+                return await self.checked(request) or await handle(request)
+            except Problem as problem:
+                return _error_page(request, problem.status, problem.detail, problem.headers)
+            except RequestValidationError as error:
+                fields = "; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in error.errors())
+                return _error_page(request, 422, fields)
+
+        return handle_page
+
+    async def checked(self, request: Request) -> Response | None:  # noqa: ARG002
+        """Return the response to a request that may not see the page, or None."""
+        return None
+
+
+class PageRoute(PublicRoute):
+    """A route whose session is available as `CurrentSession`; without one, the person is asked to log in."""
+
+    async def checked(self, request: Request) -> Response | None:
+        """Return the way to the login if there is no session."""
+        session = session_of(request)
+        if session is None:
+            return _to_login(request)
+        request.state.session = session
+        add_to_log_context(tenant=session.tenant_id)
+        await request.app.state.rate_limit.hit(session.tenant_id)
+        return None
+
+
+def _to_login(request: Request) -> Response:
+    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    address = "/login?" + urlencode({"next": back if request.method in _SAFE else "/"})
+    if "hx-request" in request.headers:  # htmx replaces a part of the page, and the login is a whole one
+        return Response(status_code=401, headers={"HX-Redirect": address})
+    return RedirectResponse(address, 303)
+
+
+def _error_page(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    return render(request, "error.html", status=status, headers=headers, detail=detail)
+
+
+async def _current_session(request: Request) -> Session:
+    return cast("Session", request.state.session)
+
+
+CurrentSession = Annotated[Session, Depends(_current_session)]
+"""The session that a `PageRoute` has found."""

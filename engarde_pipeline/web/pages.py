@@ -1,0 +1,17 @@
+"""Adds the pages to the application of the API."""
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from engarde_pipeline.web.rendering import STATIC, StaticFiles
+from engarde_pipeline.web.routers import login, overview
+
+_ROUTERS = (login.router, login.session_router, overview.router)
+
+
+def add_pages(app: FastAPI) -> None:
+    """Add the pages, which need a session, and the login, which gives one."""
+    for router in _ROUTERS:
+        app.include_router(router)
+        app.state.page_routes += [route.path for route in router.routes if isinstance(route, APIRoute)]
+    app.mount(STATIC, StaticFiles())
