@@ -30,8 +30,7 @@ class PublicRoute(APIRoute):
 
         async def handle_page(request: Request) -> Response:
             try:
-                if request.method not in _SAFE and not is_same_origin(request):
-                    raise Problem(403, "This form was not sent by this page. Open the page, and try again.")
+                _check_origin(request)
                 return await self.checked(request) or await handle(request)
             except Problem as problem:
                 return _error_page(request, problem.status, problem.detail, problem.headers)
@@ -58,6 +57,11 @@ class PageRoute(PublicRoute):
         add_to_log_context(tenant=session.tenant_id)
         await request.app.state.rate_limit.hit(session.tenant_id)
         return None
+
+
+def _check_origin(request: Request) -> None:
+    if request.method not in _SAFE and not is_same_origin(request):
+        raise Problem(403, "This form was not sent by one of these pages. Open the page, and try again.")
 
 
 def _to_login(request: Request) -> Response:
