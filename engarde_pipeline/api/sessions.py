@@ -1,7 +1,7 @@
 """Sessions of people in a browser: a signed cookie that says who they are and which tenants they may see.
 
 A session is not a bearer token, and no bearer token is a session: they are signed with different keys. A browser
-sends its cookies with requests that other sites cause, too, so a session counts only for requests of its own pages.
+sends its cookies with requests that other sites cause, too: a session counts only for requests of its own pages.
 """
 
 import hmac
