@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.routing import compile_path
@@ -41,15 +42,20 @@ class RequestMetrics:
             registry=self.registry,
         )
 
+        # A look-up by labels takes longer than the count itself, and there are few combinations.
+        self._in_progress_of = cache(self._in_progress.labels)
+        self._requests_of = cache(self._requests.labels)
+        self._seconds_of = cache(self._seconds.labels)
+
     def start(self, method: str, route: str) -> None:
         """Count a request that begins."""
-        self._in_progress.labels(method, route).inc()
+        self._in_progress_of(method, route).inc()
 
     def end(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request that has ended."""
-        self._in_progress.labels(method, route).dec()
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        self._in_progress_of(method, route).dec()
+        self._requests_of(method, route, status).inc()
+        self._seconds_of(method, route).observe(seconds)
 
 
 class CountRequests:
