@@ -107,6 +107,8 @@ def _job(samples: Samples, size: Size) -> Iterator[Row]:
     names = dict(zip(PARTS, ("process start, imports", *PARTS[1:]), strict=True)) | {"dagster": "Dagster's own"}
     for part, name in names.items():
         yield _share(samples, f"whole job: {name}", part, _CHECKS if part == "checks" else None)
+        if part == "checks":
+            yield _share(samples, "whole job: checks, without waiting for the emulator", "own_checks", _CHECKS)
     for label, part in (("peak memory", "memory"), ("database on disk", "disk")):
         value = samples.median(f"job.{part}")
         yield Row(f"whole job: {label}", NOT_MEASURED if value is None else size_of(value))
@@ -115,6 +117,8 @@ def _job(samples: Samples, size: Size) -> Iterator[Row]:
         ours, empty = f"small.pipeline.{dates}", f"small.empty.{dates}"
         target = Target(1.5 if dates == 1 else 1.3, at_most=True)
         yield compare(samples, label, ours, "empty asset", empty, target, seconds)
+        without = f"{label}, without waiting for the emulator"
+        yield compare(samples, without, f"small.own.{dates}", "empty asset", empty, target, seconds)
         if dates == 1:
             spawned = f"small.spawned.{dates}"
             yield compare(samples, label, ours, "a process per step", spawned, show=seconds, is_cost=True)
@@ -145,6 +149,8 @@ def _workers(samples: Samples, size: Size) -> Iterator[Row]:
     beside = partial(compare, samples, show=seconds, is_cost=True)
     yield beside("one small date, a warm worker", "workers.date", "a process for it", "workers.process")
     yield held(samples, "one small date, a warm worker", "workers.date", _WARM_START, seconds)
+    without = "one small date, a warm worker, without waiting for the emulator"
+    yield held(samples, without, "workers.own", _WARM_START, seconds)
     year = f"backfill of {size.small_dates} small dates in runs of {DATES_PER_RUN}"
     yield beside(f"{year}, one worker", "workers.year.1", "", "")
     yield beside(f"{year}, two workers", "workers.year.2", "one worker", "workers.year.1")
