@@ -33,9 +33,12 @@ _COLUMNS: dict[GroupBy, LiteralString] = {**KEYS, "date": "metric_date"}
 
 # The views in engarde_api have only the rows of the tenant that the transaction has set.
 _NAMED: dict[GroupBy, LiteralString] = {
-    "asset": "engarde_api.campaign_assets n {} n.id = p.campaign_asset_id",
-    "campaign": "engarde_api.campaign_spaces n {} n.id = p.campaign_space_id",
+    "asset": "engarde_api.campaign_assets n {} n.id = {}.campaign_asset_id",
+    "campaign": "engarde_api.campaign_spaces n {} n.id = {}.campaign_space_id",
 }
+NAMED_COLUMNS = ("name", "platform")
+"""By which groups by campaign can be ordered, besides their currency, measures and ratios."""
+
 _FEW_GROUPS = 500
 """Up to which an index finds the names of the groups faster than a scan of all of them."""
 
@@ -52,7 +55,7 @@ WITH {blocks} sums AS (
     GROUP BY 1, 2
     HAVING {having}
 ), rest AS (
-    SELECT * FROM (SELECT s.* {ordering_ratio} FROM sums s) s WHERE {after}
+    SELECT * FROM (SELECT s.* {ordering_column} FROM sums s {ordering_join}) s WHERE {after}
 ), page AS (
     SELECT s.* {other_ratios} FROM (SELECT * FROM rest s ORDER BY {order} LIMIT %(limit)s) s
 ), named AS (
@@ -218,7 +221,14 @@ def _groups(table: MetricTable, by: GroupBy, filters: tuple[str, ...], order: Gr
         blocks = sql.SQL("{}, ").format(block_sums.rows(table))
     elif not from_rows:
         rows = sql.SQL("{} m").format(sql.Identifier(PLATFORM_DAYS[table.target]))
+    ordering_column: sql.Composable = _ratios(table, lambda name: name == order.by)
+    ordering_join: sql.Composable = sql.SQL("")
     name, names = _name(by, are_few)
+    if by == "campaign" and order.by in NAMED_COLUMNS:
+        ordering_column = sql.SQL(", n.{}").format(sql.Identifier(order.by))
+        ordering_join = sql.SQL("LEFT JOIN {}").format(_named(by, "s", "ON"))
+        if order.by == "name":
+            name, names = sql.SQL(""), sql.SQL("")
     return (
         sql.SQL(_GROUPS)
         .format(
@@ -227,7 +237,8 @@ def _groups(table: MetricTable, by: GroupBy, filters: tuple[str, ...], order: Gr
             column=sql.Identifier(_COLUMNS[by]),
             key=sql.Identifier(key),
             sums=_sums(table),
-            ordering_ratio=_ratios(table, lambda name: name == order.by),
+            ordering_column=ordering_column,
+            ordering_join=ordering_join,
             other_ratios=_ratios(table, lambda name: name != order.by),
             conditions=conditions,
             # Deletions are added to the sums per platform with negative counts, so a group can be empty.
@@ -248,10 +259,14 @@ def _name(by: GroupBy, are_few: bool) -> tuple[sql.Composable, sql.Composable]:
     """Return the column for the name of the group p after a comma, and the join that it needs."""
     if by not in _NAMED:
         return sql.SQL(""), sql.SQL("")
-    named = sql.SQL(_NAMED[by])
     if are_few:
-        return sql.SQL(", (SELECT n.name FROM {}) AS name").format(named.format(sql.SQL("WHERE"))), sql.SQL("")
-    return sql.SQL(", n.name"), sql.SQL("LEFT JOIN {}").format(named.format(sql.SQL("ON")))
+        return sql.SQL(", (SELECT n.name FROM {}) AS name").format(_named(by, "p", "WHERE")), sql.SQL("")
+    return sql.SQL(", n.name"), sql.SQL("LEFT JOIN {}").format(_named(by, "p", "ON"))
+
+
+def _named(by: GroupBy, groups: LiteralString, condition: LiteralString) -> sql.Composed:
+    """Return the view with the names n, joined to `groups`."""
+    return sql.SQL(_NAMED[by]).format(sql.SQL(condition), sql.SQL(groups))
 
 
 def _json(table: MetricTable, by: GroupBy) -> sql.Composed:
