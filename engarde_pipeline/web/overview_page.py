@@ -148,7 +148,8 @@ def _header(name: str, parameters: OverviewParameters) -> ColumnHeader:
 def _sentence(row: Mapping[str, Any], parameters: OverviewParameters, has_currencies: bool) -> str:
     total = row["total"]
     by = "name" if parameters.order_by == "name" else label(parameters.order_by)
-    order = f"by {by}, {'descending' if parameters.is_descending else 'ascending'}"
+    directions = ("A to Z", "Z to A") if parameters.order_by in TEXT_COLUMNS else ("lowest first", "highest first")
+    order = f"by {by}, {directions[parameters.is_descending]}"
     shown_part = f"{parameters.limit} of {total:,}" if total > parameters.limit else f"All {total:,}"
     text = f"{shown_part}, {order}."
     if has_currencies and is_money(parameters.order_by):

@@ -56,7 +56,7 @@ class DateNotes:
 
     def state(self, day: date) -> str:
         """Return the state of a date in words, or nothing for one that is synced and final."""
-        if not self.is_synced(day) and day <= self.calendar.today:
+        if day in self.missing:
             return "never synced"
         if self.is_partial(day):
             return "partial"

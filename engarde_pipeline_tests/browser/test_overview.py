@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Viewport
 from engarde_pipeline.api.sessions import COOKIE
 from engarde_pipeline.core.dates import today
 from engarde_pipeline_tests.api.service import Service, serving, settings
+from engarde_pipeline_tests.defs.daemon import eventually
 from engarde_pipeline_tests.web.visitor import (
     Visitor,
     add_creative_numbers,
@@ -145,6 +146,10 @@ def is_drawn(chart: Locator) -> bool:
     )
 
 
+def pixels(chart: Locator) -> str:
+    return str(chart.locator("canvas").evaluate("c => c.toDataURL()"))
+
+
 def overflow(page: Page) -> int:
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
@@ -169,13 +174,13 @@ def test_charts_are_drawn_in_the_colours_of_the_scheme(open_page: OpenPage) -> N
     expect(chart.locator("canvas")).to_be_visible()
     expect(page.locator("#chart-EUR .legend")).to_contain_text("provisional from")
     assert is_drawn(chart)
-    light = chart.locator("canvas").evaluate("c => c.toDataURL()")
+    light = pixels(chart)
 
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function("light => document.querySelector('canvas').toDataURL() !== light", arg=light)
+    eventually(lambda: pixels(chart) != light, "the chart is drawn for the dark")
 
     page.set_viewport_size(PHONE)
-    page.wait_for_function("document.querySelector('canvas').getBoundingClientRect().width < 390")
+    eventually(lambda: chart.locator("canvas").evaluate("c => c.clientWidth") < 390, "the chart is narrower")
     assert overflow(page) == 0
 
 
@@ -219,8 +224,8 @@ def test_another_measure_and_range_replace_only_the_live_part(open_page: OpenPag
 
 def test_the_form_shows_another_range_and_keeps_the_rest(open_page: OpenPage) -> None:
     page = open_page("/?order_by=name&measure=clicks")
-    page.get_by_label("From").fill(str(today() - timedelta(days=2)))
-    page.get_by_label("Platform").select_option("meta")
+    page.get_by_label("From", exact=True).fill(str(today() - timedelta(days=2)))
+    page.locator("select[name=platform]").select_option("meta")
     page.get_by_role("button", name="Show").click()
 
     expect(page.locator("h1 + p")).to_contain_text(f"{today() - timedelta(days=2)} to")
@@ -240,15 +245,13 @@ def test_a_change_is_shown_without_losing_focus_place_and_what_is_open(
     page.locator("#by-spend").focus()
     place = page.evaluate("scrollY")
     before = page.locator("#currency-EUR .tile b").first.inner_text()
-    drawn = page.locator("#chart-EUR canvas").evaluate("c => c.toDataURL()")
+    drawn = pixels(page.locator("#chart-EUR"))
 
     configured.query("UPDATE campaign_metrics SET spend = 2 * spend RETURNING id")
     with same_document(page):
         page.evaluate("document.body.dispatchEvent(new CustomEvent('engarde:changed'))")
         expect(page.locator("#currency-EUR .tile b").first).not_to_have_text(before)
-        page.wait_for_function(
-            "drawn => document.querySelector('#chart-EUR canvas').toDataURL() !== drawn", arg=drawn
-        )
+        eventually(lambda: pixels(page.locator("#chart-EUR")) != drawn, "the chart is drawn again")
     expect(page.locator("#by-spend")).to_be_focused()
     expect(page.locator("#chart-EUR-table")).to_have_attribute("open", "")
     expect(page.locator("#campaigns tbody th").first).to_have_text("campaign 00")  # as the address says
@@ -259,13 +262,13 @@ def test_a_change_is_shown_without_losing_focus_place_and_what_is_open(
 def test_a_change_leaves_a_form_alone_in_which_a_person_chooses(open_page: OpenPage) -> None:
     page = open_page("/")
     chosen = str(today() - timedelta(days=3))
-    page.get_by_label("From").fill(chosen)
-    page.get_by_label("To").focus()
+    page.get_by_label("From", exact=True).fill(chosen)
+    page.get_by_label("To", exact=True).focus()
     with page.expect_response(lambda response: response.request.headers.get("hx-request") == "true"):
         page.evaluate("document.body.dispatchEvent(new CustomEvent('engarde:changed'))")
     page.wait_for_timeout(200)
 
-    expect(page.get_by_label("From")).to_have_value(chosen)
+    expect(page.get_by_label("From", exact=True)).to_have_value(chosen)
 
 
 def test_the_keyboard_reaches_everything(open_page: OpenPage) -> None:

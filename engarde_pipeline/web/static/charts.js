@@ -75,6 +75,12 @@
     legend.querySelector(".at").textContent = isAtDate ? `on ${isoDate(data.first + DAY * index)}` : "";
   }
 
+  // The dates between two gaps, which have no line.
+  function lonely(values) {
+    const isNumber = (index) => (values[index] ?? null) !== null;
+    return [...values.keys()].filter((index) => isNumber(index) && !isNumber(index - 1) && !isNumber(index + 1));
+  }
+
   function options(element, data, legend) {
     const text = colour(legend);
     const line = colour(element, "borderTopColor");
@@ -109,6 +115,7 @@
         ...[...legend.querySelectorAll("svg")].map((swatch) => ({
           stroke: colour(swatch),
           width: 2,
+          points: { show: true, size: 6, filter: (plot, line) => lonely(plot.data[line]) },
           dash: swatch.firstElementChild.getAttribute("stroke-dasharray").split(" ").map(Number),
         })),
       ],

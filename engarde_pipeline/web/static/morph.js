@@ -1,8 +1,6 @@
 // Live updates change the page in place: what a person has opened, focused or typed stays as it is.
 "use strict";
 
-Idiomorph.defaults.ignoreActiveValue = true;
-
 Object.assign(Idiomorph.defaults.callbacks, {
   beforeAttributeUpdated(name, node) {
     // The server sends details closed, and charts hidden, which need the script that draws them.
