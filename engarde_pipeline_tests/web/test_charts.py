@@ -88,3 +88,8 @@ def test_a_sparkline_without_values_is_flat_or_empty() -> None:
     assert sparklines.path([]) == ""
     assert sparklines.path([None, None]) == ""
     assert sparklines.path([Decimal(0), Decimal(0)]) == "M2 26h0L118 26"
+
+
+def test_a_date_that_was_loaded_before_the_first_partition_is_not_called_missing() -> None:
+    assert NOTES.state(date(2025, 12, 31)) == ""
+    assert not NOTES.is_synced(date(2025, 12, 31))

@@ -98,6 +98,7 @@
           stroke: text,
           grid: { show: false },
           ticks: { stroke: line },
+          size: 36,
           space: 60,
           incrs: [1, 2, 7, 14, 28, 91, 182, 364, 728].map((days) => days * DAY),
           values: (_, splits) => splits.map((seconds) => dayAndMonth.format(new Date(seconds * 1000))),
