@@ -28,7 +28,10 @@ class _Entry:
 
     @property
     def size(self) -> int:
-        return len(self.row["groups"]) + _ENTRY_OVERHEAD_BYTES
+        return (
+            sum(len(value) for value in self.row.values() if isinstance(value, str | bytes))
+            + _ENTRY_OVERHEAD_BYTES
+        )
 
 
 class ResponseCache:

@@ -4,9 +4,9 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from engarde_pipeline.web.rendering import STATIC, StaticFiles
-from engarde_pipeline.web.routers import login, overview
+from engarde_pipeline.web.routers import campaigns, login, overview
 
-_ROUTERS = (login.router, login.session_router, overview.router)
+_ROUTERS = (login.router, login.session_router, overview.router, campaigns.router)
 
 
 def add_pages(app: FastAPI) -> None:

@@ -17,8 +17,8 @@ _AFTER = sql.SQL("(%(after_key)s, %(after_currency)s)")
 class Page:
     """The order of the groups, and which of them to return.
 
-    They are ordered by the measure or ratio `order_by`, NULL last, and then by key and currency; without
-    `order_by`, by key and currency.
+    They are ordered by `order_by`, NULL last, and then by key and currency; without `order_by`, by key and
+    currency. It is a measure, a ratio, `currency` or, for groups by campaign, `name` or `platform`.
     Of the groups after the one with `after_key` and `after_currency` ("" is none), and `after_value`, its value of
     `order_by`, up to `limit` are returned.
     """

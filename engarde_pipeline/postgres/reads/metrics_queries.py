@@ -33,9 +33,12 @@ _COLUMNS: dict[GroupBy, LiteralString] = {**KEYS, "date": "metric_date"}
 
 # The views in engarde_api have only the rows of the tenant that the transaction has set.
 _NAMED: dict[GroupBy, LiteralString] = {
-    "asset": "engarde_api.campaign_assets n {} n.id = p.campaign_asset_id",
-    "campaign": "engarde_api.campaign_spaces n {} n.id = p.campaign_space_id",
+    "asset": "engarde_api.campaign_assets n {} n.id = {}.campaign_asset_id",
+    "campaign": "engarde_api.campaign_spaces n {} n.id = {}.campaign_space_id",
 }
+NAMED_COLUMNS = ("name", "platform")
+"""By which groups by campaign can be ordered, besides their currency, measures and ratios."""
+
 _FEW_GROUPS = 500
 """Up to which an index finds the names of the groups faster than a scan of all of them."""
 
@@ -52,7 +55,7 @@ WITH {blocks} sums AS (
     GROUP BY 1, 2
     HAVING {having}
 ), rest AS (
-    SELECT * FROM (SELECT s.* {ordering_ratio} FROM sums s) s WHERE {after}
+    SELECT * FROM (SELECT s.* {ordering_column} FROM sums s {ordering_join}) s WHERE {after}
 ), page AS (
     SELECT s.* {other_ratios} FROM (SELECT * FROM rest s ORDER BY {order} LIMIT %(limit)s) s
 ), named AS (
@@ -107,6 +110,12 @@ _FILTERS = {
     "campaign_asset_ids": " AND m.campaign_asset_id = ANY(%(campaign_asset_ids)s)",
     "platform": " AND m.platform = %(platform)s",
 }
+# Asset metrics have no campaign. The ids are read first, so that an index finds the rows of these few assets: as a
+# join, without statistics of the tables, it reads all assets for every row of the tenant.
+_ASSETS_OF_CAMPAIGNS: LiteralString = (
+    " AND m.campaign_asset_id = ANY(ARRAY(SELECT id FROM engarde_api.campaign_assets"
+    " WHERE campaign_space_id = ANY(%(campaign_space_ids)s)))"
+)
 
 Statement = tuple[sql.SQL | bytes, dict[str, Any]]
 
@@ -210,15 +219,22 @@ def _groups(table: MetricTable, by: GroupBy, filters: tuple[str, ...], order: Gr
     key = KEYS[by]
     # With a filter by campaign or asset, an index finds their rows.
     from_blocks = from_rows and set(filters) <= {"platform"}
-    rows, conditions = _rows(table, by, filters), _conditions(filters)
+    rows, conditions = _rows(table, by), _conditions(table, filters)
     blocks: sql.Composable = sql.SQL("")
     if from_blocks:
-        rows = _rows(table, by, filters, block_sums.ROWS)
+        rows = _rows(table, by, block_sums.ROWS)
         conditions = sql.SQL("true" + "".join(_FILTERS[name] for name in filters))
         blocks = sql.SQL("{}, ").format(block_sums.rows(table))
     elif not from_rows:
         rows = sql.SQL("{} m").format(sql.Identifier(PLATFORM_DAYS[table.target]))
+    ordering_column: sql.Composable = _ratios(table, lambda name: name == order.by)
+    ordering_join: sql.Composable = sql.SQL("")
     name, names = _name(by, are_few)
+    if by == "campaign" and order.by in NAMED_COLUMNS:
+        ordering_column = sql.SQL(", n.{}").format(sql.Identifier(order.by))
+        ordering_join = sql.SQL("LEFT JOIN {}").format(_named(by, "s", "ON"))
+        if order.by == "name":
+            name, names = sql.SQL(""), sql.SQL("")
     return (
         sql.SQL(_GROUPS)
         .format(
@@ -227,7 +243,8 @@ def _groups(table: MetricTable, by: GroupBy, filters: tuple[str, ...], order: Gr
             column=sql.Identifier(_COLUMNS[by]),
             key=sql.Identifier(key),
             sums=_sums(table),
-            ordering_ratio=_ratios(table, lambda name: name == order.by),
+            ordering_column=ordering_column,
+            ordering_join=ordering_join,
             other_ratios=_ratios(table, lambda name: name != order.by),
             conditions=conditions,
             # Deletions are added to the sums per platform with negative counts, so a group can be empty.
@@ -248,10 +265,14 @@ def _name(by: GroupBy, are_few: bool) -> tuple[sql.Composable, sql.Composable]:
     """Return the column for the name of the group p after a comma, and the join that it needs."""
     if by not in _NAMED:
         return sql.SQL(""), sql.SQL("")
-    named = sql.SQL(_NAMED[by])
     if are_few:
-        return sql.SQL(", (SELECT n.name FROM {}) AS name").format(named.format(sql.SQL("WHERE"))), sql.SQL("")
-    return sql.SQL(", n.name"), sql.SQL("LEFT JOIN {}").format(named.format(sql.SQL("ON")))
+        return sql.SQL(", (SELECT n.name FROM {}) AS name").format(_named(by, "p", "WHERE")), sql.SQL("")
+    return sql.SQL(", n.name"), sql.SQL("LEFT JOIN {}").format(_named(by, "p", "ON"))
+
+
+def _named(by: GroupBy, groups: LiteralString, condition: LiteralString) -> sql.Composed:
+    """Return the view with the names n, joined to `groups`."""
+    return sql.SQL(_NAMED[by]).format(sql.SQL(condition), sql.SQL(groups))
 
 
 def _json(table: MetricTable, by: GroupBy) -> sql.Composed:
@@ -274,9 +295,9 @@ def _json(table: MetricTable, by: GroupBy) -> sql.Composed:
 
 @cache
 def _fingerprint(table: MetricTable, by: GroupBy, filters: tuple[str, ...]) -> bytes:
-    conditions = _conditions(tuple(name for name in filters if name == "platform"))
+    conditions = _conditions(table, tuple(name for name in filters if name == "platform"))
     # An asset's version includes its campaign's.
-    reads_assets = by == "asset" or _joins_assets(table, by, filters)
+    reads_assets = table is ASSET_METRICS and (by in ("asset", "campaign") or "campaign_space_ids" in filters)
     view = "campaign_assets" if reads_assets else "campaign_spaces" if by == "campaign" else None
     names = sql.SQL(_VERSIONS_OF_NAMES).format(view=sql.Identifier(view)) if view else sql.SQL("NULL")
     platform_days = sql.Identifier(PLATFORM_DAYS[table.target])
@@ -287,26 +308,22 @@ def _fingerprint(table: MetricTable, by: GroupBy, filters: tuple[str, ...]) -> b
 @cache
 def _by_date(table: MetricTable, filters: tuple[str, ...]) -> bytes:
     composed = sql.SQL(_DATES).format(
-        rows=_rows(table, "date", filters),
+        rows=_rows(table, "date"),
         sums=_sums(table),
         totals=_totals(table),
         is_one_currency=sql.SQL(_IS_ONE_CURRENCY),
         ratios=_ratios(table),
-        conditions=_conditions(filters),
+        conditions=_conditions(table, filters),
     )
     return composed.as_bytes()
 
 
-def _rows(table: MetricTable, by: GroupBy, filters: tuple[str, ...], rows: str | None = None) -> sql.Composed:
+def _rows(table: MetricTable, by: GroupBy, rows: str | None = None) -> sql.Composed:
     """Return the FROM list, with `rows` in place of the table."""
-    joins = sql.SQL(_JOIN_ASSETS if _joins_assets(table, by, filters) else "")
+    joins = sql.SQL(_JOIN_ASSETS if table is ASSET_METRICS and by == "campaign" else "")
     return sql.SQL("{} m {}").format(sql.Identifier(rows or table.target), joins)
 
 
-def _joins_assets(table: MetricTable, by: GroupBy, filters: tuple[str, ...]) -> bool:
-    # Asset metrics have no campaign of their own.
-    return table is ASSET_METRICS and (by == "campaign" or "campaign_space_ids" in filters)
-
-
-def _conditions(filters: tuple[str, ...]) -> sql.SQL:
-    return sql.SQL(_TENANT_AND_DATES + "".join(_FILTERS[name] for name in filters))
+def _conditions(table: MetricTable, filters: tuple[str, ...]) -> sql.SQL:
+    texts = _FILTERS | ({"campaign_space_ids": _ASSETS_OF_CAMPAIGNS} if table is ASSET_METRICS else {})
+    return sql.SQL(_TENANT_AND_DATES + "".join(texts[name] for name in filters))

@@ -1,17 +1,25 @@
 """GET /: how the campaigns do."""
 
-import json
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from engarde_pipeline.api.dependencies import MetricsReaderDep
-from engarde_pipeline.api.parameters import EndDate, StartOf30Days, date_range
+from engarde_pipeline.api.database import Row
+from engarde_pipeline.api.dependencies import MetricsReader, MetricsReaderDep
 from engarde_pipeline.api.references import References, check_and_execute
 from engarde_pipeline.postgres.reads.group_order import Page
-from engarde_pipeline.postgres.reads.metrics_queries import MetricsQuery, groups
+from engarde_pipeline.postgres.reads.metrics_queries import MetricsQuery, Statement, fingerprint, groups
+from engarde_pipeline.postgres.reads.page_queries import with_campaigns, with_platform_days
 from engarde_pipeline.postgres.reads.trust import with_trust
+from engarde_pipeline.web.overview_page import overview as page_of
+from engarde_pipeline.web.overview_page import spend_start
+from engarde_pipeline.web.page_parameters import OverviewParameters
 from engarde_pipeline.web.page_route import CurrentSession, PageRoute
+from engarde_pipeline.web.periods import Period
+from engarde_pipeline.web.range_view import range_view
 from engarde_pipeline.web.rendering import render
+
+DEFAULT_DAYS = 30
 
 router = APIRouter(route_class=PageRoute)
 
@@ -21,14 +29,32 @@ async def overview(
     request: Request,
     session: CurrentSession,
     reader: MetricsReaderDep,
-    start_date: StartOf30Days = None,
-    end_date: EndDate = None,
+    parameters: Annotated[OverviewParameters, Query()],
 ) -> Response:
-    """Show sums and ratios of the tenant's campaigns by platform."""
-    start, end = date_range(start_date, end_date, 30)
-    query = MetricsQuery(session.tenant_id, start, end)
-    statement = with_trust(groups(query, "platform", Page(1000)), query, reader.calendar)
-    _, ((row,),) = await check_and_execute(reader.database, References(session.tenant_id), statement)
+    """Show the tenant's campaigns over a range of dates, beside the same number of dates before."""
+    period = Period(*parameters.dates(DEFAULT_DAYS), reader.calendar)
+    query = MetricsQuery(session.tenant_id, period.start, period.end, platform=parameters.platform)
+    await check_and_execute(reader.database, References(session.tenant_id, platform=parameters.platform))
+    row = await _read(reader, query, parameters, period)
     return render(
-        request, "overview.html", start=start, end=end, platforms=json.loads(row["groups"]), trust=row["trust"]
+        request,
+        "overview.html",
+        view=range_view("/", parameters, period, DEFAULT_DAYS),
+        parameters=parameters,
+        page=page_of(row, parameters, period),
     )
+
+
+async def _read(reader: MetricsReader, query: MetricsQuery, parameters: OverviewParameters, period: Period) -> Row:
+    """Return everything that the page shows, of one moment.
+
+    Cached campaigns are of the moment, too: their fingerprint is read together with the rest.
+    """
+
+    def with_the_rest(statement: Statement) -> Statement:
+        return with_trust(with_platform_days(statement, query, period.before_start), query, reader.calendar)
+
+    order = Page(parameters.limit, parameters.order_by, parameters.is_descending)
+    campaigns = with_campaigns(groups(query, "campaign", order), query, spend_start(period))
+    versions = fingerprint(query, "campaign")
+    return await reader.cache.groups(query.tenant_id, with_the_rest(campaigns), versions, with_the_rest(versions))

@@ -1,0 +1,63 @@
+"""The dates of a page: its period, the period before, and what is known of each date."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from engarde_pipeline.postgres.reads.trust import Calendar
+
+
+@dataclass(frozen=True)
+class Period:
+    """The dates from `start` to `end`, both included."""
+
+    start: date
+    end: date
+    calendar: Calendar
+
+    @property
+    def days(self) -> int:
+        """The number of dates up to today (UTC): most accounts have not reached the date ahead."""
+        return max(1, (min(self.end, self.calendar.today) - self.start).days + 1)
+
+    @property
+    def before_start(self) -> date:
+        """The first date of the period of the same length that ends the day before."""
+        return date.fromordinal(max(1, self.start.toordinal() - self.days))
+
+    @property
+    def before_end(self) -> date:
+        """The last date of the period before; before its start if there is none."""
+        return date.fromordinal(max(1, self.start.toordinal() - 1))
+
+    def shown_dates(self, last: date, with_numbers: Iterable[date]) -> Iterator[date]:
+        """Yield the dates that can have numbers, up to `last`: not those before the first partition."""
+        first = max(self.start, min([self.calendar.first_date, *with_numbers]))
+        last = min(self.end, last)
+        for number in range((last - first).days + 1):
+            yield first + timedelta(days=number)
+
+
+@dataclass(frozen=True)
+class DateNotes:
+    """What is known of dates beside their numbers."""
+
+    calendar: Calendar
+    missing: frozenset[date]
+    provisional_from: date | None
+
+    def is_synced(self, day: date) -> bool:
+        """Whether a campaign without a row on `day` had no numbers, so that they are 0."""
+        return self.calendar.first_date <= day <= self.calendar.today and day not in self.missing
+
+    def is_partial(self, day: date) -> bool:
+        """Whether `day` is not over yet (UTC)."""
+        return day >= self.calendar.today
+
+    def state(self, day: date) -> str:
+        """Return the state of a date in words, or nothing for one that is synced and final."""
+        if day in self.missing:
+            return "never synced"
+        if self.is_partial(day):
+            return "partial"
+        return "provisional" if self.provisional_from and day >= self.provisional_from else ""
