@@ -63,7 +63,10 @@ def _pipeline(started: float, first: date, last: date) -> dict[str, float]:
         "seconds": ended - started,
         "bigquery": sum(end - start for start, end in waits),
         "bigquery_checks": sum(
-            end - start for start, end in waits for step in checks if step.start_time <= start <= step.end_time
+            end - start
+            for start, end in waits
+            for step in checks
+            if (step.start_time or 0) <= start <= (step.end_time or 0)
         ),
         "starting": loaded - started,
         "reading": _sum(synced, "seconds_reading") / writers,

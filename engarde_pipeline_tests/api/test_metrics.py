@@ -173,6 +173,18 @@ def test_the_ends_of_the_calendar_are_dates_too(api: Service, shop: Shop, end_da
     assert api.get("/metrics", shop.tenant, end_date=end_date).status_code == 200
 
 
+@pytest.mark.parametrize("group_by", ["date", "campaign", "platform"])
+def test_a_range_costs_as_much_as_the_dates_in_it_that_have_rows(
+    api: Service, synced: Shop, group_by: str
+) -> None:
+    always = {"start_date": "0001-01-01", "end_date": "9999-12-31", "group_by": group_by}
+
+    answer = api.get("/metrics", synced.tenant, **always)
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["metrics"] == api.get("/metrics", synced.tenant, **{**always, **DATES}).json()["metrics"]
+
+
 def test_a_campaign_of_another_tenant_is_not_found(api: Service, synced: Shop) -> None:
     other = synced.world.tenant("Other")
 

@@ -32,9 +32,9 @@ versions AS MATERIALIZED (
         SELECT FROM valid w WHERE w.days > v.days AND v.first_date BETWEEN w.first_date AND w.last_date
     )
 ), other_dates AS MATERIALIZED (
-    SELECT %(start)s::date + n AS metric_date
-    FROM generate_series(0, %(end)s::date - %(start)s::date) n
-    WHERE NOT EXISTS (SELECT FROM largest l WHERE %(start)s::date + n BETWEEN l.first_date AND l.last_date)
+    SELECT metric_date
+    FROM versions v
+    WHERE NOT EXISTS (SELECT FROM largest l WHERE v.metric_date BETWEEN l.first_date AND l.last_date)
 ), {name} AS (
     SELECT subject_id AS {subject}, platform, currency, {measures}
     FROM metric_block_sums
