@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from dagster import DagsterInstance
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from engarde_pipeline.web.login_links import LoginLinks
 from engarde_pipeline_tests.api.service import Service, free_port, serving, settings
@@ -39,7 +39,13 @@ def service(shop: Shop, instance: DagsterInstance, provider: Provider) -> Iterat
 def console(page: Page) -> list[str]:
     """What the browser complains about, such as a policy that was violated."""
     messages: list[str] = []
-    page.on("console", lambda message: messages.append(message.text) if message.type == "error" else None)
+
+    def note(message: ConsoleMessage) -> None:
+        # Chromium asks each server for an icon.
+        if message.type == "error" and not message.location["url"].endswith("/favicon.ico"):
+            messages.append(message.text)
+
+    page.on("console", note)
     page.on("pageerror", lambda error: messages.append(str(error)))
     return messages
 
