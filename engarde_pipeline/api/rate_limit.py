@@ -37,6 +37,6 @@ class RateLimit:
         seconds = max(1, math.ceil(window.reset_time - time.time()))
         return Problem(
             429,
-            f"The rate limit of {self._limit} is exceeded; try again in {seconds} seconds.",
+            f"The rate limit of {self._limit} is exceeded; try again after the seconds in Retry-After.",
             {"Retry-After": str(seconds)},
         )

@@ -175,6 +175,7 @@ def test_guesses_are_limited(service: Service, shop: Shop, links: LoginLinks) ->
     assert codes[-1] == 429
     assert (right.status_code, COOKIE in right.headers.get("set-cookie", "")) == (429, False)
     assert int(right.headers["retry-after"]) <= 60
+    assert "Try again in a minute" in text_of(right)
     assert links.consume(token) == (shop.tenant,)
 
 

@@ -59,12 +59,15 @@ async def log_in_by_link(request: Request, token: str = "") -> Response:
     if methods.links is None:
         raise Problem(404, "There are no login links here. Log in on the page /login.")
     address = request.client.host if request.client else ""
-    await methods.failed_links.check(address)
     try:
+        await methods.failed_links.check(address)
         tenant_ids = methods.links.consume(token)
     except LinkRefused as refused:
         await methods.failed_links.hit(address)
         return _login_page(request, LoginFailed(403, f"{refused} Get another one as follows."))
+    except Problem as limited:
+        said = "Too many links that are not valid have come from your address. Try again in a minute."
+        return _login_page(request, LoginFailed(limited.status, said, limited.headers))
     return await _logged_in(request, LINK_USER, tenant_ids, "/")
 
 
