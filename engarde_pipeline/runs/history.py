@@ -136,6 +136,12 @@ def would_not_land(event: AssetMaterialization | AssetObservation) -> str | None
     return str(reason.value) if reason else None
 
 
+def held_code(event: AssetMaterialization | AssetObservation) -> str | None:
+    """Return the code of the reason why the date of an event is, or would be, held, or None."""
+    code = entries_of(event).get(HELD)
+    return str(code.value) if code else None
+
+
 def counts_of(record: EventLogRecord) -> Counts:
     """Return the counts of a materialized date."""
     return Counts.from_published(metadata_of(record))

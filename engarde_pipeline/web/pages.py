@@ -3,14 +3,24 @@
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
+from engarde_pipeline.web.failed_dates import FailedDates
 from engarde_pipeline.web.rendering import STATIC, StaticFiles
-from engarde_pipeline.web.routers import login, overview
+from engarde_pipeline.web.routers import attention, freshness, live, login, overview, sync
 
-_ROUTERS = (login.router, login.session_router, overview.router)
+_ROUTERS = (
+    login.router,
+    login.session_router,
+    overview.router,
+    freshness.router,
+    attention.router,
+    sync.router,
+    live.router,
+)
 
 
 def add_pages(app: FastAPI) -> None:
     """Add the pages, which need a session, and the login, which gives one."""
+    app.state.failed_dates = FailedDates(app.state.dagster)
     for router in _ROUTERS:
         app.include_router(router)
         app.state.page_routes += [route.path for route in router.routes if isinstance(route, APIRoute)]
