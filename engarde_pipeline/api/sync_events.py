@@ -5,7 +5,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from dagster import DagsterInstance, EventLogRecord
 from engarde_pipeline.api.dagster_client import DagsterClient
 from engarde_pipeline.api.errors import Problem
 from engarde_pipeline.runs.attempts import LANDED
-from engarde_pipeline.runs.history import counts_of_event, event_of_date, held_code, would_not_land
+from engarde_pipeline.runs.history import counts_of_event, event_of_date, held_code, spend_of_event, would_not_land
 from engarde_pipeline.runs.job_log import SyncJob, get_job
 from engarde_pipeline.runs.run_config import DRY_RUN
 
@@ -46,6 +46,8 @@ class LandedDate:
     data: dict[str, Any]
     held: str | None = None
     """The code of the reason why a dry run found that the date would be held."""
+    spend: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """The spend before and after, by currency."""
 
     @property
     def id(self) -> str:
@@ -194,7 +196,7 @@ def _landed_dates(job: SyncJob, attempt: int, records: Iterable[EventLogRecord])
             **({DRY_RUN: True} if job.is_dry_run else {}),
             **({"would_not_land": reason} if (reason := would_not_land(event)) else {}),
         }
-        yield LandedDate((attempt, record.storage_id), data, held_code(event))
+        yield LandedDate((attempt, record.storage_id), data, held_code(event), spend_of_event(event))
 
 
 def _position(last_id: str | None) -> tuple[int, int]:

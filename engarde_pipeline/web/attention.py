@@ -10,7 +10,7 @@ from engarde_pipeline.api.schemas import SyncJobBody
 from engarde_pipeline.core.currencies import by_currency
 from engarde_pipeline.core.date_states import DateFacts, DateState, SyncCalendar, needs_attention, state_of
 from engarde_pipeline.core.dates import date_range, described_dates
-from engarde_pipeline.core.metrics import METRIC_TABLES
+from engarde_pipeline.core.metrics import METRIC_TABLES, TENANT_ID
 from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.postgres.reads.tenant_dates import FAILED, HELD
 from engarde_pipeline.runs.job_log import CANCELLED
@@ -23,6 +23,9 @@ JOBS_SEARCHED = 30
 
 _ALL_TABLES = ("full_sync", "incremental_sync")
 _SOURCES = {table.source: TABLE_NAMES[table] for table in METRIC_TABLES}
+
+_ORDER = list(dict.fromkeys(name for table in METRIC_TABLES for name in (*table.key_names, *table.measure_names)))
+"""The names of keys and measures, in the order of the tables."""
 
 _ADVICE = {
     DateState.HELD: HELD,
@@ -108,11 +111,13 @@ def table_name(source: str) -> str:
 
 
 def shown_keys(keys: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the keys of a record with their names; the tenant is the same for all, and a NULL is left out."""
+    """Return the keys or measures of a record with their names; the tenant is the same for all."""
+    known = [name for name in _ORDER if name in keys]
+    names = [*known, *(name for name in keys if name not in known)]
     return [
-        (name.replace("_", " "), str(value))
-        for name, value in keys.items()
-        if name != "tenant_id" and value is not None
+        (name.replace("_", " "), str(keys[name]))
+        for name in names
+        if name != TENANT_ID.name and keys[name] is not None
     ]
 
 

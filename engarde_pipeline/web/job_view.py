@@ -72,11 +72,15 @@ class JobView:
 
 @dataclass(frozen=True)
 class LandedRow:
-    """A date of a table that has landed, or that a dry run has done. `counts` are those of `COUNTS`."""
+    """A date of a table that has landed, or that a dry run has done. `counts` are those of `COUNTS`.
+
+    `spend` has the currency and the spend before and after.
+    """
 
     day: str
     table: str
     counts: Sequence[int] | None
+    spend: Sequence[tuple[str, float, float]]
     would_not_land: str | None
 
 
@@ -147,7 +151,7 @@ def progress(job: SyncJob, landed: Iterable[LandedDate], may_see_all: bool) -> J
     may_see_counts = job.tenant_id is not None or may_see_all
     # A later attempt replaces what an earlier one has told of the same date.
     latest = {(each.data["date"], each.data["table"]): each for each in landed}
-    rows = [_row(each.shown(may_see_counts)) for each in latest.values()]
+    rows = [_row(each, may_see_counts) for each in latest.values()]
     if view.has_ended:
         shown = sorted(rows, key=lambda row: (row.day, row.table))
     else:
@@ -162,12 +166,13 @@ def progress(job: SyncJob, landed: Iterable[LandedDate], may_see_all: bool) -> J
     )
 
 
-def _row(data: dict[str, Any]) -> LandedRow:
-    counts = [data.get(f"records_{name}") for name in COUNTS]
+def _row(landed: LandedDate, may_see_counts: bool) -> LandedRow:
+    data = landed.shown(may_see_counts)
     return LandedRow(
         day=data["date"],
         table=_NAMES[data["table"]],
-        counts=None if None in counts else counts,
+        counts=[data[f"records_{name}"] for name in COUNTS] if may_see_counts else None,
+        spend=[(currency, *sums) for currency, sums in landed.spend.items()] if may_see_counts else [],
         would_not_land=data.get("would_not_land"),
     )
 

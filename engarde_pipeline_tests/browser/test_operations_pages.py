@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -74,7 +75,7 @@ def test_every_page_is_accessible_and_fits_in_both_colour_schemes_on_desktops_an
     found = {}
     for scheme in ("light", "dark"):
         for device, size in (("desktop", None), ("phone", PHONE)):
-            options = {"color_scheme": scheme, **({"viewport": size} if size else {})}
+            options: dict[str, Any] = {"color_scheme": scheme, **({"viewport": size} if size else {})}
             with visit(browser, api.url, busy.shop.tenant, **options) as tab:
                 for name, path in busy.paths.items():
                     tab.open(path)

@@ -1,5 +1,6 @@
 """Which dates and jobs need a person, and rejected records by reason in words."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -61,15 +62,15 @@ def test_cancelled_jobs_and_dry_runs_are_no_failures() -> None:
 
 def test_dates_are_grouped_by_state_and_table_without_reasons() -> None:
     day = date(2026, 3, 20)
-    synced = {"synced_at": NOW, "compared_at": NOW}
+    synced = DateFacts(CAMPAIGN_METRICS, day - timedelta(days=1), synced_at=NOW, compared_at=NOW)
     found = date_problems(
         [
             DateFacts(CAMPAIGN_METRICS, day),
             DateFacts(CAMPAIGN_METRICS, day + timedelta(days=1)),
             DateFacts(CAMPAIGN_METRICS, date(2026, 1, 2)),  # never backfilled, which is nobody's fault
-            DateFacts(CAMPAIGN_METRICS, day - timedelta(days=1), held="secret", **synced),
-            DateFacts(ASSET_METRICS, day, failed="secret", **synced),
-            DateFacts(ASSET_METRICS, day - timedelta(days=1), **synced),
+            replace(synced, held="secret"),
+            replace(synced, table=ASSET_METRICS, day=day, failed="secret"),
+            replace(synced, table=ASSET_METRICS),
         ],
         CALENDAR,
     )

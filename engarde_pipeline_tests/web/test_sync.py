@@ -49,7 +49,7 @@ def test_a_preview_a_sync_and_the_history(visitor: Visitor, instance: DagsterIns
     preview = visitor.get(f"/sync/{dry_id}")
     assert "Completed: 4 of 4 dates of tables" in words(preview)
     assert "What would change" in words(preview)
-    assert f"{DAY} Campaigns 2 0 0 0 0" in words(preview)
+    assert f"{DAY} Campaigns 2 0 0 0 0 0.00 21.00" in words(preview)
     assert "http-equiv" not in preview.text
     assert shop.world.everything() == before
 
@@ -57,7 +57,7 @@ def test_a_preview_a_sync_and_the_history(visitor: Visitor, instance: DagsterIns
     execute(instance, job_id)
     ended = words(visitor.get(f"/sync/{job_id}"))
     assert f"Sync of {DAY} .. {NEXT}" in ended
-    assert f"{NEXT} Creatives 1 0 0 0 0" in ended
+    assert f"{NEXT} Creatives 1 0 0 0 0 0.00 10.50" in ended
     assert "On this page or by the API (u1)" in ended
     assert len(shop.world.rows()) == 4
 

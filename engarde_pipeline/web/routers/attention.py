@@ -124,7 +124,7 @@ def _shown(record: dict[str, Any]) -> dict[str, Any]:
         **record,
         "table": table_name(record["table"]),
         "keys": shown_keys(record["keys"]),
-        "measures": [(name, value) for name, value in record["measures"].items() if value is not None],
+        "measures": shown_keys(record["measures"]),
         "first_seen_at": datetime.fromisoformat(record["first_seen_at"]),
         "last_seen_at": datetime.fromisoformat(record["last_seen_at"]),
     }
