@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from engarde_pipeline.settings import LoginSettings
+
 ROOT = Path(__file__).parents[1]
 RULES = (ROOT / "docs" / "rules.md").read_text()
 PACKAGES = ("engarde_pipeline", "engarde_pipeline_tests")
@@ -44,6 +46,12 @@ def test_every_file_that_a_rule_names_exists() -> None:
 def test_every_rule_says_where_it_is_enforced() -> None:
     sections = re.split(r"^## ", RULES, flags=re.MULTILINE)[1:]
     assert not [section.splitlines()[0] for section in sections if "* Enforced in: " not in section]
+
+
+def test_the_page_of_the_login_has_every_variable_of_it() -> None:
+    text = (ROOT / "docs" / "pages.md").read_text()
+    named = re.findall(r"^\| `([A-Z_]+)` \|", text, re.MULTILINE)
+    assert sorted(named) == sorted(name.upper() for name in LoginSettings.model_fields)
 
 
 @pytest.mark.parametrize(

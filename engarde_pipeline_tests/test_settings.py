@@ -28,6 +28,7 @@ from engarde_pipeline.settings import (
     load_api_settings,
     load_dagster_settings,
     load_database_settings,
+    load_login_settings,
     load_pipeline_settings,
     load_settings,
     load_token_settings,
@@ -176,6 +177,73 @@ def test_a_private_key_that_cannot_be_read_is_an_error_with_the_cure_and_without
     with pytest.raises(AccessDenied, match="private_key in BIGQUERY_CREDENTIALS_JSON cannot be read") as raised:
         create_client(load_settings())
     assert PRIVATE_KEY not in "".join(traceback.format_exception(raised.value))
+
+
+# The login with OpenID Connect
+
+OIDC = {
+    "OIDC_ISSUER": "https://login.example.com/realm/",
+    "OIDC_CLIENT_ID": "page",
+    "OIDC_CLIENT_SECRET": PASSWORD,
+    "API_PUBLIC_URL": "https://metrics.example.com",
+}
+
+
+def test_without_variables_of_the_login_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_login_settings().oidc is None
+    monkeypatch.setenv("API_PUBLIC_URL", OIDC["API_PUBLIC_URL"])  # alone, it is for the check of the origin
+    assert load_login_settings().oidc is None
+
+
+def test_the_login_has_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, **VALID, JWT_SECRET_KEY=SECRET, **OIDC, OIDC_AUDIENCE="", OIDC_TENANT_CLAIM="")
+    oidc = load_api_settings().oidc
+    assert oidc is not None
+    assert (oidc.issuer, oidc.public_url) == (OIDC["OIDC_ISSUER"], OIDC["API_PUBLIC_URL"])
+    assert (oidc.audience, oidc.tenant_claim) == ("page", "tenant_ids")
+    assert PASSWORD not in repr(oidc)
+
+
+@pytest.mark.parametrize("given", [name for name in OIDC if name.startswith("OIDC")])
+def test_a_login_that_lacks_variables_names_all_of_them(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, **VALID, JWT_SECRET_KEY=SECRET, **{given: OIDC[given]})
+    with pytest.raises(InvalidSettings) as raised:
+        load_api_settings()
+    missing = {line.split(":")[0].strip() for line in str(raised.value).splitlines()[1:]}
+    assert missing == OIDC.keys() - {given}
+    assert "is missing; OIDC_ISSUER, OIDC_CLIENT_ID, OIDC_CLIENT_SECRET and API_PUBLIC_URL" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["OIDC_ISSUER", "API_PUBLIC_URL"])
+@pytest.mark.parametrize(
+    "value",
+    ["login.example.com", "http://login.example.com", "ftp://login.example.com", "https://", "https://a b",
+     "https://user:pw@login.example.com", "https://login.example.com?x", "https://login.example.com#x"],
+)  # fmt: skip
+def test_the_addresses_of_a_login_are_those_of_https(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _set(monkeypatch, **{**OIDC, name: value})
+    with pytest.raises(InvalidSettings, match=rf"{name}: must look like https://.*on this machine only"):
+        load_login_settings()
+
+
+@pytest.mark.parametrize(
+    ("value", "origin"),
+    [
+        ("https://Metrics.Example.com/", "https://metrics.example.com"),
+        ("https://metrics.example.com:443", "https://metrics.example.com"),
+        ("https://metrics.example.com:8443", "https://metrics.example.com:8443"),
+        ("http://localhost:80", "http://localhost"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("http://[::1]:8000/", "http://[::1]:8000"),
+    ],
+)
+def test_the_public_address_is_compared_as_browsers_send_it(
+    value: str, origin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_PUBLIC_URL", value)
+    assert load_login_settings().api_public_url == origin
 
 
 # The embedded default

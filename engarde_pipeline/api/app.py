@@ -17,7 +17,7 @@ from engarde_pipeline.api.docs_page import add_docs_page
 from engarde_pipeline.api.errors import MEDIA_TYPE, add_exception_handlers
 from engarde_pipeline.api.live_updates import LiveUpdates
 from engarde_pipeline.api.rate_limit import RateLimit
-from engarde_pipeline.api.request_log import REQUEST_ID_HEADER, RequestLog, is_probe
+from engarde_pipeline.api.request_log import REQUEST_ID_HEADER, RequestLog, is_untraced
 from engarde_pipeline.api.response_cache import ResponseCache
 from engarde_pipeline.api.routers import health, live, metrics, rejected_records, sync
 from engarde_pipeline.api.submission_queue import SubmissionQueue
@@ -81,7 +81,7 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,  # a redirect would be sent without authentication
         # Requests are spans if traces are switched on.
-        telemetry={"metrics": False, "logs": False, "operation_spans": False, "exclude": is_probe},
+        telemetry={"metrics": False, "logs": False, "operation_spans": False, "exclude": is_untraced},
     )
     app.state.settings = settings
     app.state.secret = settings.jwt_secret_key.get_secret_value()

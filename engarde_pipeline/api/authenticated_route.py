@@ -12,7 +12,7 @@ from fastapi.requests import HTTPConnection
 from fastapi.routing import APIRoute
 
 from engarde_pipeline.api.errors import InvalidField, invalid_fields, unknown_name
-from engarde_pipeline.api.tokens import authenticate
+from engarde_pipeline.api.tokens import Caller, authenticate
 from engarde_pipeline.telemetry.logs import add_to_log_context
 
 _MAX_BODY_BYTES = 2**20
@@ -32,6 +32,10 @@ class _BoundedRequest(Request):
 class AuthenticatedRoute(APIRoute):
     """A route whose caller is available as `CurrentCaller`."""
 
+    async def authenticate(self, request: Request) -> Caller:
+        """Return the caller of a request, which has a bearer token."""
+        return await authenticate(request)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler, which authenticates the caller and checks the request first."""
         handle = super().get_route_handler()
@@ -44,7 +48,7 @@ class AuthenticatedRoute(APIRoute):
         has_body = self.body_field is not None
 
         async def handle_authenticated(request: Request) -> Response:
-            caller = request.state.caller = await authenticate(request)
+            caller = request.state.caller = await self.authenticate(request)
             add_to_log_context(tenant=caller.tenant_id)
             request = _BoundedRequest(request.scope, request.receive)
             errors = list(query_errors(request, is_list))

@@ -222,7 +222,7 @@ PROBLEMS: dict[int, dict[str, Any]] = {
     429: _problem(
         429,
         "Too many requests",
-        "The rate limit of 30000 per 1 minute is exceeded; try again after the seconds in Retry-After.",
+        "The rate limit of 30000 per 1 minute is exceeded; try again in 12 seconds.",
     ),
     503: _problem(
         503, "Temporarily unavailable", "Postgres does not respond in time; try again in a few seconds."

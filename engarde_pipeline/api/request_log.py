@@ -21,6 +21,7 @@ REQUEST_ID_HEADER = "X-Request-ID"
 _VALID_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/=@-]{0,127}")
 
 _HEALTH = "/health/"
+_LOGIN = "/login/"
 
 
 class RequestLog:
@@ -66,8 +67,13 @@ def accepted_id(given: str | None) -> str:
 
 
 def is_probe(scope: "Scope") -> bool:
-    """Return whether a request is a health check, which comes every few seconds: it is not traced."""
+    """Return whether a request is a health check, which comes every few seconds."""
     return str(scope.get("path", "")).startswith(_HEALTH)
+
+
+def is_untraced(scope: "Scope") -> bool:
+    """Return whether a request is not traced: a health check, or a login, whose query is a secret."""
+    return is_probe(scope) or str(scope.get("path", "")).startswith(_LOGIN)
 
 
 def _log(scope: "Scope", status: int, seconds: float) -> None:
@@ -77,7 +83,7 @@ def _log(scope: "Scope", status: int, seconds: float) -> None:
         level = logging.DEBUG
     if not logger.isEnabledFor(level):
         return
-    # Without the query, which has no secrets but may be long.
+    # Without the query, which may be long, and is a secret in a login.
     answer = f"{status}" if status else "no response: the client has disconnected"
     logger.log(
         level,

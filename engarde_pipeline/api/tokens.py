@@ -131,6 +131,11 @@ async def authenticate(connection: HTTPConnection) -> Caller:
     return caller
 
 
+def has_token(connection: HTTPConnection) -> bool:
+    """Return whether a request has a token, whatever it is."""
+    return "authorization" in connection.headers or _subprotocol_token(connection) is not None
+
+
 def _subprotocol_token(connection: HTTPConnection) -> str | None:
     """Return the token that a browser, which cannot send headers, offers as a WebSocket subprotocol."""
     offered = connection.scope.get("subprotocols", [])

@@ -21,6 +21,7 @@ from engarde_pipeline.cli import (
     exporter,
     init,
     jobs,
+    page,
     plan,
     processes,
     status,
@@ -83,6 +84,7 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(db.app, name="db")
 app.command("demo")(demo.demo)
 app.command("dev")(dev.dev)
+app.command("page")(page.page)
 app.add_typer(api.app, name="api")
 app.command("exporter")(exporter.exporter)
 app.command("init")(init.init)

@@ -11,7 +11,12 @@ import typer
 
 from engarde_pipeline.cli.servers import dagster_instance, embedded_default
 from engarde_pipeline.cli.terminal import announce
-from engarde_pipeline.settings import is_embedded, load_api_settings, load_token_settings
+from engarde_pipeline.settings import (
+    is_embedded,
+    load_api_settings,
+    load_pipeline_settings,
+    load_token_settings,
+)
 from engarde_pipeline.telemetry import configure_telemetry
 
 if TYPE_CHECKING:
@@ -37,7 +42,10 @@ def api(
         ),
     ] = None,
 ) -> None:
-    """Serve the REST API, which starts and follows syncs and reads metrics. Its documentation is at /docs.
+    """Serve the REST API, which starts and follows syncs and reads metrics, and the page for people.
+
+    The page is at /, and the documentation of the API at /docs. `engarde page` prints a link to the page of the
+    sample data; in production, people log in with OpenID Connect (OIDC_ISSUER, ...; docs/pages.md).
 
     JWT_SECRET_KEY and API_DATABASE_URL must be set, and DAGSTER_DATABASE_URL as for the rest of Dagster. If no
     server is configured, the API uses the sample data of `engarde dev` or `engarde demo`. It starts syncs through
@@ -78,11 +86,14 @@ def token(
 @contextmanager
 def _application() -> Iterator["FastAPI"]:
     from engarde_pipeline.api.app import create_app
+    from engarde_pipeline.web.login_links import LoginLinks
     from engarde_pipeline.web.pages import add_pages
 
     with dagster_instance() as instance:
         application = create_app(load_api_settings(), instance)
-        add_pages(application)
+        # Only the embedded default accepts links.
+        links = LoginLinks(load_pipeline_settings().engarde_home) if is_embedded() else None
+        add_pages(application, links)
         yield application
 
 
@@ -93,7 +104,10 @@ def _serve(host: str, port: int, metrics_port: int | None) -> None:
     from engarde_pipeline.api.http_protocol import BoundedProtocol, SocketProtocol
 
     with _application() as application:
-        announce(f"The API is at [bold]http://{host}:{port}[/], its documentation at /docs. Press Ctrl-C to stop.")
+        announce(
+            f"The page and the API are at [bold]http://{host}:{port}[/], the API's documentation at /docs."
+            " Press Ctrl-C to stop."
+        )
         if metrics_port:
             start_http_server(metrics_port, host, application.state.request_metrics.registry)
         # What is loaded by now lives as long as the process: scanning it for garbage would delay requests.

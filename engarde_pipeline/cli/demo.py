@@ -56,9 +56,10 @@ def demo() -> None:
         console.print("The log of the run is in Dagster's history: `engarde dev` shows it.")
         raise typer.Exit(1)
     console.print(
-        "\nNext: [bold]engarde dev[/] (in a checkout: [bold]make dev[/]) starts the Dagster UI on this data"
-        " (lineage, dates, counts, plots); [bold]engarde status[/] ([bold].venv/bin/engarde status[/]) shows the"
-        " dates here. README.md describes the setup for a real project."
+        "\nNext: [bold]engarde dev[/] (in a checkout: [bold]make dev[/]) shows this data in a browser. It prints a"
+        " link to the page with the campaigns (http://127.0.0.1:8000), and starts the Dagster UI (lineage,"
+        " dates, counts, plots). [bold]engarde status[/] ([bold].venv/bin/engarde status[/]) shows the dates here."
+        " README.md describes the setup for a real project."
     )
 
 

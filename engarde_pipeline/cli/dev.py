@@ -16,6 +16,7 @@ import typer
 
 from engarde_pipeline.cli.dagster_files import WORKSPACE, missing_features, shipped, storage_advice
 from engarde_pipeline.cli.exporter import PORT
+from engarde_pipeline.cli.page import has_links, new_link
 from engarde_pipeline.cli.readiness import (
     Service,
     dagster_is_ready,
@@ -57,10 +58,11 @@ def dev(
     api_port: Annotated[int, typer.Option(min=1, max=65535, help="The port of the REST API.")] = 8000,
     metrics_port: Annotated[int, typer.Option(min=1, max=65535, help="The port of the exporter.")] = PORT,
 ) -> None:
-    """Start the Dagster UI and daemon, the REST API and the exporter on this machine. Ctrl-C stops them.
+    """Start the page, the Dagster UI and daemon, the REST API and the exporter on this machine. Ctrl-C stops them.
 
     If no server is configured, it also starts a Postgres and a BigQuery emulator with sample data under
-    .engarde/. If Postgres and BigQuery are configured, the API is started only if JWT_SECRET_KEY is set.
+    .engarde/, and prints a link that logs in to the page (`engarde page` prints another). If Postgres and BigQuery
+    are configured, the API, which serves the page, is started only if JWT_SECRET_KEY is set.
     """
     configure_telemetry("engarde-dev")
     address = f"http://{_HOST}:{port}"
@@ -95,7 +97,9 @@ def dev(
             running.append(_service(stack, "REST API", "api", api_port, "/docs", "/health/ready"))
         running.append(_service(stack, "Metrics", "exporter", metrics_port, "/metrics", "/health/live"))
         try:
-            wait_until_ready(running)
+            page = f"http://{_HOST}:{api_port}"
+            link = partial(new_link, page) if has_links() else None
+            wait_until_ready(running, f"{page}/" if with_api else None, link)
             name, code = first_to_end(running)
         except KeyboardInterrupt:
             name, code = "", 0

@@ -34,21 +34,32 @@ class Service:
     is_ready: Callable[[], bool]
 
 
-def wait_until_ready(services: Sequence[Service]) -> None:
-    """Wait until all services are ready, and print their addresses; return if one ends."""
+def wait_until_ready(services: Sequence[Service], page: str | None, new_link: Callable[[], str] | None) -> None:
+    """Wait until all services are ready, and print their addresses; return if one ends.
+
+    The address of the `page` comes first, if it is served; with `new_link`, it is a link that logs in.
+    """
     waiting = list(services)
     while waiting:
         if any(service.process.poll() is not None for service in services):
             return
         waiting = [service for service in waiting if not service.is_ready()]
         time.sleep(_POLL_SECONDS)
-    if is_json():
-        announce("Ready: " + ", ".join(f"{service.serves} {service.address}" for service in services))
+    addresses = [("Page", page)] if page else []
+    addresses += [(service.serves, service.address) for service in services]
+    if is_json():  # without a link: who reads the log must not log in with it
+        announce("Ready: " + ", ".join(f"{serves} {address}" for serves, address in addresses))
         return
-    addresses = Table.grid(padding=(0, 3))
-    for service in services:
-        addresses.add_row(service.serves, f"[bold]{service.address}[/]")
-    console.print("Everything is ready.", Padding(addresses, (1, 2)))
+    console.print("Everything is ready.")
+    if new_link:
+        console.print("Open this link to see the page; it logs in once, within ten minutes:\n")
+        # A line that is broken here could not be clicked.
+        console.print(f"  [bold]{new_link()}[/]\n", soft_wrap=True, highlight=False)
+        console.print("[bold]engarde page[/] prints another one. The addresses:")
+    table = Table.grid(padding=(0, 3))
+    for serves, address in addresses:
+        table.add_row(serves, f"[bold]{address}[/]")
+    console.print(Padding(table, (1, 2)))
     console.print(
         "To sync dates in the UI, choose Catalog, campaign_metrics, Materialize, and a range of dates. Press"
         " Ctrl-C to stop."

@@ -12,11 +12,14 @@ from engarde_pipeline.settings.loading import load_api_settings as load_api_sett
 from engarde_pipeline.settings.loading import load_dagster_settings as load_dagster_settings
 from engarde_pipeline.settings.loading import load_database_settings as load_database_settings
 from engarde_pipeline.settings.loading import load_exporter_settings as load_exporter_settings
+from engarde_pipeline.settings.loading import load_login_settings as load_login_settings
 from engarde_pipeline.settings.loading import load_pipeline_settings as load_pipeline_settings
 from engarde_pipeline.settings.loading import load_settings as load_settings
 from engarde_pipeline.settings.loading import load_token_settings as load_token_settings
 from engarde_pipeline.settings.loading import require as require
 from engarde_pipeline.settings.loading import services_file as services_file
+from engarde_pipeline.settings.login import LoginSettings as LoginSettings
+from engarde_pipeline.settings.login import OidcSettings as OidcSettings
 from engarde_pipeline.settings.variables import API_ROLE as API_ROLE
 from engarde_pipeline.settings.variables import CONNECTION_VARIABLES as CONNECTION_VARIABLES
 from engarde_pipeline.settings.variables import ApiSettings as ApiSettings

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 
 from engarde_pipeline.core.errors import EngardeError
+from engarde_pipeline.settings.login import LoginSettings
 from engarde_pipeline.settings.variables import (
     CONNECTION_VARIABLES,
     MINIMUM_SECRET_BYTES,
@@ -38,7 +40,7 @@ class EmbeddedDefaultNotRunning(EngardeError):
 
 _HEADING = "These environment variables are missing or invalid:"
 
-_S = TypeVar("_S", bound=PipelineSettings)
+_S = TypeVar("_S", bound=BaseSettings)
 _Variables = tuple[tuple[str, str], ...]
 
 
@@ -116,6 +118,15 @@ def load_token_settings() -> TokenSettings:
         return _load(TokenSettings)
     secret = _embedded_secret(load_pipeline_settings().engarde_home)
     return _load(TokenSettings, jwt_secret_key=secret)
+
+
+def load_login_settings() -> LoginSettings:
+    """Return the settings of the login to the page.
+
+    Raises:
+        InvalidSettings: variables are missing or malformed.
+    """
+    return _load(LoginSettings)
 
 
 def load_api_settings() -> ApiSettings:
@@ -228,14 +239,14 @@ def _parsed(
     return settings(**dict(values))  # type: ignore[arg-type]
 
 
-def _message(settings: type[PipelineSettings], error: ValidationError) -> str:
+def _message(settings: type[BaseSettings], error: ValidationError) -> str:
     lines = [_HEADING, *_faults(settings, error)]
     if is_unconfigured() and issubclass(settings, DatabaseSettings | ApiSettings):
         lines.append("To try the pipeline with sample data instead, run `engarde demo` or `engarde dev`.")
     return "\n".join(lines)
 
 
-def _faults(settings: type[PipelineSettings], error: ValidationError) -> list[str]:
+def _faults(settings: type[BaseSettings], error: ValidationError) -> list[str]:
     lines = []
     for fault in error.errors(include_input=False, include_url=False):
         name = str(fault["loc"][0])

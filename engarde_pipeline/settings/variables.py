@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError
 
 from engarde_pipeline.core import addresses
 from engarde_pipeline.core.restatement import DEFAULT, RestatementDays, parse_restatement_days
+from engarde_pipeline.settings.login import LoginSettings
 
 API_ROLE = "engarde_api"
 """The database role of the REST API, restricted to one tenant at a time (migration 0003)."""
@@ -280,7 +281,7 @@ class TokenSettings(PipelineSettings):
     )
 
 
-class ApiSettings(TokenSettings):
+class ApiSettings(TokenSettings, LoginSettings):
     """The settings of the REST API. It needs no access to BigQuery, and no login of the pipeline."""
 
     database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] | None = Field(

@@ -56,6 +56,8 @@ class PageRoute(PublicRoute):
         request.state.session = session
         add_to_log_context(tenant=session.tenant_id)
         await request.app.state.rate_limit.hit(session.tenant_id)
+        # For the switcher, on every page.
+        request.state.tenants = await request.app.state.tenant_names.read(session.tenant_ids)
         return None
 
 

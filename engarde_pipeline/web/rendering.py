@@ -50,8 +50,11 @@ class StaticFiles(_StaticFiles):
 def render(
     request: Request, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any
 ) -> HTMLResponse:
-    """Return a page. Templates know the `request` and its `session`, which is None before the login."""
-    text = _environment().get_template(template).render(request=request, session=session_of(request), **values)
+    """Return a page. Templates know the `request`, its `session`, which is None before the login, and the ids and
+    names of its `tenants`, on pages that need a session.
+    """
+    known = {"request": request, "session": session_of(request), "tenants": getattr(request.state, "tenants", [])}
+    text = _environment().get_template(template).render({**known, **values})
     return HTMLResponse(text, status, headers={**HEADERS, **(headers or {})})
 
 

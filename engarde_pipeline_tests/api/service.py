@@ -21,6 +21,7 @@ from engarde_pipeline.api.http_protocol import BoundedProtocol, SocketProtocol
 from engarde_pipeline.api.tokens import mint
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.settings import API_ROLE, ApiSettings
+from engarde_pipeline.web.login_links import LoginLinks
 from engarde_pipeline.web.pages import add_pages
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"  # noqa: S105  it signs nothing real
@@ -74,15 +75,17 @@ def settings(database_url: str, **values: Any) -> ApiSettings:
 
 
 @contextmanager
-def serving(api_settings: ApiSettings, instance: DagsterInstance) -> Iterator[Service]:
-    """Serve the API for as long as the block lasts."""
+def serving(
+    api_settings: ApiSettings, instance: DagsterInstance, links: LoginLinks | None = None, port: int = 0
+) -> Iterator[Service]:
+    """Serve the API and its pages for as long as the block lasts, on any port by default."""
     app = create_app(api_settings, instance)
-    add_pages(app)
+    add_pages(app, links)
     config = uvicorn.Config(
         app, http=BoundedProtocol, ws=SocketProtocol, log_level="warning", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.create_server(("127.0.0.1", port)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         service = Service(f"http://127.0.0.1:{listening.getsockname()[1]}", app)

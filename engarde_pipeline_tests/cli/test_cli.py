@@ -82,6 +82,7 @@ def _counts(out: str) -> dict[str, list[int]]:
         (["db", "current"], "the newest revision"),
         (["demo"], "To start over, delete .engarde/"),
         (["dev"], "Ctrl-C"),
+        (["page"], "In production, people log in with OpenID Connect at API_PUBLIC_URL"),
         (["jobs"], "why one failed"),
         (["init"], "A file that exists with another content is kept"),
         (["code-server"], "the rest is synced by their retries"),

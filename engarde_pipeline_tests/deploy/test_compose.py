@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from engarde_pipeline.settings import LoginSettings
 from engarde_pipeline_tests.deploy.compose import DEPLOY, LOGIN, MONITORING, REQUIRED, run_compose, services
 
 _DAGSTER = {"DAGSTER_DATABASE_URL"}
@@ -32,7 +33,7 @@ VARIABLES = {
 """The variables of each process, without those of alerts, the log and the API's options."""
 
 _OPTIONS = re.compile(
-    "ENGARDE_ALERT_|ENGARDE_DAGSTER_URL|ENGARDE_LOG_FORMAT|OTEL_|API_CORS_ORIGINS|API_RATE_LIMIT"
+    "ENGARDE_ALERT_|ENGARDE_DAGSTER_URL|ENGARDE_LOG_FORMAT|OTEL_|API_CORS_ORIGINS|API_RATE_LIMIT|API_PUBLIC_URL|OIDC_"
 )
 
 
@@ -82,6 +83,8 @@ def test_a_process_gets_only_its_variables(name: str) -> None:
     given = services()[name].get("environment") or {}
     assert {variable for variable in given if not _OPTIONS.match(variable)} == VARIABLES[name]
     assert ("ENGARDE_ALERT_SLACK_URL" in given) == (name == "code-server")
+    login = {field.upper() for field in LoginSettings.model_fields}
+    assert login & given.keys() == (login if name == "api" else set())
 
 
 def test_a_password_reaches_only_the_processes_that_use_it() -> None:

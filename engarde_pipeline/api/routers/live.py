@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Response, WebSocket, WebSocketDisconnect, status
+from fastapi import APIRouter, Depends, Query, Request, Response, WebSocket, WebSocketDisconnect, status
 from fastapi.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
@@ -20,7 +20,8 @@ from engarde_pipeline.api.errors import invalid, invalid_fields, responses
 from engarde_pipeline.api.live_updates import Subscription
 from engarde_pipeline.api.references import check_tenant
 from engarde_pipeline.api.schemas import IsoDate
-from engarde_pipeline.api.tokens import Caller, CurrentCaller, authenticate
+from engarde_pipeline.api.sessions import authenticate_with_session
+from engarde_pipeline.api.tokens import Caller, CurrentCaller
 from engarde_pipeline.core.dates import today
 from engarde_pipeline.postgres.reads.row_versions import DateRange
 
@@ -38,7 +39,16 @@ _SEND_SECONDS = 10
 
 _EXPIRED, _TOO_SLOW = "the token has expired", "the client reads too slowly"
 
-router = APIRouter(tags=["live"], responses=responses(401, 403, 422, 429, 503), route_class=AuthenticatedRoute)
+
+class _LiveRoute(AuthenticatedRoute):
+    """A route that pages of this server use, too: instead of a token, it accepts their session."""
+
+    async def authenticate(self, request: Request) -> Caller:
+        """Return the caller of a request, which has a bearer token or a session."""
+        return await authenticate_with_session(request)
+
+
+router = APIRouter(tags=["live"], responses=responses(401, 403, 422, 429, 503), route_class=_LiveRoute)
 
 StartDate = Annotated[
     IsoDate | None,
@@ -94,13 +104,13 @@ async def live(caller: CurrentCaller, dates: DateRangeDep, updates: LiveUpdatesD
     """Changes of the tenant's numbers as server-sent events, as soon as a sync has committed them.
 
     `changed` has a table and those of its dates whose numbers of this tenant were changed. After `resync`, changes
-    may have been missed: read the numbers again. The stream ends when the token expires.
+    may have been missed: read the numbers again. The stream ends when the token or session expires.
     """
     return _LiveResponse(updates.subscribe(caller.tenant_id, dates), caller.expires_at)
 
 
 async def _socket_caller(socket: WebSocket) -> Caller:
-    caller = await authenticate(socket)
+    caller = await authenticate_with_session(socket)
     if errors := list(query_errors(socket, dict.fromkeys(("start_date", "end_date"), False))):
         raise invalid_fields(errors)
     await check_tenant(caller, socket.app.state.database)

@@ -16,7 +16,7 @@ SELECT %(platform)s AS platform
 WHERE EXISTS (SELECT FROM engarde_api.campaign_spaces WHERE platform = %(platform)s)
    OR EXISTS (SELECT FROM platform_days WHERE tenant_id = %(tenant_id)s AND platform = %(platform)s)
 """)
-_TENANT = sql.SQL("SELECT id FROM engarde_api.tenants")
+_TENANT = sql.SQL("SELECT id, name FROM engarde_api.tenants")
 
 
 def campaigns(ids: Sequence[UUID]) -> Statement:
@@ -35,5 +35,5 @@ def platform_of(tenant_id: UUID, platform: str) -> Statement:
 
 
 def the_tenant() -> Statement:
-    """Return the statement for the tenant itself: one row, or none if it does not exist."""
+    """Return the statement for the `id` and `name` of the tenant itself: no row if it does not exist."""
     return _TENANT, {}
