@@ -328,7 +328,7 @@ def test_the_dates_that_the_api_may_read_are_there_between_an_upgrade_and_a_down
 ) -> None:
     migrate.upgrade(empty_database_url, "0014")
     held = "SELECT table_name, metric_date, held_at FROM held_dates"
-    synced = "SELECT table_name, has_table FROM engarde_api.synced_dates ORDER BY table_name"
+    without = "SELECT table_name FROM engarde_api.dates_without_table"
     run = "0f6a2c1e-5b1d-4c58-9d0e-3a7b6f2e8c41"
     with connect(empty_database_url) as connection:
         connection.execute(
@@ -347,10 +347,7 @@ def test_the_dates_that_the_api_may_read_are_there_between_an_upgrade_and_a_down
             migrate.upgrade(empty_database_url)
             connection.execute("SET ROLE engarde_api")
             assert len(connection.execute(held.encode()).fetchall()) == 1
-            assert connection.execute(synced.encode()).fetchall() == [
-                ("campaign_asset_metrics", False),
-                ("campaign_metrics", True),
-            ]
+            assert connection.execute(without.encode()).fetchall() == [("campaign_asset_metrics",)]
             connection.execute("RESET ROLE")
 
             migrate.downgrade(empty_database_url, "0014")
@@ -360,7 +357,7 @@ def test_the_dates_that_the_api_may_read_are_there_between_an_upgrade_and_a_down
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(held.encode())
             with pytest.raises(psycopg.errors.UndefinedTable):
-                connection.execute(synced.encode())
+                connection.execute(without.encode())
             connection.execute("RESET ROLE")
 
 

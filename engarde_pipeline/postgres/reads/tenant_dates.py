@@ -37,12 +37,13 @@ SELECT t.target,
        d.metric_date AS day,
        s.synced_at,
        coalesce(s.compared_at, s.synced_at) AS compared_at,
-       coalesce(s.has_table, true) AS has_table,
+       n.metric_date IS NULL AS has_table,
        h.held_at,
        coalesce(r.records, 0) AS rejected_records
 FROM days d
 CROSS JOIN tables t
-LEFT JOIN engarde_api.synced_dates s ON (s.table_name, s.metric_date) = (t.target, d.metric_date)
+LEFT JOIN synced_dates s ON (s.table_name, s.metric_date) = (t.target, d.metric_date)
+LEFT JOIN engarde_api.dates_without_table n ON (n.table_name, n.metric_date) = (t.target, d.metric_date)
 LEFT JOIN held_dates h ON (h.table_name, h.metric_date) = (t.target, d.metric_date)
 LEFT JOIN rejected r ON (r.table_name, r.metric_date) = (t.source, d.metric_date)
 ORDER BY d.metric_date DESC, array_position(%(targets)s::text[], t.target)
