@@ -129,7 +129,7 @@ def test_pages_recover_by_themselves_after_postgres_has_restarted(
             postgres.start(tmp_path / "server")
             again = World(url, emulator)
             again.dataset, again.source, again.columns = world.dataset, world.source, world.columns
-            again.sync_one(DAY)
+            again.sync_one(DAY, versions={DAY: "1"})
 
             campaigns = tab.page.get_by_role("region", name="Campaigns")
             expect(campaigns.get_by_text(f"{DAY}: provisional")).to_be_attached()
