@@ -111,11 +111,8 @@ class JobProgress:
 
     @property
     def sentence(self) -> str:
-        """How far the job is, in words."""
-        if self.job.has_ended:
-            return self.job.status
-        of_total = f" of {self.total:,}" if self.total else ""
-        return f"{self.job.status}: {self.done:,}{of_total} done"
+        """How many dates of the tables are done."""
+        return f"{self.done:,} of {self.total:,} done" if self.total else f"{self.done:,} done"
 
 
 def job_view(job: SyncJobBody) -> JobView:

@@ -137,6 +137,15 @@ def test_older_dates_that_need_a_person_are_named(visitor: Visitor, shop: Shop) 
     assert f"{old}: held" in visitor.read("/freshness", days=365)
 
 
+def test_without_dagsters_history_the_rest_is_shown(visitor: Visitor, dagster_database_url: str) -> None:
+    with connect(dagster_database_url) as connection:
+        connection.execute("ALTER TABLE event_logs RENAME TO elsewhere; ALTER TABLE runs RENAME TO elsewhere_too")
+    for path in ("/freshness", "/attention"):
+        assert "The history of syncs cannot be read at the moment" in visitor.read(path)
+    assert "The history cannot be read at the moment" in visitor.read("/sync")
+    assert f"{DAY}: missing" in visitor.read("/freshness")
+
+
 @pytest.mark.parametrize("days", ["31", "0", "-1", "x", "1e9", "30\x00"])
 def test_another_number_of_dates_is_refused(visitor: Visitor, days: str) -> None:
     assert visitor.get("/freshness", days=days).status_code == 422

@@ -43,11 +43,11 @@ def test_a_preview_a_sync_and_the_history(visitor: Visitor, instance: DagsterIns
 
     dry_id = _job_of(visitor.submit(visitor.get("/sync"), "preview", **DATES))
     waiting = visitor.get(f"/sync/{dry_id}")
-    assert "Waiting: 0 of 4 done" in words(waiting)
+    assert "Waiting Dates of each table: 0 of 4 done" in words(waiting)
     assert '<noscript><meta http-equiv="refresh"' in waiting.text
     execute(instance, dry_id)
     preview = visitor.get(f"/sync/{dry_id}")
-    assert "Completed: 4 of 4 dates of tables" in words(preview)
+    assert "Completed Dates of each table: 4 of 4 done" in words(preview)
     assert "What would change" in words(preview)
     assert f"{DAY} Campaigns 2 0 0 0 0 0.00 21.00" in words(preview)
     assert "http-equiv" not in preview.text
@@ -228,7 +228,7 @@ def test_a_job_of_all_tenants_is_shown_without_its_counts(
     page = visitor.read(f"/sync/{run.run_id}")
 
     assert "Its counts are over all of them, and not shown" in page
-    assert "2 of 2 dates" in page
+    assert "2 of 2 done" in page
     assert f"{DAY} Campaigns" in page
     assert "Inserted" not in page
     assert "Counts are over all tenants" in visitor.read("/sync")
