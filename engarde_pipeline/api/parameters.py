@@ -67,3 +67,18 @@ def date_range(start: date | None, end: date | None, default_days: int) -> tuple
 def invalid_cursor() -> Exception:
     """Return the 422 response for a cursor that does not belong to the request."""
     return invalid("cursor", "is not valid for this request; use the next_cursor of the previous page")
+
+
+def after_record(cursor: str | None) -> tuple[date, UUID] | None:
+    """Return the date and id of the rejected record that a cursor is after.
+
+    Raises:
+        Problem: 422, it is no cursor.
+    """
+    if cursor is None:
+        return None
+    day, _, record = cursor.partition("|")
+    try:
+        return date.fromisoformat(day), UUID(record)
+    except ValueError:
+        raise invalid_cursor() from None

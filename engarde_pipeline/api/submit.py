@@ -44,7 +44,7 @@ class Submission:
     options: SyncOptions
     caller_tenant_id: UUID
     user_id: str | None
-    idempotency_key: str | None
+    idempotency_key: str | None = None
     request_id: str | None = None
 
     @property

@@ -5,7 +5,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from dagster import DagsterInstance, EventLogRecord
 from engarde_pipeline.api.dagster_client import DagsterClient
 from engarde_pipeline.api.errors import Problem
 from engarde_pipeline.runs.attempts import LANDED
-from engarde_pipeline.runs.history import counts_of_event, event_of_date, would_not_land
+from engarde_pipeline.runs.history import counts_of_event, event_of_date, held_code, spend_of_event, would_not_land
 from engarde_pipeline.runs.job_log import SyncJob, get_job
 from engarde_pipeline.runs.run_config import DRY_RUN
 
@@ -26,6 +26,9 @@ Cursors = Mapping[str, str]
 _POLL_SECONDS = 0.5
 _RETRY_SECONDS = 5.0
 """The interval after a failed poll."""
+
+_COUNTED = ("records_", "would_not_land")
+"""The beginnings of the fields of an event that include other tenants in a sync of all tenants."""
 
 _ID = re.compile(r"(\d{1,9})-(\d{1,18})", re.ASCII)
 _END = (10**9, 0)
@@ -41,11 +44,19 @@ class LandedDate:
 
     position: tuple[int, int]
     data: dict[str, Any]
+    held: str | None = None
+    """The code of the reason why a dry run found that the date would be held."""
+    spend: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """The spend before and after, by currency."""
 
     @property
     def id(self) -> str:
         """The event's id, which clients send back as `Last-Event-ID`."""
         return "-".join(map(str, self.position))
+
+    def shown(self, may_see_counts: bool) -> dict[str, Any]:
+        """Return the data without what a caller may not see who may not see counts over all tenants."""
+        return {name: v for name, v in self.data.items() if may_see_counts or not name.startswith(_COUNTED)}
 
 
 class EventStream:
@@ -147,6 +158,15 @@ def _poll(instance: DagsterInstance, job_id: str, cursors: Cursors) -> tuple[Syn
     job = get_job(instance, job_id)
     if job is None:
         raise Problem(404, f"The job {job_id} was deleted.")
+    return job, *_landed_after(instance, job, cursors)
+
+
+def landed_dates(instance: DagsterInstance, job: SyncJob) -> list[LandedDate]:
+    """Return the dates of a job that have landed so far, in this order."""
+    return _landed_after(instance, job, {})[0]
+
+
+def _landed_after(instance: DagsterInstance, job: SyncJob, cursors: Cursors) -> tuple[list[LandedDate], Cursors]:
     landed: list[LandedDate] = []
     new_cursors = dict(cursors)
     for attempt, run_id in enumerate(job.run_ids):
@@ -155,7 +175,7 @@ def _poll(instance: DagsterInstance, job_id: str, cursors: Cursors) -> tuple[Syn
             page = instance.get_records_for_run(run_id, cursor=new_cursors.get(run_id), of_type=LANDED, limit=500)
             new_cursors[run_id], has_more = page.cursor, page.has_more
             landed += _landed_dates(job, attempt, page.records)
-    return job, landed, new_cursors
+    return landed, new_cursors
 
 
 def _landed_dates(job: SyncJob, attempt: int, records: Iterable[EventLogRecord]) -> Iterator[LandedDate]:
@@ -176,7 +196,7 @@ def _landed_dates(job: SyncJob, attempt: int, records: Iterable[EventLogRecord])
             **({DRY_RUN: True} if job.is_dry_run else {}),
             **({"would_not_land": reason} if (reason := would_not_land(event)) else {}),
         }
-        yield LandedDate((attempt, record.storage_id), data)
+        yield LandedDate((attempt, record.storage_id), data, held_code(event), spend_of_event(event))
 
 
 def _position(last_id: str | None) -> tuple[int, int]:

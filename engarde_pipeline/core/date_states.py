@@ -81,6 +81,10 @@ def is_provisional(day: date) -> bool:
     return current_calendar().is_provisional(day)
 
 
+FailedDay = tuple[MetricTable, date]
+"""A date of a table whose last sync failed."""
+
+
 @dataclass(frozen=True)
 class DateFacts:
     """What is known of a date of a table.

@@ -16,7 +16,7 @@ from dagster import (
     RunsFilter,
 )
 
-from engarde_pipeline.core.date_states import DateFacts
+from engarde_pipeline.core.date_states import DateFacts, FailedDay
 from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.dagster_internals import RETRY_NUMBER_TAG, attempts_not_landed
 from engarde_pipeline.postgres.reads.date_states import read_date_facts
@@ -24,7 +24,7 @@ from engarde_pipeline.runs.attempts import reason_of_step
 from engarde_pipeline.runs.history import DID_NOT_LAND, SLICE, landed_before
 from engarde_pipeline.runs.sync_runs import is_dry_run
 
-Failures = Mapping[tuple[MetricTable, date], str]
+Failures = Mapping[FailedDay, str]
 """The dates whose last sync failed, of all ages, with the reason."""
 
 _PAGE = 500
@@ -36,7 +36,12 @@ def date_facts(connection: psycopg.Connection, days: Iterable[date], failures: F
     return [replace(facts, failed=failures.get((facts.table, facts.day))) for facts in found]
 
 
-def read_failures(instance: DagsterInstance) -> dict[tuple[MetricTable, date], str]:
+def read_failed_days(instance: DagsterInstance) -> frozenset[FailedDay]:
+    """Return the dates whose last sync failed, of all ages."""
+    return frozenset(read_failures(instance))
+
+
+def read_failures(instance: DagsterInstance) -> dict[FailedDay, str]:
     """Return the dates whose last sync failed, with the reason.
 
     A date has failed if a sync did not land it, or failed before it came to the date, and no sync has landed it

@@ -19,6 +19,7 @@ from dagster import (
 )
 
 from engarde_pipeline.core.counts import Counts
+from engarde_pipeline.core.currencies import from_published
 from engarde_pipeline.core.metrics import MetricTable
 from engarde_pipeline.dagster_internals import DATA_VERSION_TAG, ROOT_RUN_ID_TAG
 from engarde_pipeline.runs.run_config import DRY_RUN
@@ -134,6 +135,19 @@ def would_not_land(event: AssetMaterialization | AssetObservation) -> str | None
     """Return why a sync would not land the date of a dry run's observation, or None."""
     reason = event.metadata.get(WOULD_NOT_LAND)
     return str(reason.value) if reason else None
+
+
+def held_code(event: AssetMaterialization | AssetObservation) -> str | None:
+    """Return the code of the reason why the date of an event is, or would be, held, or None."""
+    code = entries_of(event).get(HELD)
+    return str(code.value) if code else None
+
+
+def spend_of_event(event: AssetMaterialization | AssetObservation) -> dict[str, tuple[float, float]]:
+    """Return the spend before and after by currency, of a date that landed; before its first sync it is 0."""
+    values = {name: value.value for name, value in entries_of(event).items()}
+    before, after = from_published("spend_before", values), from_published("spend", values)
+    return {each: (before.get(each, 0), after.get(each, 0)) for each in sorted({*before, *after})}
 
 
 def counts_of(record: EventLogRecord) -> Counts:

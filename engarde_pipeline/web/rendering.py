@@ -1,7 +1,7 @@
 """Templates and static files of the pages, and the headers that protect them."""
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
 from hashlib import sha256
@@ -101,4 +101,4 @@ def day(value: date) -> str:
 
 def moment(value: datetime) -> str:
     """Return a moment to the minute, in UTC."""
-    return f"{value:%Y-%m-%d %H:%M} UTC"
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

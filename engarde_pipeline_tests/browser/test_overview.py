@@ -16,7 +16,7 @@ from engarde_pipeline.api.sessions import COOKIE
 from engarde_pipeline.core.dates import today
 from engarde_pipeline_tests.api.service import Service, serving, settings
 from engarde_pipeline_tests.defs.daemon import eventually
-from engarde_pipeline_tests.web.visitor import (
+from engarde_pipeline_tests.web.reader import (
     Visitor,
     add_creative_numbers,
     add_numbers,

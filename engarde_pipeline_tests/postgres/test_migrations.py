@@ -323,6 +323,44 @@ def test_the_sums_are_per_currency_between_an_upgrade_and_a_downgrade_with_rows(
     assert query(empty_database_url, "SELECT currency FROM campaign_metrics") == [{"currency": None}]
 
 
+def test_the_dates_that_the_api_may_read_are_there_between_an_upgrade_and_a_downgrade(
+    empty_database_url: str,
+) -> None:
+    migrate.upgrade(empty_database_url, "0014")
+    held = "SELECT table_name, metric_date, held_at FROM held_dates"
+    without = "SELECT table_name FROM engarde_api.dates_without_table"
+    run = "0f6a2c1e-5b1d-4c58-9d0e-3a7b6f2e8c41"
+    with connect(empty_database_url) as connection:
+        connection.execute(
+            "INSERT INTO held_dates (table_name, metric_date, reason, evidence, run_id)"
+            " VALUES ('campaign_metrics', current_date, 'grown', 'all tenants', %s)",
+            [run],
+        )
+        connection.execute(
+            "INSERT INTO synced_dates (table_name, metric_date, version, run_id)"
+            " VALUES ('campaign_metrics', current_date, '20261101T000000-9-90', %(run)s),"
+            " ('campaign_asset_metrics', current_date, 'missing', %(run)s)",
+            {"run": run},
+        )
+        before = snapshot(empty_database_url)
+        for _ in range(2):
+            migrate.upgrade(empty_database_url)
+            connection.execute("SET ROLE engarde_api")
+            assert len(connection.execute(held.encode()).fetchall()) == 1
+            assert connection.execute(without.encode()).fetchall() == [("campaign_asset_metrics",)]
+            connection.execute("RESET ROLE")
+
+            migrate.downgrade(empty_database_url, "0014")
+
+            assert snapshot(empty_database_url) == before
+            connection.execute("SET ROLE engarde_api")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(held.encode())
+            with pytest.raises(psycopg.errors.UndefinedTable):
+                connection.execute(without.encode())
+            connection.execute("RESET ROLE")
+
+
 def test_a_failed_upgrade_leaves_nothing(empty_database_url: str) -> None:
     with connect(empty_database_url) as connection:
         connection.execute("CREATE TABLE rejected_metric_rows (mine text)")

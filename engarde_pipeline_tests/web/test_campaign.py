@@ -10,7 +10,7 @@ from dagster import DagsterInstance
 
 from engarde_pipeline.core.dates import latest_date, today
 from engarde_pipeline_tests.api.service import Service, serving, settings
-from engarde_pipeline_tests.web.visitor import (
+from engarde_pipeline_tests.web.reader import (
     Html,
     Visitor,
     add_creative_numbers,

@@ -1,8 +1,6 @@
 """GET /rejected-records."""
 
-from datetime import date
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
@@ -11,7 +9,7 @@ from engarde_pipeline.api.dependencies import DatabaseDep
 from engarde_pipeline.api.errors import responses
 from engarde_pipeline.api.json_response import json_response
 from engarde_pipeline.api.metric_schemas import RejectedRecords
-from engarde_pipeline.api.parameters import EndDate, StartOf30Days, date_range, invalid_cursor
+from engarde_pipeline.api.parameters import EndDate, StartOf30Days, after_record, date_range
 from engarde_pipeline.api.references import References, check_and_execute
 from engarde_pipeline.api.schemas import Count
 from engarde_pipeline.api.tokens import CurrentCaller
@@ -36,7 +34,7 @@ async def rejected_records(
 ) -> Response:
     """The tenant's records that could not be loaded, newest date first, with the reason and what to do."""
     dates = date_range(start_date, end_date, 30)
-    statement = statement_for(caller.tenant_id, dates, reason, limit, _after(cursor))
+    statement = statement_for(caller.tenant_id, dates, reason, limit, after_record(cursor))
     _, ((row,),) = await check_and_execute(database, References(caller.tenant_id), statement)
     return json_response(
         "rejected_records",
@@ -46,13 +44,3 @@ async def rejected_records(
         total_records=row["total"],
         next_cursor=row["next_key"],
     )
-
-
-def _after(cursor: str | None) -> tuple[date, UUID] | None:
-    if cursor is None:
-        return None
-    day, _, record = cursor.partition("|")
-    try:
-        return date.fromisoformat(day), UUID(record)
-    except ValueError:
-        raise invalid_cursor() from None
