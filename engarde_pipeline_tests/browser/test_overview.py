@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from axe_playwright_python.sync_playwright import Axe
 from dagster import DagsterInstance
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect
 
