@@ -126,9 +126,15 @@ class CeleryRunLauncher(dagster_celery.launcher.CeleryRunLauncher):
         task = self._task_of(run, _ANSWER_SECONDS)
         return f"Executed by the worker {task['hostname']}, process {task['worker_pid']}." if task else None
 
-    def slots(self) -> dict[str, int]:
-        """Return the workers that answer, and how many runs each can execute at the same time."""
-        answers = self.celery.control.inspect(timeout=_ANSWER_SECONDS).stats() or {}
+    def slots(self, expected: int | None = None) -> dict[str, int]:
+        """Return the workers that answer, and how many runs each can execute at the same time.
+
+        It waits for all answers for two seconds, or only until `expected` workers have answered.
+
+        Raises:
+            OperationalError: redis cannot be reached.
+        """
+        answers = self.celery.control.inspect(timeout=_ANSWER_SECONDS, limit=expected).stats() or {}
         return {worker: stats["pool"]["max-concurrency"] for worker, stats in answers.items()}
 
     def run_worker(self, name: str, concurrency: int, queue: str | None) -> int:
