@@ -18,7 +18,7 @@ SHORTER = {
 
 
 _SCRAPE = "10s"
-"""As deployed, the exporter has more time than the eight seconds that it waits for a server that is down."""
+"""As deployed, the exporter has more time than the six seconds that it waits for a server that is down."""
 
 _FOR = "6s"
 """Longer than a single scrape that fails on a machine with much to do."""
