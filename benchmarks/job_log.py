@@ -15,13 +15,14 @@ from dagster_shared.serdes import serialize_value
 from benchmarks.children import ROOT
 from benchmarks.samples import Samples
 from benchmarks.world import World
+from engarde_pipeline.dagster_internals import runs_by_job_and_status
 from engarde_pipeline.runs.job_log import count_jobs, get_job, in_progress, last_completed, list_jobs
 
 _BATCH = 5_000
 _EVERY_RETRIED = 50
 _EVERY_SLICE = 2
 
-LOOK_UPS = ("50 newest jobs", "a tenant's status", "one job")
+LOOK_UPS = ("50 newest jobs", "a tenant's status", "one job", "runs by job and status")
 
 
 def measure(world: World, samples: Samples, repeat: int) -> None:
@@ -53,6 +54,7 @@ def _measure(instance: DagsterInstance, runs: int, tenants: list[str], samples: 
         "50 newest jobs": lambda _: list_jobs(instance, 50),
         "a tenant's status": lambda n: status(tenants[n % len(tenants)]),
         "one job": lambda _: get_job(instance, one),
+        "runs by job and status": lambda _: runs_by_job_and_status(instance),  # at each scrape of the exporter
     }
     for number in range(10 * repeat):
         for name, look_up in look_ups.items():

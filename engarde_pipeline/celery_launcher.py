@@ -12,6 +12,7 @@ within two minutes; dagster-celery asks a result store, in which such a run stay
 import logging
 import os
 import signal
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -126,9 +127,18 @@ class CeleryRunLauncher(dagster_celery.launcher.CeleryRunLauncher):
         task = self._task_of(run, _ANSWER_SECONDS)
         return f"Executed by the worker {task['hostname']}, process {task['worker_pid']}." if task else None
 
-    def slots(self) -> dict[str, int]:
-        """Return the workers that answer, and how many runs each can execute at the same time."""
-        answers = self.celery.control.inspect(timeout=_ANSWER_SECONDS).stats() or {}
+    def slots(self, expected: int | None = None) -> dict[str, int]:
+        """Return the workers that answer, and how many runs each can execute at the same time.
+
+        It waits for all answers for two seconds, or only until `expected` workers have answered.
+
+        Raises:
+            OperationalError: redis cannot be reached.
+        """
+        try:
+            answers = self.celery.control.inspect(timeout=_ANSWER_SECONDS, limit=expected).stats() or {}
+        except self.celery.connection_for_read().recoverable_connection_errors as error:  # of an open connection
+            raise OperationalError(str(error)) from error
         return {worker: stats["pool"]["max-concurrency"] for worker, stats in answers.items()}
 
     def run_worker(self, name: str, concurrency: int, queue: str | None) -> int:
@@ -147,6 +157,7 @@ class CeleryRunLauncher(dagster_celery.launcher.CeleryRunLauncher):
             pool="prefork",
             max_tasks_per_child=1,
             prefetch_multiplier=1,
+            quiet=is_json(),  # without a banner
         )
         worker.start()
         return int(worker.exitcode or 0)
@@ -185,7 +196,10 @@ def _log(**_: Any) -> None:
     """Log what the worker does. Celery would also log what a run logs, which the run prints itself."""
     logger = logging.getLogger("celery")
     logger.setLevel(logging.INFO)
-    if not is_json():
+    if is_json():
+        # To it, and not to the log, Celery writes that it shuts down; `_interrupt_runs` logs that. It can be None.
+        sys.__stdout__ = None  # type: ignore[misc]
+    else:
         handler = logging.StreamHandler()
         handler.setFormatter(RedactingFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s")))
         logger.addHandler(handler)
@@ -196,6 +210,7 @@ def _interrupt_runs(**_: Any) -> None:
 
     A run that is interrupted and not cancelled is retried, without the dates that landed.
     """
+    logging.getLogger("celery").info("The worker takes no more runs, and interrupts those that it executes.")
     for request in list(state.active_requests):
         if request.worker_pid:
             os.kill(request.worker_pid, signal.SIGTERM)

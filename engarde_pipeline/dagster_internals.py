@@ -14,11 +14,14 @@ failed after the first error, and puts it back into the queue after the second. 
 of one's own.
 * `AssetCheckExecutionsTable`, `SqlEventLogStorage`, `SqlEventLogStorageTable`, `SqliteEventLogStorage`: the tables
 in which Dagster stores the results of checks. Missing public API: to store many results at once.
+* `RunsTable`, `SqlRunStorage`: the table of runs. Missing public API: to count the runs of each job and status at
+once.
 * The rest is used by the functions below; their docstrings name the missing public API.
 """
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -30,6 +33,7 @@ from dagster import (
     DagsterEventType,
     DagsterInstance,
     DagsterRun,
+    DagsterRunStatus,
     EventLogEntry,
     EventLogRecord,
     JobDefinition,
@@ -61,6 +65,8 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as SqlEventLogStorageTable
+from dagster._core.storage.runs import SqlRunStorage as SqlRunStorage
+from dagster._core.storage.runs.schema import RunsTable as RunsTable
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage as DagsterSqliteStorage
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG as ASSET_PARTITION_RANGE_END_TAG
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG as ASSET_PARTITION_RANGE_START_TAG
@@ -76,6 +82,7 @@ from dagster._core.storage.tags import SCHEDULE_NAME_TAG as SCHEDULE_NAME_TAG
 from dagster._core.storage.tags import SENSOR_NAME_TAG as SENSOR_NAME_TAG
 from dagster._core.storage.tags import WILL_RETRY_TAG as WILL_RETRY_TAG
 from dagster._serdes import serialize_value
+from sqlalchemy import func, literal, select, union_all
 
 _CANCELED = (BulkActionStatus.CANCELING, BulkActionStatus.CANCELED)
 
@@ -276,8 +283,8 @@ def _execution(entry: EventLogEntry, event_id: int) -> dict[str, object]:
     }
 
 
-def forget_planned_checks(instance: DagsterInstance, run_id: str) -> None:
-    """Remove the planned results of a run that will not evaluate its checks.
+def forget_planned_checks(instance: DagsterInstance, *run_ids: str) -> None:
+    """Remove the planned results of runs that will not evaluate their checks.
 
     Otherwise Dagster would show its partitions as skipped, instead of with their last results. Missing public API:
     a run that decides while it runs that it evaluates no checks.
@@ -287,8 +294,31 @@ def forget_planned_checks(instance: DagsterInstance, run_id: str) -> None:
         table = AssetCheckExecutionsTable
         with storage.index_transaction() as connection:
             connection.execute(
-                table.delete().where(table.c.run_id == run_id, table.c.execution_status == _PLANNED)
+                table.delete().where(table.c.run_id.in_(run_ids), table.c.execution_status == _PLANNED)
             )
+
+
+def runs_by_job_and_status(instance: DagsterInstance) -> dict[tuple[str, DagsterRunStatus], int]:
+    """Return the number of runs of each job and status, in one statement.
+
+    Almost all runs have succeeded, and no index has both columns. So the successful ones are what is left of all
+    runs of a job, which are counted in the index of jobs without reading the runs. Missing public API:
+    `DagsterInstance.get_runs_count` reads all runs of one job and status.
+    """
+    storage = instance.run_storage
+    if not isinstance(storage, SqlRunStorage):
+        raise TypeError(f"{type(storage).__name__} is no storage of Dagster's in a SQL database")
+    job, status, number = RunsTable.c.pipeline_name, RunsTable.c.status, func.count()
+    others = [each.value for each in DagsterRunStatus if each is not DagsterRunStatus.SUCCESS]
+    all_runs = select(job, literal(DagsterRunStatus.SUCCESS.value), number).group_by(job)
+    of_others = select(job, status, number).where(status.in_(others)).group_by(job, status)
+    counts: Counter[tuple[str, DagsterRunStatus]] = Counter()
+    with storage.connect() as connection:
+        for name, value, runs in connection.execute(union_all(all_runs, of_others)):
+            counts[name, DagsterRunStatus(value)] += runs
+            if value in others:
+                counts[name, DagsterRunStatus.SUCCESS] -= runs
+    return dict(counts)
 
 
 def execute_in_location(

@@ -37,6 +37,7 @@ from engarde_pipeline.dagster_internals import (
     NO_MATERIALIZATIONS_AT_THE_END,
     attempts_not_landed,
     log_materializations,
+    runs_by_job_and_status,
     store_check_evaluations,
     target_materialization,
 )
@@ -262,3 +263,23 @@ def test_the_last_attempts_that_did_not_materialize_a_partition_are_known_by_the
             failed = materialize([some_asset], partition_key=day, instance=instance, raise_on_error=False)
 
         assert attempts_not_landed(instance, some_asset.key) == {"bad": failed.run_id}
+
+
+@pytest.mark.parametrize("history", ["postgres", "sqlite"])
+def test_runs_are_counted_as_dagster_counts_each_job_and_status(
+    configured: World, history: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if history == "sqlite":
+        monkeypatch.delenv("DAGSTER_DATABASE_URL")
+    statuses = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.STARTED]
+    with DagsterInstance.get() as instance:
+        for number, each in enumerate([logged_twice, results], start=1):
+            for status in number * statuses + [DagsterRunStatus.SUCCESS]:
+                instance.create_run_for_job(each, status=status)
+        counted = {
+            (each.name, status): instance.get_runs_count(RunsFilter(job_name=each.name, statuses=[status]))
+            for each in (logged_twice, results)
+            for status in statuses
+        }
+        assert runs_by_job_and_status(instance) == counted
+        assert sum(counted.values()) == 11

@@ -333,6 +333,16 @@ POSTGRES_AND_API = Page(
                     "{{job}}": 'up{job=~"engarde-.*"}',
                     "part {{part}}": "engarde_exporter_up",
                     "webserver": "dagster_webserver_up",
+                    "redis": "engarde_broker_up",
+                },
+            ),
+            Panel(
+                "Workers",
+                "Runs that they can execute at the same time, and how many Dagster starts. No workers: only that.",
+                {
+                    "workers": "engarde_workers",
+                    "slots": "engarde_worker_slots",
+                    "max_concurrent_runs": "dagster_max_concurrent_runs",
                 },
             ),
             Panel(

@@ -15,6 +15,7 @@ from engarde_pipeline.api.dagster_client import DagsterClient
 from engarde_pipeline.api.database import Database, check_isolation
 from engarde_pipeline.api.docs_page import add_docs_page
 from engarde_pipeline.api.errors import MEDIA_TYPE, add_exception_handlers
+from engarde_pipeline.api.http_protocol import REQUEST_METRICS
 from engarde_pipeline.api.live_updates import LiveUpdates
 from engarde_pipeline.api.rate_limit import RateLimit
 from engarde_pipeline.api.request_log import REQUEST_ID_HEADER, RequestLog, is_untraced
@@ -66,9 +67,9 @@ def create_app(settings: ApiSettings, instance: DagsterInstance) -> FastAPI:
     live_updates = LiveUpdates(database, settings.api_login)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         await database.open()
-        yield
+        yield {REQUEST_METRICS: app.state.request_metrics}
         await live_updates.close()
         await database.close()
 

@@ -12,6 +12,9 @@ from engarde_pipeline.api.request_log import accepted_id
 
 logger = logging.getLogger(__name__)
 
+REQUEST_METRICS = "request_metrics"
+"""The metrics in the state that the application's lifespan passes to the protocol."""
+
 MAX_HEAD_BYTES = 64 * 2**10
 """For the request line and the headers; a URL with the UUIDs of a thousand campaigns fits."""
 
@@ -61,7 +64,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self) -> None:
         self._is_refused = True
         request_id = accepted_id(None)  # the headers are not read
-        logger.warning("A request was refused with 431: its head is too large", extra={"request_id": request_id})
+        logger.warning(
+            "A request was refused with 431: its head is too large",
+            extra={"request_id": request_id, "status": 431},
+        )
+        self.app_state[REQUEST_METRICS].refuse(431)
         body = json.dumps(
             problem_body(431, f"The request line and headers have more than {MAX_HEAD_BYTES} bytes.")
         ).encode()

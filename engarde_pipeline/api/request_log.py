@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 
+from engarde_pipeline.observability.request_metrics import method_of, status_of
 from engarde_pipeline.telemetry.logs import log_context
 from engarde_pipeline.telemetry.spans import trace_ids
 
@@ -34,8 +35,8 @@ class RequestLog:
         self._app = app
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """Handle a connection."""
-        if scope["type"] != "http":
+        """Handle a request, or a WebSocket, whose line is logged when it is closed."""
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         request_id = accepted_id(Headers(scope=scope).get(REQUEST_ID_HEADER))
@@ -45,8 +46,8 @@ class RequestLog:
 
         async def send_with_id(message: "Message") -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            if not status and (status := status_of(message)) and message["type"] != "websocket.close":
+                message.setdefault("headers", [])
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
@@ -77,7 +78,7 @@ def is_untraced(scope: "Scope") -> bool:
 
 
 def _log(scope: "Scope", status: int, seconds: float) -> None:
-    method, path = scope["method"], scope["path"]
+    method, path = method_of(scope), scope["path"]
     level = logging.WARNING if status >= 500 else logging.INFO
     if is_probe(scope) and status < 400:
         level = logging.DEBUG

@@ -13,7 +13,7 @@ from dagster import DagsterInstance, RunsFilter
 
 from engarde_pipeline.api.errors import Problem, invalid
 from engarde_pipeline.core.dates import InvalidDates, dates_between, latest_date, provisional_days, today
-from engarde_pipeline.dagster_internals import PRIORITY_TAG
+from engarde_pipeline.dagster_internals import HIDDEN_TAG_PREFIX, PRIORITY_TAG
 from engarde_pipeline.runs.job_log import SyncJob, get_job, in_progress, last_completed
 from engarde_pipeline.runs.run_config import DRY_RUN, RunSpec, SyncOptions, range_run, slice_run
 from engarde_pipeline.runs.tags import JOB_TYPE, TRIGGER, USER
@@ -25,8 +25,13 @@ logger = logging.getLogger(__name__)
 MAX_UNFINISHED = 10
 """Unfinished syncs of a tenant that were submitted through the API."""
 
-_IDEMPOTENCY_KEY = "engarde/idempotency_key"
-_REQUEST = "engarde/request"
+_IDEMPOTENCY_KEY = f"{HIDDEN_TAG_PREFIX}engarde_idempotency_key"
+_REQUEST = f"{HIDDEN_TAG_PREFIX}engarde_request"
+"""Tags with digests, which the UI does not show."""
+
+_BEFORE = ("engarde/idempotency_key", "engarde/request")
+"""The names of these tags on runs of version 0.1.0."""
+
 _DAEMON = "QUEUED_RUN_COORDINATOR"
 _HEARTBEAT_SECONDS = 180
 """The daemon sends a heartbeat every 30 seconds."""
@@ -127,13 +132,15 @@ def _tags(submission: Submission) -> dict[str, str]:
 def _earlier_job(instance: DagsterInstance, submission: Submission) -> SyncJob | None:
     if submission.idempotency_key is None:
         return None
-    runs = instance.get_runs(RunsFilter(tags={_IDEMPOTENCY_KEY: _key(submission)}))
-    if not runs:
-        return None
-    first = runs[-1]  # retries have the same tags
-    if first.tags[_REQUEST] != submission.digest:
-        raise invalid("Idempotency-Key", "was already used for a different request; use a new key")
-    return _job(instance, first.run_id)
+    for key, request in ((_IDEMPOTENCY_KEY, _REQUEST), _BEFORE):
+        runs = instance.get_runs(RunsFilter(tags={key: _key(submission)}))
+        if not runs:
+            continue
+        first = runs[-1]  # retries have the same tags
+        if first.tags[request] != submission.digest:
+            raise invalid("Idempotency-Key", "was already used for a different request; use a new key")
+        return _job(instance, first.run_id)
+    return None
 
 
 def _dates(instance: DagsterInstance, submission: Submission) -> tuple[date, date]:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import typer
 
+from engarde_pipeline.cli.ports import Port, check_ports
 from engarde_pipeline.cli.servers import dagster_instance, embedded_default
 from engarde_pipeline.cli.terminal import announce
 from engarde_pipeline.settings import (
@@ -58,6 +59,10 @@ def api(
     from engarde_pipeline.postgres.schema import migrate
 
     configure_telemetry("engarde-api", console=True)
+    ports = [Port(port, "The REST API", "--port")]
+    if metrics_port:
+        ports.append(Port(metrics_port, "Its metrics", "--metrics-port"))
+    check_ports("engarde api", host, ports)
     with embedded_default():
         settings = load_api_settings()
         if is_embedded():

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ import typer
 from engarde_pipeline.cli.dagster_files import WORKSPACE, missing_features, shipped, storage_advice
 from engarde_pipeline.cli.exporter import PORT
 from engarde_pipeline.cli.page import has_links, new_link
+from engarde_pipeline.cli.ports import Port, check_ports
 from engarde_pipeline.cli.readiness import (
     Service,
     dagster_is_ready,
@@ -28,7 +28,6 @@ from engarde_pipeline.cli.servers import sample_servers, set_dagster_home
 from engarde_pipeline.cli.terminal import announce, handle_interrupts, print_error, print_warning
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.settings import (
-    is_embedded,
     is_unconfigured,
     load_api_settings,
     load_pipeline_settings,
@@ -43,10 +42,6 @@ _STARTING_DAGSTER = "Starting the Dagster UI and daemon ..."
 
 class AlreadyRunning(EngardeError):
     """Another `engarde dev` uses the same Dagster instance."""
-
-
-class PortInUse(EngardeError):
-    """The port of the Dagster UI is in use."""
 
 
 class LockUnusable(EngardeError):
@@ -74,10 +69,13 @@ def dev(
         # The embedded default has Dagster's history in its own Postgres, whatever DAGSTER_HOME is.
         home = load_pipeline_settings().engarde_home if with_samples else Path(os.environ["DAGSTER_HOME"])
         lock = stack.enter_context(_only_one(home.absolute(), address))
-        _check_port(port)
+        with_api = with_samples or bool(os.environ.get("JWT_SECRET_KEY"))
+        ports = [Port(port, "The Dagster UI", "--port"), Port(metrics_port, "The exporter", "--metrics-port")]
+        if with_api:
+            ports.insert(1, Port(api_port, "The REST API", "--api-port"))
+        check_ports("engarde dev", _HOST, ports)
         if with_samples:
             stack.enter_context(sample_servers(may_exit=False))  # the daemon must be ended, too
-        with_api = is_embedded() or bool(os.environ.get("JWT_SECRET_KEY"))
         os.environ["ENGARDE_WEBSERVER_URL"] = address
         os.environ.setdefault("ENGARDE_DAGSTER_URL", address)
         if with_api:
@@ -164,16 +162,6 @@ def _exists(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _check_port(port: int) -> None:
-    try:
-        socket.create_server((_HOST, port)).close()
-    except OSError as error:
-        raise PortInUse(
-            f"The Dagster UI cannot listen on port {port}: {os.strerror(error.errno or 0)}. Choose another one,"
-            f" such as `engarde dev --port {port + 1}`."
-        ) from None
 
 
 def _service(stack: ExitStack, serves: str, command: str, port: int, path: str, health: str) -> Service:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from engarde_pipeline.cli.ports import Port, check_ports
 from engarde_pipeline.cli.servers import dagster_instance, embedded_default
 from engarde_pipeline.cli.terminal import announce
 from engarde_pipeline.settings import load_exporter_settings
@@ -31,6 +32,7 @@ def exporter(
     from engarde_pipeline.observability.server import create_app
 
     configure_telemetry("engarde-exporter", console=True)
+    check_ports("engarde exporter", host, [Port(port, "The exporter", "--port")])
     with embedded_default():
         settings = load_exporter_settings()
         with dagster_instance() as instance:

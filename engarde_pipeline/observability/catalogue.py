@@ -28,7 +28,7 @@ class Gauge:
 
 @dataclass(frozen=True)
 class Counter:
-    """A metric whose value only goes up, and starts again from 0 at the beginning of a month (UTC)."""
+    """A metric whose value only goes up, and starts again from 0 each day (UTC)."""
 
     name: str
     meaning: str
@@ -42,7 +42,7 @@ class Counter:
 
 @dataclass(frozen=True)
 class Histogram:
-    """A distribution, counted in buckets, that starts again from 0 at the beginning of a month (UTC)."""
+    """A distribution, counted in buckets, that starts again from 0 each day (UTC)."""
 
     name: str
     meaning: str
@@ -74,8 +74,8 @@ class Catalogue:
     # The exporter itself.
     exporter_up: Gauge = Gauge(
         "engarde_exporter_up",
-        "Whether a part of the exporter could be read in time: dagster, runs, alerts, postgres or webserver. The"
-        " metrics of a part that could not be read are missing.",
+        "Whether a part of the exporter could be read in time: dagster, runs, alerts, postgres, workers or"
+        " webserver. The metrics of a part that could not be read are missing.",
         ("part",),
     )
     exporter_seconds: Gauge = Gauge(
@@ -91,8 +91,19 @@ class Catalogue:
     queue_oldest: Gauge = Gauge(
         "dagster_run_queue_oldest_seconds", "How long the oldest queued run has been waiting; 0 if none is."
     )
+    max_concurrent_runs: Gauge = Gauge(
+        "dagster_max_concurrent_runs", "Runs that dagster.yaml allows at the same time (max_concurrent_runs)."
+    )
     webserver_up: Gauge = Gauge(
         "dagster_webserver_up", "Whether Dagster's webserver responds at ENGARDE_WEBSERVER_URL, if that is set."
+    )
+    # Workers; without them, these have no values.
+    broker_up: Gauge = Gauge(
+        "engarde_broker_up", "Whether redis can be reached, through which the daemon hands runs to the workers."
+    )
+    workers: Gauge = Gauge("engarde_workers", "Workers that respond.")
+    worker_slots: Gauge = Gauge(
+        "engarde_worker_slots", "Runs that the workers that respond can execute at the same time."
     )
     # Syncs.
     last_success: Gauge = Gauge(

@@ -1,4 +1,4 @@
-"""The parts of what the exporter reads: Dagster's state, the sensor `alerts`, Postgres and the webserver."""
+"""The parts of what the exporter reads, such as Dagster's state, the sensor `alerts` and Postgres."""
 
 import re
 from collections import Counter
@@ -12,10 +12,12 @@ from prometheus_client.core import Metric
 
 from engarde_pipeline.alerts.conditions import FAILURES_IN_A_ROW
 from engarde_pipeline.core.metrics import METRIC_TABLES
+from engarde_pipeline.dagster_internals import runs_by_job_and_status
 from engarde_pipeline.defs.sensors.alerts import AlertState, stored_states
 from engarde_pipeline.observability.catalogue import METRICS
 from engarde_pipeline.observability.collector import DEADLINE_SECONDS, Part
 from engarde_pipeline.observability.sync_totals import SYNC_JOBS, SyncTotals
+from engarde_pipeline.observability.workers import Workers
 from engarde_pipeline.postgres.connection import open_connection
 from engarde_pipeline.postgres.reads import monitoring
 from engarde_pipeline.postgres.reads.usage import bytes_today
@@ -40,8 +42,8 @@ INCIDENTS = {
 }
 """The kind of incident by what its key begins with."""
 
-_SEARCHED = 50
-"""Of the last successful runs of a job, how many are searched for one that is no dry run."""
+_SEARCHED = (5, 50)
+"""Of the last successful runs of a job, how many are searched for one that is no dry run: first few, then more."""
 
 
 def parts(settings: ExporterSettings, instance: DagsterInstance) -> dict[str, Part]:
@@ -51,6 +53,7 @@ def parts(settings: ExporterSettings, instance: DagsterInstance) -> dict[str, Pa
         "runs": SyncTotals(instance).read,
         "alerts": partial(read_alerts, instance),
         "postgres": partial(read_postgres, settings),
+        "workers": Workers(instance).read,
     }
     if settings.engarde_webserver_url:
         found["webserver"] = partial(read_webserver, settings.engarde_webserver_url)
@@ -68,6 +71,8 @@ def read_dagster(instance: DagsterInstance) -> Iterator[Metric]:
     yield METRICS.queue_oldest.family(
         max((now - record.create_timestamp.astimezone(UTC)).total_seconds() for record in oldest) if oldest else 0
     )
+    run_queue = instance.get_concurrency_config().run_queue_config
+    yield METRICS.max_concurrent_runs.family(run_queue.max_concurrent_runs if run_queue else None)
     started = instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
     running = [
         now.timestamp() - record.start_time
@@ -80,36 +85,27 @@ def read_dagster(instance: DagsterInstance) -> Iterator[Metric]:
 
 
 def _runs_by_status(instance: DagsterInstance) -> dict[tuple[str, ...], float]:
-    """Count the runs; almost all have succeeded, and are what is left, since counting them would read them."""
-    others = [status for status in DagsterRunStatus if status is not DagsterRunStatus.SUCCESS]
-    left: dict[DagsterRunStatus, int] = {
-        status: instance.get_runs_count(RunsFilter(statuses=[status])) for status in others
+    # A series that is 0 exists, too: Prometheus cannot tell how much a new one has changed.
+    counts: dict[tuple[str, ...], float] = {
+        (job, status.value.lower()): 0 for job in (*SYNC_JOBS, OTHER_JOBS) for status in DagsterRunStatus
     }
-    left[DagsterRunStatus.SUCCESS] = instance.get_runs_count() - sum(left.values())
-    counts: dict[tuple[str, ...], float] = {}
-    for job in SYNC_JOBS:
-        of_job: dict[DagsterRunStatus, int] = {
-            status: instance.get_runs_count(RunsFilter(job_name=job, statuses=[status])) if left[status] else 0
-            for status in others
-        }
-        of_all = instance.get_runs_count(RunsFilter(job_name=job))
-        of_job[DagsterRunStatus.SUCCESS] = of_all - sum(of_job.values())
-        for status, number in of_job.items():
-            counts[job, status.value.lower()] = number
-            left[status] -= number
-    return counts | {(OTHER_JOBS, status.value.lower()): number for status, number in left.items()}
+    for (job, status), number in runs_by_job_and_status(instance).items():
+        counts[job if job in SYNC_JOBS else OTHER_JOBS, status.value.lower()] += number
+    return counts
 
 
 def _last_successes(instance: DagsterInstance) -> Iterator[tuple[tuple[str], float]]:
     for job in SYNC_JOBS:
         newest = RunsFilter(job_name=job, statuses=[DagsterRunStatus.SUCCESS])
-        ends = (
-            record.end_time
-            for record in instance.get_run_records(newest, limit=_SEARCHED)
-            if record.end_time and is_sync(record.dagster_run) and not is_dry_run(record.dagster_run)
-        )
-        if last := max(ends, default=None):
-            yield (job,), last
+        for number in _SEARCHED:
+            ends = (
+                record.end_time
+                for record in instance.get_run_records(newest, limit=number)
+                if record.end_time and is_sync(record.dagster_run) and not is_dry_run(record.dagster_run)
+            )
+            if last := max(ends, default=None):
+                yield (job,), last
+                break
 
 
 def _failures_in_a_row(instance: DagsterInstance) -> int:

@@ -18,6 +18,7 @@ class RequestMetrics:
     """The metrics of requests. `route` is the template of the path, so it has few values.
 
     The duration ends with the last byte of the response: for a stream of events, when its client stops listening.
+    A WebSocket is a GET that lasts as long as its connection, with the status 101 if it was accepted.
     """
 
     def __init__(self) -> None:
@@ -57,6 +58,25 @@ class RequestMetrics:
         self._requests_of(method, route, status).inc()
         self._seconds_of(method, route).observe(seconds)
 
+    def refuse(self, status: int) -> None:
+        """Count a request that was refused before it was read."""
+        self._requests.labels(UNKNOWN, UNKNOWN, str(status)).inc()
+
+
+def method_of(scope: Scope) -> str:
+    """Return the method of a request; a WebSocket begins with a GET."""
+    return str(scope.get("method", "GET"))
+
+
+def status_of(message: Message) -> int:
+    """Return the status with which a message begins a response, or 0 if it does not begin one.
+
+    An accepted WebSocket has the status 101. One that is closed before it is accepted gets a response with 403.
+    """
+    if message["type"] in ("http.response.start", "websocket.http.response.start"):
+        return int(message["status"])
+    return {"websocket.accept": 101, "websocket.close": 403}.get(message["type"], 0)
+
 
 class CountRequests:
     """ASGI middleware that counts requests; `routes` are the templates of their paths.
@@ -72,17 +92,17 @@ class CountRequests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and count it."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        method = scope["method"] if scope["method"] in _METHODS else UNKNOWN
+        given = method_of(scope)
+        method = given if given in _METHODS else UNKNOWN
         route = self._route(scope["path"])
-        status = 500  # if the application raises an error before it responds
+        status = 0
 
         async def note_status(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            status = status or status_of(message)
             await send(message)
 
         self._metrics.start(method, route)
@@ -90,7 +110,8 @@ class CountRequests:
         try:
             await self._app(scope, receive, note_status)
         finally:
-            self._metrics.end(method, route, status, time.perf_counter() - started)
+            # The application raised an error before it responded.
+            self._metrics.end(method, route, status or 500, time.perf_counter() - started)
 
     def _route(self, path: str) -> str:
         return next((route for pattern, route in self._routes if pattern.match(path)), UNKNOWN)

@@ -1,9 +1,12 @@
-"""What became of the sync runs of the current month (UTC), as counters that a restart does not change.
+"""What became of the sync runs of the current day (UTC), as counters that a restart does not change.
 
-The runs of the month are read once, and then only those that have ended since the last read. So an exporter that
-restarts has the same totals, and what happened while it was down is counted. At the beginning of a month, totals
-start again from 0, which Prometheus handles as it handles the restart of a process; without that, the first read
-would take longer with every run that has ever been.
+The runs of the day are read once, and then only those that have ended since the last read. So an exporter that
+restarts has the same totals, and what happened while it was down is counted. Each day, totals start again from 0,
+which Prometheus handles as it handles the restart of a process; without that, the first read would take longer
+with every run that has ever been.
+
+Between two days, all totals are 0 for `_ZERO`. Prometheus would otherwise miss a start from 0 if the new total
+were as large as the last one.
 """
 
 from collections.abc import Iterator
@@ -30,25 +33,33 @@ _PAGE = 500
 _OVERLAP = timedelta(minutes=2)
 """How far each read goes back before the last one: clocks differ, and a change is committed after its time."""
 
+_GRACE = timedelta(minutes=3)
+"""How long after midnight the totals are still those of the day before, so that its last runs are scraped."""
+
+_ZERO = timedelta(minutes=3)
+"""How long the totals are 0 after that: at least one scrape, also if one fails."""
+
 
 class SyncTotals:
-    """The totals of the sync runs that have ended in the current month; each run is counted once."""
+    """The totals of the sync runs that have ended in the current day; each run is counted once."""
 
     def __init__(self, instance: DagsterInstance) -> None:
         self._instance = instance
-        self._month = datetime.min.replace(tzinfo=UTC)
+        self._day = datetime.min.replace(tzinfo=UTC)
 
     def read(self, now: datetime | None = None) -> list[Metric]:
         """Count the runs that have ended since the last read, and return the totals."""
         now = now or datetime.now(UTC)
-        month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        if month != self._month:
-            self._start(month)
-        for record in self._ended():
-            is_counted = record.storage_id in self._counted
-            if not is_counted and record.end_time and record.end_time >= month.timestamp():
-                self._count(record)
-        self._read_until = now - _OVERLAP
+        day = (now - _GRACE).replace(hour=0, minute=0, second=0, microsecond=0)
+        if day != self._day:
+            self._start(day)
+        if now - day >= _GRACE + _ZERO:
+            first, end = day.timestamp(), (day + timedelta(days=1)).timestamp()
+            for record in self._ended():
+                is_counted = record.storage_id in self._counted
+                if not is_counted and record.end_time and first <= record.end_time < end:
+                    self._count(record)
+            self._read_until = now - _OVERLAP
         return [
             METRICS.sync_runs.family({**self._runs}),
             METRICS.sync_retries.family(self._retries),
@@ -56,8 +67,9 @@ class SyncTotals:
             METRICS.records.family({**self._records}),
         ]
 
-    def _start(self, month: datetime) -> None:
-        self._month = self._read_until = month
+    def _start(self, day: datetime) -> None:
+        self._day = day
+        self._read_until = day - _OVERLAP
         self._counted: set[int] = set()
         self._undecided: set[str] = set()
         # The series exist from the beginning: Prometheus cannot tell how much a new one has increased.

@@ -203,7 +203,8 @@ def _fields_of_dagster(metadata: Any) -> dict[str, object]:
         "job": metadata.get("job_name"),
         "step": metadata.get("step_key"),
         **{field: tags.get(tag) for tag, field in _RUN_TAGS.items()},
-        "event": getattr(event, "event_type_value", None),
+        # Its value is PIPELINE_FAILURE where the UI shows RUN_FAILURE.
+        "event": getattr(getattr(event, "event_type", None), "name", None),
         "table": key.path[-1] if key else None,
         "date": getattr(event, "partition", None),
         "exception": error.to_string() if error else None,

@@ -15,6 +15,8 @@ from uuid import uuid4
 import httpx
 import pytest
 from dagster import DagsterInstance
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect as connect_socket
 
 from engarde_pipeline.api.app import PREFIX
 from engarde_pipeline.api.http_protocol import MAX_HEAD_BYTES
@@ -97,6 +99,26 @@ def test_a_request_is_logged_with_its_id_tenant_route_and_status(
     assert event["route"] == "/metrics/{campaign_space_id}"
     assert event["message"].startswith(f"GET {PREFIX}/metrics/{campaign}: 404, ")
     assert event["duration_seconds"] > 0
+
+
+def test_a_socket_is_logged_with_its_id_and_how_it_was_answered(
+    api: Service, shop: Shop, log: io.StringIO
+) -> None:
+    url = f"{api.url.replace('http', 'ws')}{PREFIX}/live"
+    with connect_socket(url, additional_headers={**api.headers(shop.tenant), "X-Request-ID": "s1"}) as stream:
+        assert stream.response is not None
+        assert stream.response.headers["X-Request-ID"] == "s1"
+        assert not log.getvalue()
+    with pytest.raises(InvalidStatus) as refused:
+        connect_socket(url, additional_headers={"X-Request-ID": "s2"})
+    assert refused.value.response.headers["X-Request-ID"] == "s2"
+
+    eventually(lambda: log.getvalue().count("\n") == 2, "two lines", 20)
+    events = {event["request_id"]: event for event in parsed(log.getvalue())}
+    assert (events["s1"]["status"], events["s2"]["status"]) == (101, 401)
+    assert events["s1"]["tenant"] == str(shop.tenant)
+    assert {(event["method"], event["path"]) for event in events.values()} == {("GET", f"{PREFIX}/live")}
+    assert all(event["route"].endswith("/live") for event in events.values())
 
 
 def test_an_unexpected_error_is_logged_and_answered_with_the_id(

@@ -1,5 +1,6 @@
 """POST /sync and the job endpoints: a real run is queued, once, and only the tenant's own jobs are seen."""
 
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,8 @@ from dagster._core.run_coordinator import QueuedRunCoordinator
 from httpx import Response
 
 from engarde_pipeline.core.dates import latest_date, today
+from engarde_pipeline.dagster_internals import HIDDEN_TAG_PREFIX
+from engarde_pipeline.definitions import defs
 from engarde_pipeline.runs.tags import TENANT
 from engarde_pipeline_tests.api.service import Service, free_port, serving, settings
 from engarde_pipeline_tests.dagster_runs import execute, run_range, run_slice
@@ -160,6 +163,34 @@ def test_posts_with_one_idempotency_key_give_one_run_and_the_same_answer(
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["sync_job"]["id"] for answer in answers}) == 1
     assert instance.get_runs_count() == 1
+
+
+def test_the_digests_of_an_idempotency_key_are_tags_that_the_ui_does_not_show(
+    api: Service, instance: DagsterInstance, shop: Shop
+) -> None:
+    api.sync(shop.tenant, DATES, key="k1")
+
+    (run,) = instance.get_runs()
+    digests = [name for name, value in run.tags.items() if re.fullmatch("[0-9a-f]{64}", value)]
+    assert len(digests) == 2
+    assert all(name.startswith(HIDDEN_TAG_PREFIX) for name in digests)
+
+
+def test_an_idempotency_key_of_the_version_before_is_found(
+    api: Service, instance: DagsterInstance, shop: Shop
+) -> None:
+    api.sync(shop.tenant, DATES, key="k1")
+    (run,) = instance.get_runs()
+    tags = {name.replace(f"{HIDDEN_TAG_PREFIX}engarde_", "engarde/"): text for name, text in run.tags.items()}
+    instance.delete_run(run.run_id)
+    job = defs.resolve_job_def(run.job_name)
+    before = instance.create_run_for_job(job, run_config=run.run_config, tags=tags)
+
+    answer = api.sync(shop.tenant, DATES, key="k1")
+
+    assert (answer.status_code, answer.json()["sync_job"]["id"]) == (202, before.run_id)
+    other = api.sync(shop.tenant, {**DATES, "platform": "meta"}, key="k1")
+    assert (other.status_code, other.json()["errors"][0]["field"]) == (422, "Idempotency-Key")
 
 
 def test_an_idempotency_key_is_not_good_for_another_request(api: Service, shop: Shop) -> None:

@@ -43,6 +43,8 @@ class Deployment:
         }
         self.optional = optional
         """Variables of the pipeline that have defaults, for the processes that run it."""
+        self.everywhere: dict[str, str] = {}
+        """Variables of all processes, such as that of the log."""
         self.processes: list[subprocess.Popen[bytes]] = []
         subprocess.run([*ENGARDE, "init", str(home)], check=True, stdout=subprocess.DEVNULL, env=_BARE)
 
@@ -50,7 +52,7 @@ class Deployment:
         """What a process of the deployment has in its environment."""
         named = {name: self.variables[name] for name in documented_variables()[command]}
         runs_the_pipeline = "BIGQUERY_PROJECT_ID" in named
-        return {**_BARE, **named, **(self.optional if runs_the_pipeline else {})}
+        return {**_BARE, **self.everywhere, **named, **(self.optional if runs_the_pipeline else {})}
 
     def start(self, command: str) -> subprocess.Popen[bytes]:
         """Start a process; its output is in a file beside the others'."""

@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -32,33 +33,56 @@ def test_a_secret_that_is_refused_ends_the_command_before_anything_starts(
     assert "Starting" not in said.words
 
 
-def test_a_port_in_use_ends_the_command_before_anything_starts(engarde: Engarde, configured: World) -> None:
+@pytest.mark.parametrize(
+    ("option", "listener"),
+    [("--port", "The Dagster UI"), ("--api-port", "The REST API"), ("--metrics-port", "The exporter")],
+)
+def test_a_port_in_use_ends_the_command_before_anything_starts_and_the_option_is_named(
+    engarde: Engarde, configured: World, monkeypatch: pytest.MonkeyPatch, option: str, listener: str
+) -> None:
+    monkeypatch.setenv("JWT_SECRET_KEY", SECRET)
+    ports = {name: free_port() for name in ("--port", "--api-port", "--metrics-port")}
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        said = engarde("dev", "--port", port)
+        ports[option] = taken.getsockname()[1]
+        said = engarde("dev", *(word for pair in ports.items() for word in pair))
     assert said.code == 1
-    assert f"cannot listen on port {port}: Address already in use. Choose another one" in said.words
+    assert f"{listener} cannot listen on port {ports[option]}: Address already in use." in said.words
+    (suggested,) = re.findall(r"such as `engarde dev (--\S+) (\d+)`", said.words)
+    assert suggested[0] == option
+    assert int(suggested[1]) not in ports.values()
     assert "Starting" not in said.words
 
 
-@pytest.mark.long
-def test_an_api_that_cannot_start_ends_the_whole(configured: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JWT_SECRET_KEY", "a-secret-of-the-tests-that-is-long-enough")
-    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        ports = ["--port", str(unused.getsockname()[1]), "--api-port", str(taken.getsockname()[1])]
-        ports += ["--metrics-port", str(free_port())]
-        unused.close()
+def test_all_ports_in_use_are_named_at_once(
+    engarde: Engarde, configured: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JWT_SECRET_KEY", SECRET)
+    with ExitStack() as stack:
+        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        ports = [server.getsockname()[1] for server in taken]
+        said = engarde("dev", "--port", ports[0], "--api-port", ports[1], "--metrics-port", ports[2])
+    options = r"--port \d+ --api-port \d+ --metrics-port \d+"
+    assert re.search(rf"Choose others, such as `engarde dev {options}`", said.words)
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "option"),
+    [("exporter", [], "--port"), ("api", [], "--port"), ("api", ["--port", str(free_port())], "--metrics-port")],
+)
+def test_a_single_process_names_the_option_of_its_port(
+    configured: World, command: str, options: list[str], option: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        arguments = [command, *options, option, str(taken.getsockname()[1])]
         done = subprocess.run(
-            [sys.executable, "-m", "engarde_pipeline.cli", "dev", *ports],
+            [sys.executable, "-m", "engarde_pipeline.cli", *arguments],
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=60,
             env={**os.environ, "COLUMNS": "200"},
         )
-    assert done.returncode != 0
-    assert "address already in use" in done.stderr
-    assert "`engarde api` ended with exit code" in done.stderr
+    assert done.returncode == 1
+    assert f"such as `engarde {command} {option} " in done.stderr
 
 
 @pytest.mark.long

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.execution.backfill import BulkActionStatus
 from sqlalchemy.engine import make_url
 
@@ -25,6 +25,7 @@ from engarde_pipeline_tests.defs.backfills import ask_for_backfill, backfill_sta
 from engarde_pipeline_tests.defs.daemon import eventually
 from engarde_pipeline_tests.role_script import run_role_script
 from engarde_pipeline_tests.shop import Shop
+from engarde_pipeline_tests.telemetry.lines import answer, assert_tells_runs, parsed
 
 DATES = dates_between(today() - timedelta(days=99), today() - timedelta(days=60))
 """Older than what the sensors keep in sync, so that only the backfill syncs them."""
@@ -153,6 +154,60 @@ def test_every_process_starts_with_its_variables_alone_and_is_healthy_until_it_i
         process.send_signal(signal.SIGTERM)
     assert [process.wait(timeout=60) for process in running] == [0, 0, 0]
     assert not deployment.is_healthy("code-server")
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("daemon")
+def test_every_process_logs_json_and_the_code_server_tells_its_runs(
+    deployment: Deployment, shop: Shop, instance: DagsterInstance, tmp_path: Path
+) -> None:
+    good, held = DATES[:2]
+    shop.load(good)
+    keys = {"tenant_id": str(shop.tenant), "platform": "meta", "metric_date": held}
+    shop.world.load([{**keys, "campaign_id": f"x{n}", "clicks": n} for n in range(1, 40)] * 2)
+    deployment.everywhere["ENGARDE_LOG_FORMAT"] = "json"
+    processes = [deployment.start_code_server(), deployment.start("daemon"), deployment.start("ui")]
+    runs = []
+    for day in (good, held):
+        backfill = ask_for_backfill(instance, [day])
+        eventually(lambda of=backfill: has_ended(instance, of), f"the backfill of {day}", 180)  # type: ignore[misc]
+        runs += [run.run_id for run in instance.get_runs(RunsFilter(tags={"dagster/backfill": backfill}))]
+    eventually(lambda: _location_is_loaded(deployment), "a UI with the pipeline", 90)
+    for process in reversed(processes):
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=150)
+
+    log = deployment.log("code-server").read_text()
+    merged = {event["run_id"] for event in parsed(log) if event["message"] == "merge"} & {*runs}
+    (synced,) = (run for run in merged if _status(instance, run) is DagsterRunStatus.SUCCESS)
+    (failed,) = (run for run in merged if _status(instance, run) is DagsterRunStatus.FAILURE)
+    assert_tells_runs(log, synced, failed, str(good))
+    assert parsed(deployment.log("daemon").read_text())
+    parsed(deployment.log("ui").read_text())  # which has nothing to say
+    landed = {
+        tuple(line.split("\t")[:2])
+        for line in answer("Which dates of which tables landed, and what changed", tmp_path)
+    }
+    assert ("campaign_metrics", str(good)) in landed
+    assert ("campaign_metrics", str(held)) not in landed
+    (sums,) = answer("Where does the time of a run go?", tmp_path, run=synced)[:1]
+    assert json.loads(sums)[1] >= 0
+
+
+def test_the_page_of_the_log_asks_questions_that_jq_understands(tmp_path: Path) -> None:
+    line = {"timestamp": "t", "level": "info", "logger": "l", "message": "m", "request_id": "r1", "route": "/m"}
+    lines = [{**line, "path": f"/{n}", "tenant": None, "duration_seconds": n} for n in range(12)]
+    (tmp_path / "api.log").write_text("".join(f"{json.dumps(each)}\n" for each in lines))
+    assert len(answer("Everything that one request has caused", tmp_path, request="r1")) > 12
+    assert answer("Everything that one request has caused", tmp_path, request="r2") == []
+    slowest = [json.loads(each) for each in answer("The slowest ten requests", tmp_path)]
+    assert slowest == [[f"/{n}", None, n] for n in range(11, 1, -1)]
+
+
+def _status(instance: DagsterInstance, run_id: str) -> DagsterRunStatus:
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return run.status
 
 
 def _location_is_loaded(deployment: Deployment) -> bool:

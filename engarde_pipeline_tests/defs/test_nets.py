@@ -302,6 +302,32 @@ def test_a_silent_run_that_has_a_connection_only_waits(instance: DagsterInstance
         assert _statuses_after_a_look(instance) == [DagsterRunStatus.STARTED]
 
 
+@pytest.mark.parametrize(("end", "shown"), [("canceled", "SKIPPED"), ("killed", "EXECUTION_FAILED")])
+def test_a_run_that_ended_without_its_checks_leaves_the_results_of_before(
+    instance: DagsterInstance, shop: Shop, end: str, shown: str
+) -> None:
+    shop.load(YESTERDAY)
+    assert run_range(instance, YESTERDAY, YESTERDAY).success
+    before = {name: states[YESTERDAY] for name, states in checked_dates(instance).items() if YESTERDAY in states}
+    assert "SUCCEEDED" in before.values()
+    job = defs.resolve_job_def("performance_sync")
+    tags = dict.fromkeys(
+        ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end"), str(YESTERDAY)
+    )
+    run = instance.create_run_for_job(job, tags=tags, remote_job_origin=origin_of(job.name))
+    if end == "killed":
+        instance.report_dagster_event(DagsterEvent(DagsterEventType.RUN_START.value, job.name), run.run_id)
+        instance.report_run_failed(run)
+    else:
+        instance.report_run_canceled(run)
+    assert {states.get(YESTERDAY) for states in checked_dates(instance).values()} == {shown}
+
+    lost_runs(build_sensor_context(instance, definitions=defs), postgres=Postgres())
+
+    after = {name: states[YESTERDAY] for name, states in checked_dates(instance).items() if YESTERDAY in states}
+    assert after == before
+
+
 def test_a_run_is_not_ended_before_it_was_silent_for_long(instance: DagsterInstance, shop: Shop) -> None:
     _silent_run(instance, SILENCE / 2)
     assert _statuses_after_a_look(instance) == [DagsterRunStatus.STARTED]

@@ -9,13 +9,15 @@ import os
 import pwd
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil  # type: ignore[import-untyped]
 
 from engarde_pipeline.local import bigquery
 from engarde_pipeline_tests.deploy.compose import DEPLOY, image_environment, services, unescaped
@@ -42,10 +44,20 @@ print(urlopen(Request(**given, data=data.encode() if data else None), timeout=60
 
 
 class Deployment:
-    """The services of compose.yaml as processes."""
+    """The services of compose.yaml as processes.
 
-    def __init__(self, network: Network, directory: Path) -> None:
-        self.services = services(**EMULATOR)
+    `variables` are those of the env file beside `EMULATOR`, `more` are added to every service that is our image.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        directory: Path,
+        variables: Mapping[str, str] | None = None,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
+        self.services = dict(services(**{**EMULATOR, **(variables or {})}))
+        self.more = more or {}
         self.network = network
         self.directory = directory
         self.home = directory / "dagster-home"
@@ -59,7 +71,7 @@ class Deployment:
         image = image_environment() if "build" in self.services[name] else {}
         scripts = str(Path(sys.executable).parent)
         places = {"PATH": f"{scripts}:{os.defpath}", "HOME": str(self.directory), "DAGSTER_HOME": str(self.home)}
-        return {**image, **own, **(places if image else {"PATH": os.defpath})}
+        return {**image, **own, **({**places, **self.more} if image else {"PATH": os.defpath})}
 
     def command(self, name: str) -> list[str]:
         words = [unescaped(word) for word in self.services[name]["command"]]
@@ -75,13 +87,28 @@ class Deployment:
                 self.up(dependency)
         log = self.directory / f"{name}.log"
         cwd = self.directory / name
-        cwd.mkdir()
+        cwd.mkdir(exist_ok=True)
         process = self.network.start(self.command(name), self.environment(name), log, cwd)
         self.running[name] = process
         if service.get("restart") == "no":
             assert process.wait(_HEALTHY_SECONDS) == 0, log.read_text()
         elif "healthcheck" in service:
             self._wait_until_healthy(name)
+
+    def restart_ended(self) -> None:
+        """Start the services that have ended once more, as Docker does."""
+        for name, process in list(self.running.items()):
+            if process.poll() is not None and self.services[name].get("restart") != "no":
+                self.start(name)
+
+    def start(self, name: str) -> None:
+        """Start a service that has been running before, and wait until it is healthy."""
+        if name == "bigquery":
+            self.start_emulator()
+        elif (self.directory / name / "PG_VERSION").exists():
+            self.run_postgres(name)
+        else:
+            self.up(name)
 
     def is_healthy(self, name: str) -> bool:
         kind, *words = (unescaped(word) for word in self.services[name]["healthcheck"]["test"])
@@ -96,46 +123,54 @@ class Deployment:
             assert time.monotonic() < deadline, f"{name} does not become healthy:\n{log}"
             time.sleep(0.5)
 
-    def start_postgres(self) -> None:
+    def start_postgres(self, name: str = "postgres") -> None:
         """As the image of Postgres: a new cluster, and then the script of the deployment."""
-        binaries, data = installed_postgres(), self.directory / "postgres"
+        binaries, data = installed_postgres(), self.directory / name
         data.mkdir()
         shutil.chown(data, "postgres")
-        owner = pwd.getpwnam("postgres")
-        password = self.directory / "password"
-        password.write_text(self.environment("postgres")["POSTGRES_PASSWORD"])
+        password = self.directory / f"{name}.password"
+        password.write_text(self.environment(name)["POSTGRES_PASSWORD"])
         shutil.chown(password, "postgres")
-        as_owner = ["setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
         options = ["-U", "postgres", "--auth-host=scram-sha-256", "--auth-local=trust", f"--pwfile={password}"]
-        server = ["-c", "listen_addresses=*", "-c", f"unix_socket_directories={data}", "-c", "fsync=off"]
-        made = self.network.run([*as_owner, str(binaries / "initdb"), "-D", str(data), *options], {})
+        made = self.network.run([*_as_postgres(), str(binaries / "initdb"), "-D", str(data), *options], {})
         assert made.returncode == 0, made.stderr
-        command = [*as_owner, str(binaries / "postgres"), "-D", str(data), *server]
-        self.running["postgres"] = self.network.start(command, {}, self.directory / "postgres.log", data)
-        self._wait_until_healthy("postgres")
-        (script,) = (v["source"] for v in self.services["postgres"]["volumes"] if v["type"] == "bind")
-        said = self.network.run(
-            [
-                str(binaries / "psql"),
-                "--no-psqlrc",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-h",
-                str(data),
-                "-U",
-                "postgres",
-                "-f",
-                script,
-            ],
-            self.environment("postgres"),
-        )
+        self.run_postgres(name)
+        (script,) = (v["source"] for v in self.services[name]["volumes"] if v["type"] == "bind")
+        self.psql(name, "--file", script)
+
+    def run_postgres(self, name: str) -> None:
+        """Run a server on its cluster, also after it was killed."""
+        data = self.directory / name
+        server = ["-c", "listen_addresses=*", "-c", f"unix_socket_directories={data}", "-c", "fsync=off"]
+        command = [*_as_postgres(), str(installed_postgres() / "postgres"), "-D", str(data), *server]
+        log = self.directory / f"{name}.log"
+        self.running[name] = self.network.start(command, self.environment(name), log, data)
+        self._wait_until_healthy(name)
+
+    def psql(self, name: str, *arguments: str) -> str:
+        """What psql prints, as the administrator of a server."""
+        options = [
+            "--no-psqlrc",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-At",
+            "-U",
+            "postgres",
+            "-h",
+            str(self.directory / name),
+        ]
+        command = [str(installed_postgres() / "psql"), *options, *arguments]
+        said = self.network.run(command, self.environment(name))
         assert said.returncode == 0, said.stderr
+        return said.stdout
 
     def start_emulator(self) -> None:
-        program = [sys.executable, "-c", bigquery._PROGRAM, "start", "--ephemeral"]
+        """Run the BigQuery emulator, which keeps its data when it is killed."""
+        program = [sys.executable, "-c", bigquery._PROGRAM, "start"]
+        data = ["--persistent", "--data-dir", str(self.directory / "bigquery-data")]
         environment = {**os.environ, **bigquery._ENVIRONMENT}
         log = self.directory / "bigquery.log"
-        self.running["bigquery"] = self.network.start(program, environment, log, self.directory)
+        self.running["bigquery"] = self.network.start([*program, *data], environment, log, self.directory)
         self._wait_until_healthy("bigquery")
 
     def request(self, url: str, token: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -162,11 +197,21 @@ class Deployment:
     def log(self, name: str) -> str:
         return (self.directory / f"{name}.log").read_text(errors="replace")
 
-    def kill(self) -> None:
-        for process in self.running.values():
+    def kill(self, *names: str) -> None:
+        """Kill services with all of their processes, as the end of a container does; by default all."""
+        for name in names or self.running:
+            process = self.running[name]
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                whole = psutil.Process(process.pid)
+                for each in (*whole.children(recursive=True), whole):
+                    with suppress(psutil.NoSuchProcess):
+                        each.kill()
                 process.wait()
+
+
+def _as_postgres() -> list[str]:
+    owner = pwd.getpwnam("postgres")
+    return ["setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
 
 
 def _seconds(duration: str) -> float:

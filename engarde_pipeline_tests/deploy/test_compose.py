@@ -27,7 +27,7 @@ VARIABLES = {
     "worker": _DAGSTER | _BROKER | _SYNC,
     "webserver": _DAGSTER | _BROKER | _WORKSPACE,
     "daemon": _DAGSTER | _BROKER | _WORKSPACE,
-    "exporter": {*_DAGSTER, "DATABASE_URL", "ENGARDE_FIRST_DATE", "ENGARDE_WEBSERVER_URL"},
+    "exporter": {*_DAGSTER, *_BROKER, "DATABASE_URL", "ENGARDE_FIRST_DATE", "ENGARDE_WEBSERVER_URL"},
     "api": {*_DAGSTER, "API_DATABASE_URL", "JWT_SECRET_KEY", "ENGARDE_WEBSERVER_URL", *_DATES},
 }
 """The variables of each process, without those of alerts, the log and the API's options."""
@@ -102,7 +102,9 @@ def test_a_password_reaches_only_the_processes_that_use_it() -> None:
             *("postgres", "migrate-dagster", "code-server", "worker", "webserver", "daemon", "api", "exporter")
         },
         "EXPORTER_PASSWORD": {"postgres", "exporter"},
-        "REDIS_PASSWORD": {"redis", "migrate-dagster", "code-server", "worker", "webserver", "daemon"},
+        "REDIS_PASSWORD": {
+            *("redis", "migrate-dagster", "code-server", "worker", "webserver", "daemon", "exporter")
+        },
         "JWT_SECRET_KEY": {"api"},
         "BIGQUERY_PROJECT_ID": {"code-server", "worker", "sample-data"},
     }

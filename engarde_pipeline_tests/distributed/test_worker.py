@@ -23,6 +23,7 @@ from engarde_pipeline_tests.distributed.cluster import Worker, start_redis
 from engarde_pipeline_tests.distributed.launched import launch, status_of, wait_for
 from engarde_pipeline_tests.servers import installed_program
 from engarde_pipeline_tests.shop import Shop
+from engarde_pipeline_tests.telemetry.lines import answer, assert_tells_runs, parsed
 from engarde_pipeline_tests.world import World
 
 pytestmark = pytest.mark.xdist_group("distributed")
@@ -49,6 +50,33 @@ def test_a_worker_executes_a_run_and_answers_a_ping(
     assert "1 worker, 1 run at a time" in _doctor()
     worker.terminate()
     assert worker.wait() == 0
+
+
+@pytest.mark.long
+def test_the_log_of_a_worker_tells_its_runs_as_json(
+    distributed: World,
+    instance: DagsterInstance,
+    start_worker: StartWorker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shop = Shop(distributed)
+    shop.load(TODAY)
+    monkeypatch.setenv("ENGARDE_LOG_FORMAT", "json")
+    worker = start_worker()
+    good = launch(instance, TODAY, TODAY)
+    wait_for(instance, good, DagsterRunStatus.SUCCESS)
+    distributed.execute(f"DROP TABLE {distributed.dataset}.campaign_metrics")
+    failed = launch(instance, YESTERDAY, YESTERDAY)
+    wait_for(instance, failed, DagsterRunStatus.FAILURE)
+    worker.terminate()
+    assert worker.wait() == 0
+
+    assert_tells_runs(worker.log, good, failed, str(TODAY))
+    (stopping,) = [event for event in parsed(worker.log) if "takes no more runs" in event["message"]]
+    assert stopping["logger"] == "celery"
+    why = [line.split("\t")[1] for line in answer("Why did runs fail?", tmp_path)]
+    assert set(why) == {failed}
 
 
 def _doctor() -> str:

@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from starlette.testclient import TestClient
 
 from engarde_pipeline.core.dates import today
+from engarde_pipeline.dagster_internals import RunsTable, SqlRunStorage
 from engarde_pipeline.definitions import defs
 from engarde_pipeline.observability.catalogue import Counter, all_metrics
 from engarde_pipeline.observability.collector import PartsCollector
@@ -33,7 +34,7 @@ from engarde_pipeline_tests.world import World
 
 Scrape = Callable[[], Samples]
 
-PARTS = ("dagster", "runs", "alerts", "postgres")
+PARTS = ("dagster", "runs", "alerts", "postgres", "workers")
 
 
 def fail(instance: DagsterInstance, **tags: str) -> str:
@@ -129,12 +130,54 @@ def test_a_sync_of_a_held_date_is_refused_and_not_failed(instance: DagsterInstan
     assert totals(*SyncTotals(instance).read())["engarde_sync_runs_total"] == {("performance_sync", "refused"): 1}
 
 
-def test_the_totals_start_again_with_the_month(instance: DagsterInstance) -> None:
-    fail(instance, **{"dagster/max_retries": "0"})
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_the_totals_start_again_each_day_after_the_last_runs_were_scraped(
+    instance: DagsterInstance, is_restarted: bool
+) -> None:
     counted = SyncTotals(instance)
-    assert totals(*counted.read())
-    next_month = (datetime.now(UTC).replace(day=1) + timedelta(days=32)).replace(day=1)
-    assert totals(*counted.read(next_month)) == {}
+    counted.read()
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    fail(instance, **{"dagster/max_retries": "0"})
+
+    def failures(minutes: float) -> float:
+        reader = SyncTotals(instance) if is_restarted else counted
+        found = totals(*reader.read(midnight + timedelta(minutes=minutes)))
+        return found.get("engarde_sync_runs_total", {}).get(("performance_sync", "failure"), 0)
+
+    assert [failures(minutes) for minutes in (2.9, 3.1, 5.9, 6.1, 600)] == [1, 0, 0, 0, 0]
+    of_next_day = midnight + timedelta(seconds=1)
+    _end_at(instance, fail(instance, **{"dagster/max_retries": "0"}), of_next_day)
+    assert [failures(minutes) for minutes in (2.9, 5.9, 6.1, 600)] == [1, 0, 1, 1]
+
+
+def _end_at(instance: DagsterInstance, run_id: str, moment: datetime) -> None:
+    storage = instance.run_storage
+    assert isinstance(storage, SqlRunStorage)
+    run = RunsTable.update().where(RunsTable.c.run_id == run_id)
+    with storage.connect() as connection:
+        connection.execute(run.values(end_time=moment.timestamp(), update_timestamp=moment.replace(tzinfo=None)))
+
+
+def test_runs_are_counted_by_job_and_status_and_deleted_ones_no_longer(
+    instance: DagsterInstance, scrape: Scrape
+) -> None:
+    def runs() -> dict[tuple[str, ...], float]:
+        return {labels: number for labels, number in scrape()["dagster_runs"].items() if number}
+
+    job = defs.resolve_job_def("performance_sync")
+    assert runs() == {}
+    kept, deleted = (instance.create_run_for_job(job, status=DagsterRunStatus.SUCCESS) for _ in range(2))
+    fail(instance)
+    instance.create_run_for_job(defs.resolve_implicit_global_asset_job_def(), status=DagsterRunStatus.STARTED)
+    assert runs() == {
+        ("performance_sync", "success"): 2,
+        ("performance_sync", "failure"): 1,
+        ("__ASSET_JOB", "started"): 1,
+    }
+    instance.delete_run(deleted.run_id)
+    assert runs()["performance_sync", "success"] == 1
+    instance.delete_run(kept.run_id)
+    assert ("performance_sync", "success") not in runs()
 
 
 def test_what_cannot_be_read_is_named_and_the_rest_is_there(

@@ -1,6 +1,7 @@
 """The metrics of the API's requests, by route and never by path."""
 
 import re
+import socket
 import subprocess
 from collections.abc import Iterator
 from uuid import uuid4
@@ -8,11 +9,15 @@ from uuid import uuid4
 import httpx
 import pytest
 from dagster import DagsterInstance
-from prometheus_client import start_http_server
+from prometheus_client import generate_latest, start_http_server
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect as connect_socket
 
 from engarde_pipeline.api.app import PREFIX
+from engarde_pipeline.api.http_protocol import MAX_HEAD_BYTES
 from engarde_pipeline_tests.api.service import Service, serving, settings
-from engarde_pipeline_tests.observability.conftest import samples_of
+from engarde_pipeline_tests.defs.daemon import eventually
+from engarde_pipeline_tests.observability.conftest import Samples, samples_of
 from engarde_pipeline_tests.servers import installed_program
 from engarde_pipeline_tests.shop import Shop
 
@@ -52,3 +57,27 @@ def test_requests_are_counted_by_route_method_and_status(service: Service, shop:
     command = [str(installed_program("promtool")), "check", "metrics"]
     said = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+
+
+def test_sockets_are_counted_by_whether_they_were_accepted_and_refused_heads_too(
+    service: Service, shop: Shop
+) -> None:
+    url = f"{service.url.replace('http', 'ws')}{PREFIX}/live"
+
+    def found() -> Samples:
+        return samples_of(generate_latest(service.app.state.request_metrics.registry).decode())
+
+    route = ("GET", f"{PREFIX}/live")
+    with connect_socket(url, additional_headers=service.headers(shop.tenant)):
+        assert found()["engarde_api_requests_in_progress"][route] == 1
+        assert "engarde_api_requests_total" not in found()
+    with pytest.raises(InvalidStatus):
+        connect_socket(url)
+    address = httpx.URL(service.url)
+    with socket.create_connection((address.host, address.port or 0)) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nX-Filler: " + b"x" * (MAX_HEAD_BYTES + 1) + b"\r\n\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 431"
+
+    counted = {(*route, "101"): 1, (*route, "401"): 1, ("unknown", "unknown", "431"): 1}
+    eventually(lambda: found()["engarde_api_requests_total"] == counted, f"{counted}: {found()}", 20)
+    assert found()["engarde_api_requests_in_progress"][route] == 0

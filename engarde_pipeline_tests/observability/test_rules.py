@@ -40,6 +40,14 @@ def _sensor(state: str) -> dict[str, str]:
     }
 
 
+def _workers(number: int, slots: int) -> dict[str, str]:
+    return {
+        "engarde_workers": constant(number),
+        "engarde_worker_slots": constant(slots),
+        "dagster_max_concurrent_runs": constant(4),
+    }
+
+
 class Case(NamedTuple):
     """The series in which an alert fires, with these labels, and those in which it must not."""
 
@@ -116,6 +124,13 @@ CASES = {
         {_OK: f"0+90x{MINUTES}", _ERROR: f"0+10x{MINUTES}"},
         _PAGE,
         [{_OK: f"0+99x{MINUTES}", _ERROR: f"0+1x{MINUTES}"}, {_OK: constant(7)}],
+    ),
+    "EngardeBrokerDown": Case({"engarde_broker_up": constant(0)}, _PAGE, [{"engarde_broker_up": constant(1)}]),
+    "EngardeNoWorker": Case({"engarde_workers": constant(0)}, _PAGE, [{"engarde_workers": constant(1)}]),
+    "EngardeWorkersMissing": Case(
+        _workers(number=1, slots=2),
+        _TICKET,
+        [_workers(number=2, slots=4), _workers(number=0, slots=0), {"dagster_max_concurrent_runs": constant(4)}],
     ),
     "EngardeRunsWaiting": Case(
         {"dagster_run_queue_oldest_seconds": constant(2000)},

@@ -24,6 +24,7 @@ from engarde_pipeline.api.sessions import authenticate_with_session
 from engarde_pipeline.api.tokens import Caller, CurrentCaller
 from engarde_pipeline.core.dates import today
 from engarde_pipeline.postgres.reads.row_versions import DateRange
+from engarde_pipeline.telemetry.logs import add_to_log_context
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +112,7 @@ async def live(caller: CurrentCaller, dates: DateRangeDep, updates: LiveUpdatesD
 
 async def _socket_caller(socket: WebSocket) -> Caller:
     caller = await authenticate_with_session(socket)
+    add_to_log_context(tenant=caller.tenant_id)
     if errors := list(query_errors(socket, dict.fromkeys(("start_date", "end_date"), False))):
         raise invalid_fields(errors)
     await check_tenant(caller, socket.app.state.database)

@@ -1,4 +1,4 @@
-"""The sensor `lost_runs`: marks runs as failed whose process no longer exists, and has retries created again.
+"""The sensor `lost_runs`: marks runs as failed whose process no longer exists, and clears up after ended ones.
 
 Until a run has ended, no other run is started for its dates. Dagster's run monitoring notices a process that ends
 while its code server is running. If the code server ended too, only the maximum run time of `dagster.yaml` would
@@ -6,6 +6,9 @@ end the run, hours later. Run monitoring does not notice a run that was created 
 
 The daemon gives up the retry of a run for good if the code server is not reachable when it creates it. This sensor
 runs in the code server, so when it looks, the retry can be created.
+
+A run plans a result of each check for each of its dates. One that is canceled before it starts, or is killed,
+leaves these behind, and Dagster shows the checks of the dates as skipped instead of with their last results.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -23,7 +26,12 @@ from dagster import (
 )
 
 from engarde_pipeline.core.plurals import counted
-from engarde_pipeline.dagster_internals import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG, is_of_ended_backfill
+from engarde_pipeline.dagster_internals import (
+    AUTO_RETRY_RUN_ID_TAG,
+    WILL_RETRY_TAG,
+    forget_planned_checks,
+    is_of_ended_backfill,
+)
 from engarde_pipeline.defs.resources import Postgres
 from engarde_pipeline.defs.ticks import failing_tick
 from engarde_pipeline.postgres.connection import connected_runs
@@ -57,6 +65,7 @@ def lost_runs(context: SensorEvaluationContext, postgres: Postgres) -> SkipReaso
                 "The run was created but not queued: the process that created it ended too early.",
             )
     _retry_again(context, now)
+    _forget_planned_checks(context, now)
     started = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
     silent = [run for run in started if _is_ours(context, run) and now - _last_event(instance, run) > SILENCE]
     if not silent:
@@ -90,6 +99,13 @@ def _retry_again(context: SensorEvaluationContext, now: datetime) -> None:
         tries = sum(record.event_log_entry.get_dagster_event().message == _NOT_RETRIED for record in events)
         if 0 < tries <= _TRIES:
             instance.report_run_failed(run, "Its retry could not be created, and is created now.")
+
+
+def _forget_planned_checks(context: SensorEvaluationContext, now: datetime) -> None:
+    statuses = [DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
+    ended = context.instance.get_runs(RunsFilter(statuses=statuses, updated_after=now - RETRIED_WITHIN))
+    if ours := [run.run_id for run in ended if _is_ours(context, run)]:
+        forget_planned_checks(context.instance, *ours)
 
 
 def _is_ours(context: SensorEvaluationContext, run: DagsterRun) -> bool:
