@@ -39,12 +39,9 @@ ALERTS = {
 }
 """The alert of each process."""
 
-FOLLOWS = {"redis": {"EngardeNoWorker"}}
-"""What follows for a few seconds, and as deployed is not reported: workers connect to redis again with delays."""
-
-LATE_SCRAPES = {"EngardeExporterDown", "EngardeExporterPartFails"}
-"""What one late scrape begins here: a process that starts beside it keeps a small machine busy. As deployed, scrapes
-have to be late for minutes."""
+OF_SHORT_TIMES = {"EngardeExporterDown", "EngardeExporterPartFails", "EngardeNoWorker"}
+"""What begins here with one late scrape, because a process that starts beside it keeps a small machine busy, or
+while workers connect to redis again, with delays. As deployed, both must go on for minutes."""
 
 PEOPLE = ("pagerduty", "slack")
 
@@ -190,5 +187,5 @@ def test_a_killed_process_is_reported_and_its_return_too(watched: Watched, name:
     eventually(lambda: watched.open_alerts() <= {"EngardeBudgetNearlyUsed"}, "the end of all alerts")
     reported = {each.alert for each in watched.notifications(before) if each.status == "firing"}
     # That of the budget comes again when the exporter can read it again.
-    reported -= {"EngardeWatchdog", "EngardeBudgetNearlyUsed"} | LATE_SCRAPES | FOLLOWS.get(name, set())
+    reported -= {"EngardeWatchdog", "EngardeBudgetNearlyUsed"} | OF_SHORT_TIMES
     assert reported - {ALERTS[name]} == set()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from dagster import DagsterInstance
@@ -181,4 +181,3 @@ def test_hostile_keys_and_reasons_are_text(visitor: Visitor, shop: Shop, hostile
         assert " ".join(hostile.split()) in words(page)
         assert "<script>alert" not in page.text
         assert "<img" not in page.text
-        assert "49" not in words(page).replace(str(uuid4()), "") or hostile != "{{7*7}}"

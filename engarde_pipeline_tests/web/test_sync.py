@@ -3,7 +3,7 @@
 import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
@@ -257,7 +257,13 @@ def test_a_tenant_sees_nothing_of_the_jobs_and_campaigns_of_another(
     assert "their campaign" not in refused.text
 
 
-@pytest.mark.parametrize("job_id", ["none", "%00", "../sync", "'; DROP TABLE runs; --", str(uuid4()), "x" * 3000])
+@pytest.mark.parametrize(
+    "job_id",
+    [
+        *("none", "%00", "../sync", "'; DROP TABLE runs; --", str(UUID(int=0))),
+        pytest.param("x" * 3000, id="long"),
+    ],
+)
 def test_a_job_that_does_not_exist_is_a_page_that_says_so(visitor: Visitor, job_id: str) -> None:
     assert visitor.get(f"/sync/{job_id}").status_code in (200 if job_id == "../sync" else 404, 404)
 
