@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any, cast
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import jwt
@@ -169,17 +170,22 @@ def is_secure(connection: HTTPConnection) -> bool:
 
 
 def is_same_origin(connection: HTTPConnection) -> bool:
-    """Return whether a page of this server has caused a request, by Sec-Fetch-Site or else by Origin.
+    """Return whether a page of this server has caused a request, by Sec-Fetch-Site, or else by Origin or Referer.
 
-    A browser sends one of them at least with what a page can do, and no page can change them. Behind a proxy, the
-    address of this server is API_PUBLIC_URL.
+    A browser sends one of them at least with what one of our pages can do, and no page can change them. Behind a
+    proxy, the address of this server is API_PUBLIC_URL.
     """
     site = connection.headers.get("sec-fetch-site")
     if site is not None:
         return site in ("same-origin", "none")
     scheme = "https" if is_secure(connection) else "http"
     own = _public_url(connection) or f"{scheme}://{connection.headers.get('host')}"
-    return connection.headers.get("origin") == own
+    origin = connection.headers.get("origin")
+    if origin is None:
+        # With plain HTTP, a stream of events has neither.
+        parts = urlsplit(connection.headers.get("referer", ""))
+        origin = f"{parts.scheme}://{parts.netloc}"
+    return origin == own
 
 
 def _public_url(connection: HTTPConnection) -> str | None:

@@ -18,9 +18,8 @@ from engarde_pipeline.web.currency_blocks import (
     parse_numbers,
 )
 from engarde_pipeline.web.metric_values import Sums, currency_name, label, shown, sums_of
-from engarde_pipeline.web.overview_page import comparison
 from engarde_pipeline.web.page_parameters import PageParameters
-from engarde_pipeline.web.periods import DateNotes, Period
+from engarde_pipeline.web.periods import DateNotes, Period, comparison
 from engarde_pipeline.web.trust_notes import Note, notes, read_trust
 
 DATE_COLUMNS = ("spend", "revenue", "roas", "impressions", "clicks", "ctr", "conversions")
@@ -71,14 +70,19 @@ class Campaign:
     creatives_sentence: str
     notes: list[Note]
     comparison: str
+    overview_query: str
 
 
 def campaign(
-    row: Mapping[str, Any], assets: Mapping[str, Any], parameters: PageParameters, period: Period
+    row: Mapping[str, Any],
+    assets: Mapping[str, Any],
+    parameters: PageParameters,
+    period: Period,
+    default_days: int,
 ) -> Campaign:
     """Return the page; `row` has the columns of `page_queries.campaign`, and `assets` those of `groups`."""
     trust = read_trust(row["trust"])
-    date_notes = trust.date_notes(period.calendar)
+    date_notes = trust.date_notes(period.calendar, row["partial_dates"])
     days = [_day(values) for values in parse_numbers(row["days"])]
     now = _by_currency(days, label(parameters.measure))
     shown_dates = list(period.shown_dates(latest_date(), dates_with_numbers(now)))
@@ -97,6 +101,7 @@ def campaign(
         " Creatives need not add up to their campaign.",
         notes=notes(trust, period),
         comparison=comparison(period, row["dates_before"]),
+        overview_query=parameters.range_query(default_days),
     )
 
 

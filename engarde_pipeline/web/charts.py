@@ -105,10 +105,12 @@ def chart(numbers: ChartNumbers) -> Chart:
             "values": [[_rounded(value) for value in line] for line in values.values()],
             "kind": _kind(numbers.measure),
             "provisionalFrom": _seconds(numbers.notes.provisional_from) if "provisional" in states else None,
-            "partialFrom": _seconds(numbers.notes.calendar.today) if "partial" in states else None,
+            "partial": [
+                _seconds(day) for day, state in zip(numbers.dates, states, strict=True) if state == "partial day"
+            ],
         },
         provisional_from=numbers.notes.provisional_from if "provisional" in states else None,
-        has_partial="partial" in states,
+        has_partial="partial day" in states,
         has_gaps=any(value is None for value in overall),
     )
 

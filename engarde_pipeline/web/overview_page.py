@@ -22,7 +22,7 @@ from engarde_pipeline.web.currency_blocks import (
 )
 from engarde_pipeline.web.metric_values import Sums, currency_name, is_money, label, shown, sums_of
 from engarde_pipeline.web.page_parameters import MAX_CAMPAIGNS, TEXT_COLUMNS, OverviewParameters
-from engarde_pipeline.web.periods import DateNotes, Period
+from engarde_pipeline.web.periods import DateNotes, Period, comparison
 from engarde_pipeline.web.range_view import Choice
 from engarde_pipeline.web.trust_notes import Note, notes, read_trust
 
@@ -84,10 +84,12 @@ class Overview:
     empty: Empty | None
 
 
-def overview(row: Mapping[str, Any], parameters: OverviewParameters, period: Period) -> Overview:
+def overview(
+    row: Mapping[str, Any], parameters: OverviewParameters, period: Period, default_days: int
+) -> Overview:
     """Return the overview; the columns of `row` are those of `groups`, `page_queries` and `with_trust`."""
     trust = read_trust(row["trust"])
-    date_notes = trust.date_notes(period.calendar)
+    date_notes = trust.date_notes(period.calendar, row["partial_dates"])
     now = _by_currency(row["days"])
     shown_dates = list(period.shown_dates(latest_date(), dates_with_numbers(now)))
     # Of dates that were never synced it is not known whether there is less than before.
@@ -99,23 +101,13 @@ def overview(row: Mapping[str, Any], parameters: OverviewParameters, period: Per
         campaigns=_campaigns(row, shown_dates[-sparklines.DATES :], date_notes),
         split_headers=[label(name) for name in SPLIT_COLUMNS],
         campaigns_sentence=_sentence(row, parameters, has_currencies=len({*now, *before}) > 1),
-        campaign_query=parameters.range_query,
+        campaign_query=parameters.range_query(default_days),
         more=_more(row["total"], parameters),
         notes=notes(trust, period),
         comparison=comparison(period, row["dates_before"]),
         platforms=sorted({*row["platforms"], *([parameters.platform] if parameters.platform else [])}),
         empty=None if now else _lacking(row),
     )
-
-
-def comparison(period: Period, dates_before: int) -> str:
-    """Return the sentence about the period before, of which `dates_before` dates have been synced."""
-    days = (period.before_end - period.before_start).days + 1
-    text = f"Compared with the {days} days before" if days > 1 else "Compared with the day before"
-    text = f"{text}, {period.before_start} to {period.before_end}"
-    if not 0 < dates_before < days:
-        return f"{text}."
-    return f"{text}, of which {days - dates_before} have never been synced: the changes are not of like with like."
 
 
 def spend_start(period: Period) -> date:

@@ -18,8 +18,8 @@ from engarde_pipeline.web.metric_values import names_of
 PRESETS = (7, 30, 90, 365)
 """The numbers of the last days that pages have links for."""
 
-MAX_DAYS = 3660
-"""Of a range: ten years."""
+MAX_DAYS = 1100
+"""The longest range of dates: three years. Each date is a row of a table."""
 
 MAX_CAMPAIGNS = 200
 
@@ -75,12 +75,10 @@ class PageParameters(BaseModel):
         """Return the same page with other values."""
         return self.model_copy(update=changes)
 
-    @property
-    def range_query(self) -> str:
-        """The query string of another page with the same dates and measure."""
-        return PageParameters.model_construct(
-            **{name: getattr(self, name) for name in PageParameters.model_fields}
-        ).query
+    def range_query(self, default_days: int) -> str:
+        """Return the query string of another page with the same dates and measure, whatever its default is."""
+        kept = {name: getattr(self, name) for name in PageParameters.model_fields}
+        return PageParameters.model_construct(**{**kept, "days": self.preset(default_days)}).query
 
     @property
     def kept_by_form(self) -> list[tuple[str, object]]:

@@ -1,13 +1,18 @@
-"""Routes of pages: they need a session, refuse forms of other sites, and show errors as pages."""
+"""Routes of pages: they need a session, refuse forms of other sites, and show errors as pages.
+
+A person can switch to another tenant in another window, which changes the session of all. A page says whose
+numbers it shows, by a header of htmx or a field of its forms, so that none of its parts is of another tenant.
+"""
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, cast
 from urllib.parse import urlencode
 
-from fastapi import Depends, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 
 from engarde_pipeline.api.errors import Problem
 from engarde_pipeline.api.sessions import Session, is_same_origin, session_of
@@ -15,6 +20,12 @@ from engarde_pipeline.telemetry.logs import add_to_log_context
 from engarde_pipeline.web.rendering import render
 
 _SAFE = ("GET", "HEAD")
+
+_SHOWN_TENANT_HEADER = "x-shown-tenant"
+
+_MAX_BODY_BYTES = 2**20
+_MAX_FIELDS = 1100
+"""The form of a sync can list a thousand campaigns."""
 
 
 class PublicRoute(APIRoute):
@@ -37,6 +48,9 @@ class PublicRoute(APIRoute):
             except RequestValidationError as error:
                 fields = "; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in error.errors())
                 return _error_page(request, 422, fields)
+            except HTTPException as error:  # the body is too large, or not a form
+                said = "The form cannot be read. Open the page, and try again."
+                return _error_page(request, error.status_code, said)
 
         return handle_page
 
@@ -56,9 +70,33 @@ class PageRoute(PublicRoute):
         request.state.session = session
         add_to_log_context(tenant=session.tenant_id)
         await request.app.state.rate_limit.hit(session.tenant_id)
+        if request.headers.get(_SHOWN_TENANT_HEADER, str(session.tenant_id)) != str(session.tenant_id):
+            return Response(status_code=409, headers={"HX-Refresh": "true"})
         # For the switcher, on every page.
-        request.state.tenants = await request.app.state.tenant_names.read(session.tenant_ids)
+        request.state.tenants = await request.app.state.tenant_names.shown(session.tenant_ids)
         return None
+
+
+def router_with_forms(route_class: type[PublicRoute]) -> APIRouter:
+    """Return a router whose requests can have forms, of a limited size and without files."""
+    return APIRouter(
+        route_class=route_class,
+        max_body_size=_MAX_BODY_BYTES,
+        form_limits={"max_files": 0, "max_fields": _MAX_FIELDS},
+    )
+
+
+def check_shown_tenant(session: Session, shown: str) -> None:
+    """Check that a form has the tenant of the session, since its effect is on that one.
+
+    Raises:
+        Problem: 409, the person has switched to another one.
+    """
+    if shown != str(session.tenant_id):
+        raise Problem(
+            409,
+            "You have switched to another tenant in another window. Open the page again, and check what it shows.",
+        )
 
 
 def _check_origin(request: Request) -> None:

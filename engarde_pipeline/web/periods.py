@@ -38,6 +38,16 @@ class Period:
             yield first + timedelta(days=number)
 
 
+def comparison(period: Period, dates_before: int) -> str:
+    """Return the sentence about the period before, of which `dates_before` dates have been synced."""
+    days = (period.before_end - period.before_start).days + 1
+    text = f"Compared with the {days} days before" if days > 1 else "Compared with the day before"
+    text = f"{text}, {period.before_start} to {period.before_end}"
+    if not 0 < dates_before < days:
+        return f"{text}."
+    return f"{text}, of which {days - dates_before} have never been synced: the changes are not of like with like."
+
+
 @dataclass(frozen=True)
 class DateNotes:
     """What is known of dates beside their numbers."""
@@ -45,19 +55,21 @@ class DateNotes:
     calendar: Calendar
     missing: frozenset[date]
     provisional_from: date | None
+    partial: frozenset[date] = frozenset()
+    """Those that were not over everywhere when they were last compared with BigQuery."""
 
     def is_synced(self, day: date) -> bool:
         """Whether a campaign without a row on `day` had no numbers, so that they are 0."""
         return self.calendar.first_date <= day <= self.calendar.today and day not in self.missing
 
     def is_partial(self, day: date) -> bool:
-        """Whether `day` is not over yet (UTC)."""
-        return day >= self.calendar.today
+        """Whether numbers of `day` may not have been in BigQuery yet."""
+        return day in self.partial or day >= self.calendar.today
 
     def state(self, day: date) -> str:
         """Return the state of a date in words, or nothing for one that is synced and final."""
         if day in self.missing:
-            return "never synced"
+            return "missing"
         if self.is_partial(day):
-            return "partial"
+            return "partial day"
         return "provisional" if self.provisional_from and day >= self.provisional_from else ""

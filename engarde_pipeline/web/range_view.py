@@ -1,9 +1,8 @@
 """The controls of a page about a range of dates: links to other ranges and measures, and the live part."""
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
-from engarde_pipeline.api.routers.live import MAX_DAYS
 from engarde_pipeline.web.metric_values import label, names_of
 from engarde_pipeline.web.page_parameters import PRESETS, PageParameters
 from engarde_pipeline.web.periods import Period
@@ -20,24 +19,24 @@ class Choice:
 
 @dataclass(frozen=True)
 class RangeView:
-    """The range of a page, and the choices beside it. `live` is the range that the page can hear changes of."""
+    """The range of a page, whether it goes on to the latest date, and the choices beside it."""
 
     path: str
     start: date
     end: date
+    is_latest: bool
     presets: list[Choice]
     measures: list[Choice]
-    live: tuple[date, date] | None
 
 
 def range_view(path: str, parameters: PageParameters, period: Period, default_days: int) -> RangeView:
     """Return the controls of a page."""
     current = parameters.preset(default_days)
-    live_start = max(period.start, period.calendar.today - timedelta(days=MAX_DAYS))
     return RangeView(
         path=path,
         start=period.start,
         end=period.end,
+        is_latest=period.end >= period.calendar.today,
         presets=[
             Choice(f"{days} days", path + parameters.with_days(days).query, days == current) for days in PRESETS
         ],
@@ -45,5 +44,4 @@ def range_view(path: str, parameters: PageParameters, period: Period, default_da
             Choice(label(name), path + parameters.but(measure=name).query, name == parameters.measure)
             for name in names_of()
         ],
-        live=(live_start, period.end) if live_start <= period.end else None,
     )

@@ -42,7 +42,9 @@ class StaticFiles(_StaticFiles):
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Return a file."""
         response = await super().get_response(path, scope)
-        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        # Another version of this server may have another file under this address.
+        is_current = scope["query_string"].decode("latin-1") == _static(path).partition("?")[2]
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if is_current else "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 

@@ -35,6 +35,7 @@ class SyncForm(BaseModel):
     allow_growth: bool = False
     action: Literal["find", "preview", "start"] = "preview"
     key: _Typed = ""
+    shown_tenant: _Typed = ""
 
     @property
     def valid_ids(self) -> list[UUID]:

@@ -7,6 +7,7 @@ from uuid import UUID
 from cachetools import TTLCache
 
 from engarde_pipeline.api.database import Database
+from engarde_pipeline.api.errors import Problem
 from engarde_pipeline.postgres.reads.reference_queries import the_tenant
 
 _SECONDS = 300
@@ -14,6 +15,9 @@ _TENANTS = 10_000
 
 _QUERIES_AT_ONCE = 2
 """Leaves connections of the pool for other requests."""
+
+_SHOWN_WITHIN = 1
+"""Seconds that a page waits for names; the id of a tenant will do."""
 
 
 class TenantNames:
@@ -30,9 +34,22 @@ class TenantNames:
         Raises:
             Problem: 503, Postgres does not respond in time.
         """
-        names = await asyncio.gather(*map(self._name, tenant_ids))
+        try:
+            async with asyncio.TaskGroup() as group:  # if one fails, the others end
+                tasks = [group.create_task(self._name(each)) for each in tenant_ids]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        names = [task.result() for task in tasks]
         found = [(id_, name) for id_, name in zip(tenant_ids, names, strict=True) if name is not None]
         return sorted(found, key=lambda each: (each[1].casefold(), each[0]))
+
+    async def shown(self, tenant_ids: Sequence[UUID]) -> list[tuple[UUID, str]]:
+        """Return the ids and names for the switcher, with the id in place of a name that cannot be read now."""
+        try:
+            async with asyncio.timeout(_SHOWN_WITHIN):
+                return await self.read(tenant_ids)
+        except (TimeoutError, Problem):
+            return [(each, self._names.get(each, str(each))) for each in tenant_ids]
 
     async def _name(self, tenant_id: UUID) -> str | None:
         if (known := self._names.get(tenant_id)) is not None:

@@ -1,20 +1,20 @@
 """How far to trust the numbers of a page, in sentences."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 
 from engarde_pipeline.core.dates import described_dates
 from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.postgres.reads.trust import Calendar
+from engarde_pipeline.web.date_ranges import RANGES
 from engarde_pipeline.web.periods import DateNotes, Period
-from engarde_pipeline.web.rendering import moment, money
+from engarde_pipeline.web.rendering import moment
 
 _MAX_RANGES = 5
-"""So many ranges of missing dates are named."""
+"""The number of ranges of missing dates that are named."""
 
 
 @dataclass(frozen=True)
@@ -35,36 +35,37 @@ class Trust:
     missing_dates: frozenset[date]
     provisional_from: date | None
     rejected_records: int
-    rejected_spend: Decimal | None
 
-    def date_notes(self, calendar: Calendar) -> DateNotes:
+    def date_notes(self, calendar: Calendar, partial_dates: Iterable[date]) -> DateNotes:
         """Return what is known of dates."""
-        return DateNotes(calendar, self.missing_dates, self.provisional_from)
+        return DateNotes(calendar, self.missing_dates, self.provisional_from, frozenset(partial_dates))
 
 
 def read_trust(text: str) -> Trust:
     """Return the trust in the column `trust`."""
-    values: Mapping[str, Any] = json.loads(text, parse_float=Decimal)
+    values: Mapping[str, Any] = json.loads(text)
     synced_at, provisional_from = values["synced_at"], values["provisional_from"]
-    rejected_spend = values["rejected_spend"]
     return Trust(
         datetime.fromisoformat(synced_at) if synced_at else None,
         frozenset(map(date.fromisoformat, values["missing_dates"])),
         date.fromisoformat(provisional_from) if provisional_from else None,
         values["rejected_records"],
-        None if rejected_spend is None else Decimal(rejected_spend),
     )
 
 
 def notes(trust: Trust, period: Period) -> list[Note]:
     """Return what a reader needs to know, in the order in which it matters."""
-    found = [_compared(trust)]
+    # The ranges that these pages have; the last one may be shorter than this page's.
+    days = (period.calendar.today - period.start).days
+    reaching = next((each for each in RANGES if each > days), RANGES[-1])
+    freshness, attention = f"/freshness?days={reaching}", f"/attention?days={reaching}"
+    found = [_compared(trust, freshness)]
     if trust.missing_dates and trust.synced_at:
         number = counted(len(trust.missing_dates), "date")
         text = f"{number} in this range {'has' if len(trust.missing_dates) == 1 else 'have'} never been synced:"
-        found.append(Note(f"{text} {_listed(trust.missing_dates)}.", "/freshness", "Freshness", is_warning=True))
+        found.append(Note(f"{text} {_listed(trust.missing_dates)}.", freshness, "Freshness", is_warning=True))
     if trust.rejected_records:
-        found.append(Note(_rejected(trust), "/attention", "Needs attention", is_warning=True))
+        found.append(Note(_rejected(trust), attention, "Needs attention", is_warning=True))
     if period.start <= (today := period.calendar.today) <= period.end:
         found.append(Note(f"Today ({today}, UTC) is not over, so its numbers are partial."))
     if trust.provisional_from and trust.provisional_from < today:
@@ -74,20 +75,17 @@ def notes(trust: Trust, period: Period) -> list[Note]:
     return found
 
 
-def _compared(trust: Trust) -> Note:
+def _compared(trust: Trust, freshness: str) -> Note:
     if trust.synced_at is None:
-        return Note("None of these dates has ever been synced.", "/freshness", "Freshness", is_warning=True)
-    return Note(f"Compared with BigQuery at {moment(trust.synced_at)} or later.", "/freshness", "Freshness")
+        return Note("None of these dates has ever been synced.", freshness, "Freshness", is_warning=True)
+    return Note(f"Compared with BigQuery at {moment(trust.synced_at)} or later.", freshness, "Freshness")
 
 
 def _rejected(trust: Trust) -> str:
     number = counted(trust.rejected_records, "record")
-    lacks = (
-        f"{number} could not be loaded and {'is' if trust.rejected_records == 1 else 'are'} not in these numbers"
-    )
-    if trust.rejected_spend is None:
-        return f"{lacks}; they have spend in several currencies."
-    return f"{lacks}, with a spend of {money(trust.rejected_spend)}."
+    verb = "is" if trust.rejected_records == 1 else "are"
+    # The page behind the link has their spend, by currency.
+    return f"{number} could not be loaded and {verb} not in these numbers."
 
 
 def _listed(dates: frozenset[date]) -> str:

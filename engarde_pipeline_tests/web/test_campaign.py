@@ -76,7 +76,7 @@ def test_a_date_has_the_job_that_changed_it_last(configured: World, visitor: Vis
     html = visitor.html(f"/campaigns/{campaign}", **RANGE)
 
     assert html.tables["dates"][1][-1] == str(job)[:8]
-    assert f'title="{job}"' in html.source
+    assert f'href="/sync/{job}"' in html.source
 
 
 def test_an_hourly_date_is_summed(configured: World, visitor: Visitor, tenant: UUID) -> None:

@@ -30,9 +30,9 @@ def test_a_missing_date_is_a_gap_and_a_synced_date_without_a_row_is_zero() -> No
     assert found.data["values"] == [[10, None, 0, 0], [1, None, 0, 2.5]]
     assert [(row.state, row.values) for row in found.rows] == [
         ("", ["10.00", "1.00", "11.00"]),
-        ("never synced", ["–", "–", "–"]),
+        ("missing", ["–", "–", "–"]),
         ("provisional", ["0.00", "0.00", "0.00"]),
-        ("partial", ["0.00", "2.50", "2.50"]),
+        ("partial day", ["0.00", "2.50", "2.50"]),
     ]
     assert found.columns == ["google", "meta", "All"]
     assert found.has_gaps
@@ -41,10 +41,10 @@ def test_a_missing_date_is_a_gap_and_a_synced_date_without_a_row_is_zero() -> No
 def test_what_is_provisional_and_partial_is_marked_from_its_first_date() -> None:
     found = made(meta={ONE: sums(spend="1")})
 
-    assert (found.data["first"], found.data["provisionalFrom"], found.data["partialFrom"]) == (
+    assert (found.data["first"], found.data["provisionalFrom"], found.data["partial"]) == (
         1772323200,
         1772323200 + 2 * 86400,
-        1772323200 + 3 * 86400,
+        [1772323200 + 3 * 86400],
     )
     assert (found.provisional_from, found.has_partial) == (THREE, True)
 

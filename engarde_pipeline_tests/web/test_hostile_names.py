@@ -76,6 +76,7 @@ def overview_of(name: str) -> str:
         "days": f'[["{DAY}", {json.dumps(name)}, null, 1, 1, 1, 1, 1]]',
         "before": "[]",
         "dates_before": 0,
+        "partial_dates": [],
         "platforms": [name[:100]],
         "groups": f"[{group}]",
         "total": 1,
@@ -88,7 +89,7 @@ def overview_of(name: str) -> str:
         "overview.html",
         view=range_view("/", parameters, PERIOD, 30),
         parameters=parameters,
-        page=overview(row, parameters, PERIOD),
+        page=overview(row, parameters, PERIOD, 30),
     )
 
 
@@ -101,6 +102,7 @@ def campaign_of(name: str) -> str:
         "days": f'[["{DAY}", "{ID}", null, 1, 1, 1, 1, 1]]',
         "before": "[]",
         "dates_before": 0,
+        "partial_dates": [],
     }
     names = ("impressions", "clicks", "spend", "conversions", "revenue", "engagements", "ctr", "engagement_rate")
     numbers = ", ".join(f'"{each}": 1' for each in names)
@@ -110,7 +112,7 @@ def campaign_of(name: str) -> str:
         "campaign.html",
         view=range_view("/campaigns/1", parameters, PERIOD, 90),
         parameters=parameters,
-        page=campaign(row, assets, parameters, PERIOD),
+        page=campaign(row, assets, parameters, PERIOD, 90),
     )
 
 

@@ -93,6 +93,7 @@ def test_nobody_starts_a_sync_of_another_tenants_campaigns(
     for mine in crowd.words:
         for theirs in crowd.words.keys() - {mine}:
             fields = {"start_date": str(DAY), "end_date": str(DAY), "action": "start", "key": "k"}
+            fields["shown_tenant"] = str(mine)
             campaign = {"campaign_space_ids": str(crowd.campaigns[theirs])}
             platform = {"platform": f"{crowd.words[theirs]}-p"}
             assert Visitor(site, mine).post("/sync", **fields, **campaign).status_code == 404

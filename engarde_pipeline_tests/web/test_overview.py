@@ -164,6 +164,11 @@ def test_a_campaign_links_to_its_page_with_the_same_dates(visitor: Visitor, two_
     source = visitor.html("/", **RANGE).source
 
     assert f'href="/campaigns/{two_weeks["meta"]}?start_date=2026-03-08&amp;end_date=2026-03-14"' in source
+    # Also without dates, whatever the default of the other page is.
+    there = f"/campaigns/{two_weeks['meta']}?days=365"
+    assert f'href="{there}"' in visitor.html("/", days=365).source
+    assert 'href="/?days=365"' in visitor.html(there).source
+    assert 'href="/?days=90"' in visitor.html(there.partition("?")[0]).source
 
 
 def test_a_change_is_shown_at_once_although_campaigns_are_cached(
@@ -214,9 +219,9 @@ def test_what_is_missing_provisional_and_rejected_is_said(
     assert "1 record could not be loaded and is not in these numbers, with a spend of 12.50." in html.text
     assert "is not over, so its numbers are partial" in html.text
     states = {row[0]: row[-1] for row in html.tables["chart-none"][1:]}
-    assert states[str(today() - timedelta(days=6))] == "never synced"
+    assert states[str(today() - timedelta(days=6))] == "missing"
     assert states[str(yesterday)] == "provisional"
-    assert states[str(today())] == "partial"
+    assert states[str(today())] == "partial day"
 
 
 def test_what_there_is_not_is_said(configured: World, service: Service, tenant: UUID) -> None:

@@ -33,6 +33,7 @@ SELECT (
        ) AS days,
        (SELECT coalesce(json_agg(json_build_array(currency, {measures})), '[]')::text FROM before) AS before,
        {dates_before} AS dates_before,
+       {partial_dates} AS partial_dates,
        (
            SELECT coalesce(array_agg(DISTINCT platform ORDER BY platform), '{{}}')
            FROM platform_days
@@ -47,6 +48,16 @@ _DATES_BEFORE: LiteralString = """(
            FROM synced_dates
            WHERE table_name = %(table_name)s
              AND metric_date BETWEEN %(before_start)s AND %(start)s::date - 1
+       )"""
+
+# As in `core.date_states`: a date is over everywhere twelve hours after it is over in UTC.
+_PARTIAL_DATES: LiteralString = """(
+           SELECT coalesce(array_agg(metric_date), '{{}}')
+           FROM synced_dates
+           WHERE table_name = %(table_name)s
+             AND metric_date BETWEEN %(start)s AND %(end)s
+             AND coalesce(compared_at, synced_at)
+                 < (metric_date + 1)::timestamp AT TIME ZONE 'UTC' + interval '12 hours'
        )"""
 
 # By the primary key of the application's table, and the index campaign_metrics_key (campaign_space_id,
@@ -91,7 +102,8 @@ SELECT n.name,
            WHERE date >= %(start)s
        ) AS days,
        (SELECT coalesce(json_agg(json_build_array(currency, {measures})), '[]')::text FROM before) AS before,
-       {dates_before} AS dates_before
+       {dates_before} AS dates_before,
+       {partial_dates} AS partial_dates
 FROM engarde_api.campaign_spaces n
 WHERE n.id = ANY(%(campaign_space_ids)s)
 """
@@ -117,6 +129,7 @@ def with_platform_days(statement: Statement, query: MetricsQuery, before_start: 
     * `before`: the sums from `before_start` to the day before the query's start: an array of arrays with a
       currency and the sums;
     * `dates_before`: how many of these dates have been synced;
+    * `partial_dates`: the query's dates that were not over when they were last compared with BigQuery;
     * `platforms`: those with numbers in the query's dates, whether it filters by platform or not;
     * `has_campaigns` and `has_synced_dates`: whether there are any at all.
     """
@@ -132,8 +145,8 @@ def campaign(query: MetricsQuery, before_start: date) -> Statement:
     """Return the statement for the one campaign that `query` filters by; without a row if the tenant has no such.
 
     Its row has `name`, `platform`, `external_campaign_id`; `days`, a JSON array of arrays with a date, the id of
-    the job that last changed it, a currency and the sums of the measures; `before` and `dates_before` as in
-    `with_platform_days`.
+    the job that last changed it, a currency and the sums of the measures; `before`, `dates_before` and
+    `partial_dates` as in `with_platform_days`.
     """
     return _campaign(), {**query.values, "before_start": before_start}
 
@@ -163,6 +176,7 @@ def _compose(text: LiteralString, has_filter: bool = False) -> bytes:
             sums=sql_list("sum({name}) AS {name}", names),
             measures=sql_list("{name}", names),
             dates_before=sql.SQL(_DATES_BEFORE),
+            partial_dates=sql.SQL(_PARTIAL_DATES).format(),
             filter=sql.SQL(_FILTERS[has_filter]),
         )
         .as_bytes()

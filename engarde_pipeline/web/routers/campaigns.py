@@ -54,7 +54,7 @@ async def campaign(
         "campaign.html",
         view=range_view(f"/campaigns/{ids[0]}", parameters, period, DEFAULT_DAYS),
         parameters=parameters,
-        page=page_of(rows[0], assets, parameters, period),
+        page=page_of(rows[0], assets, parameters, period, DEFAULT_DAYS),
     )
 
 
@@ -66,5 +66,5 @@ def _uuid(text: str) -> UUID:
 
 
 def _not_found() -> Problem:
-    # The same for a campaign of another tenant, which nobody may find out about.
+    # The same for a campaign of another tenant, whose existence must not be revealed.
     return Problem(404, "This campaign does not exist, or you may not see it.")

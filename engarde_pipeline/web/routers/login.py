@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 from urllib.parse import urlencode
 from uuid import UUID
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import BaseModel
 
@@ -16,7 +16,7 @@ from engarde_pipeline.web.login_attempt import LoginAttempt, attempt_of, forget,
 from engarde_pipeline.web.login_errors import LoginFailed
 from engarde_pipeline.web.login_links import LinkRefused
 from engarde_pipeline.web.login_methods import LINK_USER, LoginMethods
-from engarde_pipeline.web.page_route import CurrentSession, PageRoute, PublicRoute
+from engarde_pipeline.web.page_route import CurrentSession, PageRoute, PublicRoute, router_with_forms
 from engarde_pipeline.web.rendering import HEADERS, render
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-router = APIRouter(route_class=PublicRoute)
-session_router = APIRouter(route_class=PageRoute)
+router = router_with_forms(PublicRoute)
+session_router = router_with_forms(PageRoute)
 
 # The address of these responses has a secret, which must not be sent on.
 _SECRET_ADDRESS = {**HEADERS, "Referrer-Policy": "no-referrer"}

@@ -41,7 +41,7 @@ async def overview(
         "overview.html",
         view=range_view("/", parameters, period, DEFAULT_DAYS),
         parameters=parameters,
-        page=page_of(row, parameters, period),
+        page=page_of(row, parameters, period, DEFAULT_DAYS),
     )
 
 

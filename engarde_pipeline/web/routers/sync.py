@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from engarde_pipeline.api.database import Database
@@ -16,7 +16,7 @@ from engarde_pipeline.api.sync_requests import checked_submission, job_with_date
 from engarde_pipeline.core.dates import first_date, latest_date
 from engarde_pipeline.postgres.reads.campaign_search import matching_campaigns, named_campaigns, platforms
 from engarde_pipeline.web.job_view import job_view, progress
-from engarde_pipeline.web.page_route import CurrentSession, PageRoute
+from engarde_pipeline.web.page_route import CurrentSession, PageRoute, check_shown_tenant, router_with_forms
 from engarde_pipeline.web.rendering import render
 from engarde_pipeline.web.sync_form import (
     LISTED,
@@ -35,7 +35,7 @@ JOBS = 20
 
 _SHOWN_IN_FORM = (404, 409, 422, 429, 503)
 
-router = APIRouter(route_class=PageRoute)
+router = router_with_forms(PageRoute)
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ async def start(
     form: Annotated[SyncForm, Form()],
 ) -> Response:
     """Start a sync or its dry run, and go to the page of its job; or show what is wrong beside the fields."""
+    check_shown_tenant(session, form.shown_tenant)
     try:
         wanted = form.sync_request()
         submission = await checked_submission(wanted, session.caller, database)

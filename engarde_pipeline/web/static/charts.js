@@ -47,13 +47,13 @@
     const provisional = legend.querySelector(".provisional");
     const partial = legend.querySelector(".partial");
     if (data.provisionalFrom !== null) {
-      shade(plot, data.provisionalFrom, data.partialFrom ?? end, (context, ...box) => {
+      shade(plot, data.provisionalFrom, end, (context, ...box) => {
         context.fillStyle = colour(provisional, "backgroundColor");
         context.fillRect(...box);
       });
     }
-    if (data.partialFrom !== null) {
-      shade(plot, data.partialFrom, end, (context, left, top, boxWidth, boxHeight) => {
+    for (const date of data.partial) {
+      shade(plot, date, date + DAY, (context, left, top, boxWidth, boxHeight) => {
         context.strokeStyle = colour(partial, "borderTopColor");
         context.lineWidth = 1;
         context.beginPath();

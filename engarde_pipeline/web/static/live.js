@@ -11,6 +11,8 @@
   const LONGEST_DELAY = 30000;
   const HIDDEN_FOR = 60000; // a tab that is hidden for so long lets go of its connection
   const ANNOUNCED_AFTER = 5000; // an interruption that is shorter is not read out
+  const SPREAD = 200;
+  const SHORTEST_PAUSE = 1000;
   const SLOW_START = 3000; // changes between the page and the stream are unlikely in less time
 
   const shown = document.querySelector("[data-live-status]");
@@ -18,6 +20,8 @@
   if (!shown || !window.EventSource) return;
 
   let source = null;
+  let pending = null;
+  let lastChange = -Infinity;
   let delay = FIRST_DELAY;
   let mustReread = performance.now() > SLOW_START;
   let retry, hide, announcement;
@@ -54,8 +58,21 @@
     }, state === "waiting" ? ANNOUNCED_AFTER : 0);
   }
 
+  // At most once a second, because a backfill changes dates faster than a page can be read again; and not at the same
+  // instant as everyone else who looks at these numbers.
   function changed(detail) {
-    document.body.dispatchEvent(new CustomEvent("engarde:changed", { bubbles: true, detail }));
+    if (pending) {
+      pending.detail = {};
+      return;
+    }
+    pending = { detail };
+    const wait = Math.max(Math.random() * SPREAD, lastChange + SHORTEST_PAUSE - performance.now());
+    setTimeout(() => {
+      const event = new CustomEvent("engarde:changed", { bubbles: true, detail: pending.detail });
+      pending = null;
+      lastChange = performance.now();
+      document.body.dispatchEvent(event);
+    }, wait);
   }
 
   function close() {
