@@ -18,7 +18,7 @@ from engarde_pipeline.api.sync_requests import checked_submission, job_with_date
 from engarde_pipeline.core.dates import first_date, latest_date
 from engarde_pipeline.postgres.reads.campaign_search import matching_campaigns, named_campaigns, platforms
 from engarde_pipeline.runs.job_log import SyncJob
-from engarde_pipeline.web.job_view import job_view, progress
+from engarde_pipeline.web.job_view import COUNTS, job_view, progress
 from engarde_pipeline.web.page_route import CurrentSession, PageRoute
 from engarde_pipeline.web.rendering import render
 from engarde_pipeline.web.sync_form import (
@@ -101,7 +101,7 @@ async def job_page(
     await check_and_execute(database, References(session.tenant_id))
     job, landed = await dagster.call(lambda instance: job_with_dates(instance, job_id, session.tenant_id))
     page = progress(job, landed, session.caller.may_sync_all)
-    return render(request, "job.html", page=page, key=new_key())
+    return render(request, "job.html", page=page, headings=tuple(COUNTS.values()), key=new_key())
 
 
 async def _choices(database: Database, session: Session, form: SyncForm) -> Choices:
@@ -154,6 +154,7 @@ async def _page(request: Request, session: Session, dagster: DagsterDep, shown: 
         choices=shown.choices,
         key=new_key(),
         jobs=jobs,
+        headings=tuple(COUNTS.values()),
         next_cursor=next_cursor,
         is_first=is_first,
         first_date=first_date(),
