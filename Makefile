@@ -17,7 +17,7 @@ help:  ## List the commands
 demo: $(INSTALLED)  ## Sync 30 dates of sample data, from an empty machine to a table of results
 	@$(VENV)/bin/engarde demo
 
-dev: $(INSTALLED)  ## Start the page, the API, and the Dagster UI (sample data where nothing is configured)
+dev: $(INSTALLED)  ## Start the pages, the API, and the Dagster UI (sample data where nothing is configured)
 	@$(VENV)/bin/engarde dev
 
 test: $(INSTALLED)  ## Run the tests, without the long ones

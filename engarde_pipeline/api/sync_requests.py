@@ -6,6 +6,7 @@ from dagster import DagsterInstance
 
 from engarde_pipeline.api.database import Database
 from engarde_pipeline.api.errors import Problem, invalid
+from engarde_pipeline.api.parameters import invalid_cursor
 from engarde_pipeline.api.references import References, check_and_execute
 from engarde_pipeline.api.schemas import SyncRequest
 from engarde_pipeline.api.submit import Submission
@@ -49,9 +50,21 @@ def list_visible_jobs(
         Problem: 422, the cursor is none of them.
     """
     if cursor is not None and visible_job(instance, cursor, tenant_id) is None:
-        raise invalid("cursor", "is not valid for this request; use the next_cursor of the previous page")
+        raise invalid_cursor()
     jobs = list_jobs(instance, limit + 1, str(tenant_id), before=cursor)
     return jobs[:limit], jobs[limit - 1].id if len(jobs) > limit else None
+
+
+def list_jobs_or_newest(
+    instance: DagsterInstance, limit: int, tenant_id: UUID, cursor: str | None
+) -> tuple[list[SyncJob], str | None, bool]:
+    """Return jobs as `list_visible_jobs`, and whether they are the newest.
+
+    The newest are returned if there is no longer a job that the cursor is about: the address of a page can be older
+    than the history.
+    """
+    is_first = cursor is None or visible_job(instance, cursor, tenant_id) is None
+    return *list_visible_jobs(instance, limit, tenant_id, None if is_first else cursor), is_first
 
 
 def job_with_dates(instance: DagsterInstance, job_id: str, tenant_id: UUID) -> tuple[SyncJob, list[LandedDate]]:

@@ -43,9 +43,9 @@ def api(
         ),
     ] = None,
 ) -> None:
-    """Serve the REST API, which starts and follows syncs and reads metrics, and the page for people.
+    """Serve the REST API, which starts and follows syncs and reads metrics, and the pages for people.
 
-    The page is at /, and the documentation of the API at /docs. `engarde page` prints a link to the page of the
+    The pages are at /, and the documentation of the API at /docs. `engarde page` prints a link to the pages of the
     sample data; in production, people log in with OpenID Connect (OIDC_ISSUER, ...; docs/pages.md).
 
     JWT_SECRET_KEY and API_DATABASE_URL must be set, and DAGSTER_DATABASE_URL as for the rest of Dagster. If no
@@ -110,7 +110,7 @@ def _serve(host: str, port: int, metrics_port: int | None) -> None:
 
     with _application() as application:
         announce(
-            f"The page and the API are at [bold]http://{host}:{port}[/], the API's documentation at /docs."
+            f"The pages and the API are at [bold]http://{host}:{port}[/], the API's documentation at /docs."
             " Press Ctrl-C to stop."
         )
         if metrics_port:

@@ -57,7 +57,7 @@ def demo() -> None:
         raise typer.Exit(1)
     console.print(
         "\nNext: [bold]engarde dev[/] (in a checkout: [bold]make dev[/]) shows this data in a browser. It prints a"
-        " link to the page with the campaigns (http://127.0.0.1:8000), and starts the Dagster UI (lineage,"
+        " link to the pages with the campaigns (http://127.0.0.1:8000), and starts the Dagster UI (lineage,"
         " dates, counts, plots). [bold]engarde status[/] ([bold].venv/bin/engarde status[/]) shows the dates here."
         " README.md describes the setup for a real project."
     )

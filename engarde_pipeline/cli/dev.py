@@ -53,11 +53,11 @@ def dev(
     api_port: Annotated[int, typer.Option(min=1, max=65535, help="The port of the REST API.")] = 8000,
     metrics_port: Annotated[int, typer.Option(min=1, max=65535, help="The port of the exporter.")] = PORT,
 ) -> None:
-    """Start the page, the Dagster UI and daemon, the REST API and the exporter on this machine. Ctrl-C stops them.
+    """Start the pages, Dagster's UI and daemon, the REST API and the exporter on this machine. Ctrl-C stops them.
 
     If no server is configured, it also starts a Postgres and a BigQuery emulator with sample data under
-    .engarde/, and prints a link that logs in to the page (`engarde page` prints another). If Postgres and BigQuery
-    are configured, the API, which serves the page, is started only if JWT_SECRET_KEY is set.
+    .engarde/, and prints a link that logs in to the pages (`engarde page` prints another). If Postgres and
+    BigQuery are configured, the API, which serves the pages, is started only if JWT_SECRET_KEY is set.
     """
     configure_telemetry("engarde-dev")
     address = f"http://{_HOST}:{port}"

@@ -1,4 +1,4 @@
-"""`engarde page`: prints a one-time link that logs in to the page of the embedded default."""
+"""`engarde page`: prints a one-time link that logs in to the pages of the embedded default."""
 
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class NoLinks(EngardeError):
-    """People do not log in with links here, or nothing serves the page."""
+    """People do not log in with links here, or nothing serves the pages."""
 
 
 def page(
@@ -34,11 +34,11 @@ def page(
         int, typer.Option(min=1, max=65535, help="The port of the API, as --api-port of `engarde dev`.")
     ] = 8000,
 ) -> None:
-    """Print a link that logs in to the page, once and within ten minutes.
+    """Print a link that logs in to the pages, once and within ten minutes.
 
-    This is for the sample data of `engarde dev`, which serves the page as a part of the REST API and prints such a
-    link when it is ready. In production, people log in with OpenID Connect at API_PUBLIC_URL, and no link is
-    accepted; docs/pages.md describes the settings.
+    This is for the sample data of `engarde dev`, which serves the pages as a part of the REST API and prints
+    such a link when it is ready. In production, people log in with OpenID Connect at API_PUBLIC_URL, and no link
+    is accepted; docs/pages.md describes the settings.
 
     Examples: `engarde page`, `engarde page --tenant "Larkspur Outdoor" --port 8001`
     """
@@ -47,8 +47,8 @@ def page(
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     if not responds(f"{url}/health/live"):
         raise NoLinks(
-            f"Nothing serves the page at {url}. Start it with `engarde dev` (in a checkout: `make dev`), or name"
-            " the port of its API with --port."
+            f"Nothing serves the pages at {url}. Start them with `engarde dev` (in a checkout: `make dev`), or"
+            " name the port of their API with --port."
         )
     link = new_link(url, tenant)
     console.print("Open this link in a browser; it logs in once, within ten minutes:\n")
@@ -56,12 +56,12 @@ def page(
 
 
 def has_links() -> bool:
-    """Return whether people log in to the page with links: in the embedded default, without a provider."""
+    """Return whether people log in to the pages with links: in the embedded default, without a provider."""
     return is_embedded() and load_login_settings().oidc is None
 
 
 def new_link(url: str, tenants: list[str] | None = None) -> str:
-    """Create a link to the page at `url`, with those tenants of the embedded default that are named, or all.
+    """Create a link to the pages at `url`, with those tenants of the embedded default that are named, or all.
 
     Raises:
         InvalidInput: there is no such tenant.
@@ -87,7 +87,7 @@ def _check_method() -> None:
     if is_embedded():
         return
     if is_unconfigured():
-        raise NoLinks("There is no page here yet. Start it with `engarde dev` (in a checkout: `make dev`).")
+        raise NoLinks("There are no pages here yet. Start them with `engarde dev` (in a checkout: `make dev`).")
     raise NoLinks(
         "Links are only for the sample data of `engarde dev`. BigQuery or Postgres are configured here. So that"
         " people can log in, set OIDC_ISSUER, OIDC_CLIENT_ID, OIDC_CLIENT_SECRET and API_PUBLIC_URL for the API"
@@ -108,6 +108,6 @@ def _tenant_ids(connection: "psycopg.Connection", tenants: list[str] | None) -> 
         raise InvalidInput(f"There is no tenant {', '.join(missing)}. These exist: {names}")
     if len(found) > MAX_TENANTS:
         print_warning(
-            f"The page shows the first {MAX_TENANTS} of {len(found):,} tenants; --tenant chooses others."
+            f"The pages show the first {MAX_TENANTS} of {len(found):,} tenants; --tenant chooses others."
         )
     return list(found)[:MAX_TENANTS]

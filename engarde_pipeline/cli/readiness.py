@@ -45,14 +45,14 @@ def wait_until_ready(services: Sequence[Service], page: str | None, new_link: Ca
             return
         waiting = [service for service in waiting if not service.is_ready()]
         time.sleep(_POLL_SECONDS)
-    addresses = [("Page", page)] if page else []
+    addresses = [("Pages", page)] if page else []
     addresses += [(service.serves, service.address) for service in services]
     if is_json():  # without a link: who reads the log must not log in with it
         announce("Ready: " + ", ".join(f"{serves} {address}" for serves, address in addresses))
         return
     console.print("Everything is ready.")
     if new_link:
-        console.print("Open this link to see the page; it logs in once, within ten minutes:\n")
+        console.print("Open this link to see the pages; it logs in once, within ten minutes:\n")
         # A line that is broken here could not be clicked.
         console.print(f"  [bold]{new_link()}[/]\n", soft_wrap=True, highlight=False)
         console.print("[bold]engarde page[/] prints another one. The addresses:")

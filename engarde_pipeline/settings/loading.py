@@ -121,7 +121,7 @@ def load_token_settings() -> TokenSettings:
 
 
 def load_login_settings() -> LoginSettings:
-    """Return the settings of the login to the page.
+    """Return the settings of the login to the pages.
 
     Raises:
         InvalidSettings: variables are missing or malformed.

@@ -1,4 +1,4 @@
-"""The environment variables of the login to the page."""
+"""The environment variables of the login to the pages."""
 
 import re
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def _public_url(value: str) -> str:
 
 @dataclass(frozen=True)
 class OidcSettings:
-    """The identity provider of OpenID Connect with which people log in to the page."""
+    """The identity provider of OpenID Connect with which people log in to the pages."""
 
     issuer: str
     client_id: str
@@ -60,20 +60,20 @@ class OidcSettings:
 
 
 class LoginSettings(BaseSettings):
-    """The settings of the login to the page."""
+    """The settings of the login to the pages."""
 
     # As that of PipelineSettings: one of the two would win in a subclass of both.
     model_config = SettingsConfigDict(env_ignore_empty=True, hide_input_in_errors=True, frozen=True)
 
     api_public_url: Annotated[str, AfterValidator(_public_url)] | None = Field(
         default=None,
-        description="The address under which browsers reach the API and its page, as https://metrics.example.com.",
+        description="The address under which browsers reach the API and the pages, as https://metrics.example.com.",
     )
     oidc_issuer: Annotated[str, AfterValidator(_issuer)] | None = Field(
         default=None, description="The identity provider of OpenID Connect, as it names itself (its issuer)."
     )
     oidc_client_id: Annotated[str, AfterValidator(_given)] | None = Field(
-        default=None, description="The client that the identity provider has for the page."
+        default=None, description="The client that the identity provider has for the pages."
     )
     oidc_client_secret: Annotated[SecretStr, AfterValidator(_given_secret)] | None = Field(
         default=None, description="The secret of this client."

@@ -1,1 +1,1 @@
-"""The page for people: what the API serves at `/`, rendered on the server, for those who log in with a browser."""
+"""The pages for people: what the API serves at `/`, rendered on the server, to those who log in."""

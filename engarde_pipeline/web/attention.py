@@ -15,7 +15,7 @@ from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.postgres.reads.tenant_dates import FAILED, HELD
 from engarde_pipeline.runs.job_log import CANCELLED
 from engarde_pipeline.runs.run_config import DRY_RUN
-from engarde_pipeline.web.freshness import TABLE_NAMES
+from engarde_pipeline.web.freshness import MARKS, TABLE_NAMES
 from engarde_pipeline.web.job_view import JobView
 
 JOBS_SEARCHED = 30
@@ -60,10 +60,11 @@ class RejectedGroup:
 
 @dataclass(frozen=True)
 class DateProblem:
-    """Dates of a table in a state that needs a person."""
+    """Dates of a table in a state that needs a person. `style` is a class of the style sheet."""
 
     table: str
     label: str
+    style: str
     dates: str
     advice: str
 
@@ -130,7 +131,7 @@ def date_problems(facts: Iterable[DateFacts], calendar: SyncCalendar) -> list[Da
             grouped.setdefault((TABLE_NAMES[each.table], state), []).append(each.day)
     order = list(DateState)
     return [
-        DateProblem(table, state.label, described_dates(days), _ADVICE[state])
+        DateProblem(table, MARKS[state].label, MARKS[state].style, described_dates(days), _ADVICE[state])
         for (table, state), days in sorted(grouped.items(), key=lambda item: (order.index(item[0][1]), item[0][0]))
     ]
 

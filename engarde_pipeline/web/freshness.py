@@ -26,7 +26,9 @@ class Mark:
 
 
 MARKS: dict[DateState, Mark] = {
-    DateState.COMPLETE: Mark("complete", "✓", "good", "The numbers are those of BigQuery, and final."),
+    DateState.COMPLETE: Mark(
+        "complete", "✓", "good", "The numbers are those of BigQuery, and final as far as ad platforms say."
+    ),
     DateState.PROVISIONAL: Mark(
         "provisional", "~", "good", "The numbers are those of BigQuery; an ad platform may still restate them."
     ),

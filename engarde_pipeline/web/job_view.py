@@ -37,10 +37,19 @@ _TRIGGERS = {
     "api": "On this page or by the API",
 }
 
-COUNTS = ("inserted", "updated", "unchanged", "deleted", "failed")
-"""What becomes of records, as in the names of a job's counts."""
+COUNTS = {
+    "inserted": "Inserted",
+    "updated": "Updated",
+    "unchanged": "Unchanged",
+    "deleted": "Deleted",
+    "failed": "Rejected",
+}
+"""What becomes of records, as in the names of a job's counts, and the headings of these counts."""
 
 _OPTIONS = {"would_shrink": "allow_shrink", "repeated": "allow_growth", "grown": "allow_growth"}
+
+_DATES_PER_SECOND = 300
+"""Dates of all tables for which the page waits another second before it reads its progress again."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class JobView:
     style: str
     is_dry_run: bool
     has_ended: bool
+    is_completed: bool
     triggered_by: str
     started_at: datetime | None
     completed_at: datetime | None
@@ -110,6 +120,11 @@ class JobProgress:
     again: StartAgain | None
 
     @property
+    def poll_seconds(self) -> int:
+        """How often the page reads its progress again: each time, all of the dates that are done are read."""
+        return 1 + self.done // _DATES_PER_SECOND
+
+    @property
     def sentence(self) -> str:
         """How many dates of the tables are done."""
         return f"{self.done:,} of {self.total:,} done" if self.total else f"{self.done:,} done"
@@ -130,11 +145,12 @@ def job_view(job: SyncJobBody) -> JobView:
         style=style,
         is_dry_run=is_dry_run,
         has_ended=job.status in ("completed", "failed"),
+        is_completed=job.status == "completed",
         triggered_by=_TRIGGERS[job.triggered_by] + user,
         started_at=job.started_at,
         completed_at=job.completed_at,
         duration=_duration(job.duration_seconds),
-        attempts=counted(job.retry_count, "retry").replace("retrys", "retries") if job.retry_count else "",
+        attempts=counted(job.retry_count, "retry", "retries") if job.retry_count else "",
         counts=None if None in counts else counts,
         error=None if is_cancelled else job.error_message,
         error_details=None if is_cancelled else job.error_details,

@@ -1,4 +1,4 @@
-"""One-time links that log in to the page of the embedded default; `engarde page` creates them.
+"""One-time links that log in to the pages of the embedded default; `engarde page` creates them.
 
 A link is a file in the home of the embedded default, with its tenants and its expiry. The name of the file is the
 digest of the link's token, so who reads the files cannot log in with them.

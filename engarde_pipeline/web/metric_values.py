@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable, ratios_of_sums
-from engarde_pipeline.web.rendering import money, ratio, whole
+from engarde_pipeline.web.rendering import currency_name as currency_name
+from engarde_pipeline.web.rendering import money, whole
 
 MEASURES = {measure.name: measure for table in (CAMPAIGN_METRICS, ASSET_METRICS) for measure in table.measures}
 RATIOS = {each.name: each for each in ratios_of_sums(ASSET_METRICS)}
@@ -74,12 +75,7 @@ def shown(name: str, value: Decimal | None) -> str:
         return money(value)
     if name in MEASURES:
         return whole(value)
-    return ratio(value) + ("%" if RATIOS[name].unit == "percent" else "")
-
-
-def currency_name(currency: str | None) -> str:
-    """Return the name of a currency; amounts without one are a group of their own."""
-    return currency or "no currency"
+    return f"{value:,.2f}" + ("%" if RATIOS[name].unit == "percent" else "")
 
 
 def in_currency(name: str, currency: str | None) -> str:

@@ -1,7 +1,7 @@
 """Templates and static files of the pages, and the headers that protect them."""
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from hashlib import sha256
@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.types import Scope
 
 from engarde_pipeline.api.sessions import session_of
+from engarde_pipeline.core.currencies import MALFORMED
 
 STATIC = "/static"
 
@@ -70,7 +71,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals["static"] = _static
-    environment.filters |= {"money": money, "count": whole, "ratio": ratio, "day": day, "moment": moment}
+    environment.filters |= {"money": money, "number": whole, "moment": moment, "currency_name": currency_name}
     return environment
 
 
@@ -91,14 +92,9 @@ def whole(number: Decimal | float | None) -> str:
     return "–" if number is None else f"{number:,.0f}" if number == int(number) else f"{number:,.2f}"
 
 
-def ratio(number: Decimal | float | None, decimals: int = 2) -> str:
-    """Return a ratio; one with denominator 0 has no value."""
-    return "–" if number is None else f"{number:,.{decimals}f}"
-
-
-def day(value: date) -> str:
-    """Return a date."""
-    return value.isoformat()
+def currency_name(currency: str | None) -> str:
+    """Return the name of a currency; amounts without one, or without a valid one, are groups of their own."""
+    return "no valid currency" if currency == MALFORMED else currency or "no currency"
 
 
 def moment(value: datetime) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Literal, cast
-from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 from pydantic import BaseModel, Field, ValidationError
@@ -41,13 +40,6 @@ class SyncForm(BaseModel):
     def valid_ids(self) -> list[UUID]:
         """The ids that are UUIDs."""
         return [each for each in map(_uuid, dict.fromkeys(self.campaign_space_ids)) if each]
-
-    @property
-    def query(self) -> str:
-        """The form as the query of its page."""
-        fields = {"start_date": self.start_date, "end_date": self.end_date, "platform": self.platform}
-        ids = [("campaign_space_ids", each) for each in self.campaign_space_ids]
-        return urlencode([*fields.items(), *ids])
 
     def sync_request(self) -> SyncRequest:
         """Return the sync that the form asks for.
@@ -132,7 +124,10 @@ class Choices:
 def campaign(row: Mapping[str, Any]) -> Campaign:
     """Return a campaign of `campaign_search`."""
     return Campaign(
-        str(row["id"]), row["name"] or "(no name)", row["platform"] or "–", row["external_campaign_id"] or ""
+        str(row["id"]),
+        row["name"] or "Campaign without a name",
+        row["platform"] or "–",
+        row["external_campaign_id"] or "",
     )
 
 

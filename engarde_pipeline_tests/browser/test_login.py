@@ -1,4 +1,4 @@
-"""A person logs in to the page in a browser, switches between tenants, and logs out."""
+"""A person logs in to the pages in a browser, switches between tenants, and logs out."""
 
 import re
 from collections.abc import Iterator

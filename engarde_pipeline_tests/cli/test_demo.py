@@ -57,7 +57,7 @@ def test_the_demo_shows_the_job_at_work_and_its_second_run_that_nothing_changed(
         assert "campaign_not_mapped" in first
         assert "…" not in first, "an amount is cut off"
         assert "make dev" in first
-        assert "link to the page" in first
+        assert "link to the pages" in first
         assert "Nothing changed" not in first
 
         # Each of these starts the servers again, and stops them.

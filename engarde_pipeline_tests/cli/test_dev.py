@@ -128,7 +128,7 @@ def test_a_sync_that_the_api_starts_runs_to_its_end_and_a_second_one_is_refused(
     assert f"http://127.0.0.1:{port}. A second daemon" in second.words
     words = " ".join(log.read_text().split())
     assert words.count("http://") == 4, words
-    assert f"Everything is ready. Page http://127.0.0.1:{api_port}/ Dagster UI" in words
+    assert f"Everything is ready. Pages http://127.0.0.1:{api_port}/ Dagster UI" in words
     assert "login/link" not in words  # people log in with OpenID Connect where servers are configured
     assert f"Dagster UI http://127.0.0.1:{port} REST API http://127.0.0.1:{api_port}/docs" in words
     assert f"Metrics http://127.0.0.1:{metrics_port}/metrics" in words

@@ -30,7 +30,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def page(shop: Shop, instance: DagsterInstance, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """The page of an embedded default, whose servers are those of the tests."""
+    """The pages of an embedded default, whose servers are those of the tests."""
     with serving(settings(shop.world.database_url), instance, LoginLinks(home)) as service:
         _make_embedded(home, shop, monkeypatch)
         yield service
@@ -101,7 +101,7 @@ def test_where_nothing_serves_the_page_it_says_how_to_start_it(
     said = engarde("page", "--port", port)
 
     assert said.code == 1
-    assert f"Nothing serves the page at http://127.0.0.1:{port}. Start it with `engarde dev`" in said.words
+    assert f"Nothing serves the pages at http://127.0.0.1:{port}. Start them with `engarde dev`" in said.words
 
 
 def test_where_the_embedded_default_does_not_run_it_says_how_to_start_it(
@@ -125,7 +125,7 @@ def test_where_nothing_was_started_it_says_how(
     said = engarde("page")
 
     assert said.code == 1
-    assert "There is no page here yet. Start it with `engarde dev`" in said.words
+    assert "There are no pages here yet. Start them with `engarde dev`" in said.words
     assert not home.exists()
 
 

@@ -80,18 +80,21 @@ def test_rejected_records_are_grouped_by_reason(visitor: Visitor, shop: Shop, al
     earlier = DAY - timedelta(days=1)
     reject(shop.world, shop.tenant, "campaign_not_mapped", DAY, currency="EUR")
     reject(shop.world, shop.tenant, "campaign_not_mapped", earlier, 2, currency="USD", spend=1.25)
+    reject(shop.world, shop.tenant, "campaign_not_mapped", earlier)
     reject(shop.world, shop.tenant, "not_a_number", spend="NaN")
+    reject(shop.world, shop.tenant, "malformed_currency", currency="eur")
 
     page = visitor.read("/attention")
 
     assert (
-        f"Campaign not mapped Records 3 records Dates 2 dates, {earlier} .. {DAY} Spend 10.50 EUR, 2.50 USD"
-        in page
+        f"Campaign not mapped Records 4 records Dates 2 dates, {earlier} .. {DAY}"
+        " Spend 10.50 no currency, 10.50 EUR, 2.50 USD" in page
     )
     assert f"Not a number Records 1 record Dates {DAY} Spend not known" in page
+    assert f"Malformed currency Records 1 record Dates {DAY} Spend 10.50 no valid currency" in page
     assert f"What to do: {RejectReason.CAMPAIGN_NOT_MAPPED.sentence}" in page
     assert f"Campaigns, {DAY}: campaign id c9 platform meta" in page
-    assert page.count("campaign id c9") == EXAMPLES + 1
+    assert page.count("campaign id c9") == EXAMPLES + 2
     assert page.index("Campaign not mapped") < page.index("Not a number")
 
 

@@ -74,10 +74,10 @@ def test_dates_are_grouped_by_state_and_table_without_reasons() -> None:
         ],
         CALENDAR,
     )
-    assert [(each.table, each.label, each.dates) for each in found] == [
-        ("Campaigns", "held", "2026-03-19"),
-        ("Creatives", "failed", "2026-03-20"),
-        ("Campaigns", "missing", "2026-03-20 .. 2026-03-21"),
+    assert [(each.table, each.label, each.style, each.dates) for each in found] == [
+        ("Campaigns", "held", "bad", "2026-03-19"),
+        ("Creatives", "failed", "bad", "2026-03-20"),
+        ("Campaigns", "missing", "warn", "2026-03-20 .. 2026-03-21"),
     ]
     assert "secret" not in " ".join(each.advice for each in found)
 

@@ -63,6 +63,7 @@ def test_a_date_that_was_never_synced_is_missing(visitor: Visitor) -> None:
     page = visitor.read("/freshness")
     assert "Last sync of a date never" in page
     assert f"{DAY}: missing" in page
+    assert "not expected yet Most ad accounts have not reached this date." in page  # the legend
     ahead = latest_date()
     assert (f"{ahead}: not expected yet" in page) == (ahead > today())
 

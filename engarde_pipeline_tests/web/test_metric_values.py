@@ -4,8 +4,10 @@ from decimal import Decimal
 
 import pytest
 
+from engarde_pipeline.core.currencies import MALFORMED
 from engarde_pipeline.core.metrics import ASSET_METRICS
 from engarde_pipeline.web.metric_values import Sums, in_currency, isolated, label, names_of, shown, sums_of, total
+from engarde_pipeline.web.rendering import currency_name
 
 
 def sums(**measures: str) -> Sums:
@@ -81,3 +83,13 @@ def test_only_money_is_labelled_with_a_currency() -> None:
 def test_text_that_could_turn_the_direction_of_a_sentence_is_isolated() -> None:
     assert isolated("meta") == "meta"
     assert isolated("\u202eatem") == "\u2068\u202eatem\u2069"
+
+
+@pytest.mark.parametrize(
+    ("currency", "name"),
+    [("EUR", "EUR"), ("", "no currency"), (None, "no currency"), (MALFORMED, "no valid currency")],
+)
+def test_amounts_without_a_valid_currency_are_named_as_groups_of_their_own(
+    currency: str | None, name: str
+) -> None:
+    assert currency_name(currency) == name

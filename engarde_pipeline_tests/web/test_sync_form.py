@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from engarde_pipeline.api.errors import Problem
-from engarde_pipeline.web.sync_form import SyncForm, field_errors
+from engarde_pipeline.web.sync_form import Campaign, SyncForm, campaign, field_errors
 
 ID = "0f6a2c1e-5b1d-4c58-9d0e-3a7b6f2e8c41"
 
@@ -57,3 +57,8 @@ def test_the_same_form_has_the_same_key_until_it_is_changed() -> None:
     assert key() == key()
     assert len({key(), key(key="other"), key(action="preview"), key(start_date="2026-03-01")}) == 4
     assert key(key="") is None
+
+
+def test_a_campaign_without_a_name_can_be_chosen() -> None:
+    row = {"id": UUID(ID), "name": None, "platform": None, "external_campaign_id": None}
+    assert campaign(row) == Campaign(ID, "Campaign without a name", "–", "")

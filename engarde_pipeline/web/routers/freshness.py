@@ -11,7 +11,7 @@ from engarde_pipeline.core.dates import latest_date
 from engarde_pipeline.postgres.reads.tenant_dates import facts_of, tenant_dates
 from engarde_pipeline.web.date_ranges import RANGES, checked_days
 from engarde_pipeline.web.failed_dates import FailedDaysDep
-from engarde_pipeline.web.freshness import MARKS, freshness, shown_days
+from engarde_pipeline.web.freshness import MARKS, NOT_EXPECTED, freshness, shown_days
 from engarde_pipeline.web.page_route import CurrentSession, PageRoute
 from engarde_pipeline.web.rendering import render
 
@@ -36,7 +36,7 @@ async def freshness_page(
         "freshness.html",
         page=freshness(facts_of(rows, failed or frozenset()), dates, calendar),
         is_history_known=failed is not None,
-        marks=MARKS.values(),
+        marks=(*MARKS.values(), NOT_EXPECTED),
         days=days,
         ranges=RANGES,
         start=dates[0],

@@ -12,10 +12,10 @@ from engarde_pipeline.api.errors import Problem
 from engarde_pipeline.api.references import References, check_and_execute
 from engarde_pipeline.api.schemas import job_body
 from engarde_pipeline.api.sessions import Session
-from engarde_pipeline.api.sync_requests import checked_submission, job_with_dates, list_visible_jobs
+from engarde_pipeline.api.sync_requests import checked_submission, job_with_dates, list_jobs_or_newest
 from engarde_pipeline.core.dates import first_date, latest_date
 from engarde_pipeline.postgres.reads.campaign_search import matching_campaigns, named_campaigns, platforms
-from engarde_pipeline.web.job_view import job_view, progress
+from engarde_pipeline.web.job_view import COUNTS, job_view, progress
 from engarde_pipeline.web.page_route import CurrentSession, PageRoute, check_shown_tenant, router_with_forms
 from engarde_pipeline.web.rendering import render
 from engarde_pipeline.web.sync_form import (
@@ -99,7 +99,7 @@ async def job_page(
     await check_and_execute(database, References(session.tenant_id))
     job, landed = await dagster.call(lambda instance: job_with_dates(instance, job_id, session.tenant_id))
     page = progress(job, landed, session.caller.may_sync_all)
-    return render(request, "job.html", page=page, key=new_key())
+    return render(request, "job.html", page=page, headings=tuple(COUNTS.values()), key=new_key())
 
 
 async def _choices(database: Database, session: Session, form: SyncForm) -> Choices:
@@ -121,14 +121,14 @@ async def _choices(database: Database, session: Session, form: SyncForm) -> Choi
 
 async def _page(request: Request, session: Session, dagster: DagsterDep, shown: _Shown) -> Response:
     try:
-        found, next_cursor = await dagster.call(
-            lambda instance: list_visible_jobs(instance, JOBS, session.tenant_id, shown.before)
+        found, next_cursor, is_first = await dagster.call(
+            lambda instance: list_jobs_or_newest(instance, JOBS, session.tenant_id, shown.before)
         )
         jobs = [job_view(job_body(job, session.caller.may_sync_all)) for job in found]
     except Problem as error:
         if error.status != 503:
             raise
-        jobs, next_cursor = None, None
+        jobs, next_cursor, is_first = None, None, shown.before is None
     problem = shown.problem
     return render(
         request,
@@ -141,8 +141,9 @@ async def _page(request: Request, session: Session, dagster: DagsterDep, shown: 
         choices=shown.choices,
         key=new_key(),
         jobs=jobs,
+        headings=tuple(COUNTS.values()),
         next_cursor=next_cursor,
-        is_first=shown.before is None,
+        is_first=is_first,
         first_date=first_date(),
         latest_date=latest_date(),
     )
