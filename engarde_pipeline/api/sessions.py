@@ -172,8 +172,8 @@ def is_secure(connection: HTTPConnection) -> bool:
 def is_same_origin(connection: HTTPConnection) -> bool:
     """Return whether a page of this server has caused a request, by Sec-Fetch-Site, or else by Origin or Referer.
 
-    A browser sends one of them at least with what one of our pages can do, and no page can change them. Behind a
-    proxy, the address of this server is API_PUBLIC_URL.
+    A browser sends one of them with what our pages do, and no page can change them. Behind a proxy, the address of
+    this server is API_PUBLIC_URL.
     """
     site = connection.headers.get("sec-fetch-site")
     if site is not None:
@@ -181,7 +181,7 @@ def is_same_origin(connection: HTTPConnection) -> bool:
     scheme = "https" if is_secure(connection) else "http"
     own = _public_url(connection) or f"{scheme}://{connection.headers.get('host')}"
     origin = connection.headers.get("origin")
-    if origin is None:
+    if origin is None and connection.scope.get("method") == "GET":
         # With plain HTTP, a stream of events has neither.
         parts = urlsplit(connection.headers.get("referer", ""))
         origin = f"{parts.scheme}://{parts.netloc}"

@@ -60,8 +60,7 @@ def list_jobs_or_newest(
 ) -> tuple[list[SyncJob], str | None, bool]:
     """Return jobs as `list_visible_jobs`, and whether they are the newest.
 
-    The newest are returned if there is no longer a job that the cursor is about: the address of a page can be older
-    than the history.
+    The newest are returned if the job of the cursor is gone: the address of a page can be older than the history.
     """
     is_first = cursor is None or visible_job(instance, cursor, tenant_id) is None
     return *list_visible_jobs(instance, limit, tenant_id, None if is_first else cursor), is_first

@@ -314,7 +314,7 @@ _ADDITIONS = {
 
 _CHANGES = {
     "a column is renamed": ("ALTER TABLE synced_dates RENAME version TO source_version", "synced_dates"),
-    "a column has another type": ("ALTER TABLE synced_dates ALTER version TYPE varchar(9)", "version"),
+    "a column has another type": ("ALTER TABLE synced_dates ALTER run_id TYPE text", "run_id"),
     "a column must be filled": ("ALTER TABLE bigquery_usage ADD account text NOT NULL", "account"),
     "a default is gone": ("ALTER TABLE rejected_metric_rows ALTER first_seen_at DROP DEFAULT", "first_seen_at"),
     "a table is gone": ("DROP TABLE changed_dates", "changed_dates"),

@@ -5,18 +5,21 @@ from datetime import date
 from html.parser import HTMLParser
 from typing import Any
 
-from fastapi import Request
+from fastapi import FastAPI, Request
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from engarde_pipeline.core.restatement import RestatementDays
 from engarde_pipeline.postgres.reads.trust import Calendar
+from engarde_pipeline.settings import ApiSettings
 from engarde_pipeline.web.campaign_page import campaign
 from engarde_pipeline.web.overview_page import overview
 from engarde_pipeline.web.page_parameters import OverviewParameters
 from engarde_pipeline.web.periods import Period
 from engarde_pipeline.web.range_view import range_view
 from engarde_pipeline.web.rendering import render
+from engarde_pipeline_tests.api.service import SECRET
 
 DAY = date(2026, 3, 1)
 PERIOD = Period(DAY, DAY, Calendar(date(2026, 1, 1), date(2026, 3, 2), RestatementDays({}, 30)))
@@ -62,7 +65,12 @@ class Elements(HTMLParser):
 
 
 def rendered(template: str, **values: Any) -> str:
-    request = Request({"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []})
+    app = FastAPI()
+    app.state.settings = ApiSettings(
+        api_database_url=SecretStr("postgresql://h/d"), jwt_secret_key=SecretStr(SECRET)
+    )
+    scope = {"type": "http", "method": "GET", "scheme": "http", "path": "/", "query_string": b"", "headers": []}
+    request = Request({**scope, "app": app})
     return bytes(render(request, template, **values).body).decode()
 
 

@@ -216,12 +216,32 @@ def test_what_is_missing_provisional_and_rejected_is_said(
     html = visitor.html("/", days=7)
 
     assert "1 date in this range has never been synced" in html.text
-    assert "1 record could not be loaded and is not in these numbers, with a spend of 12.50." in html.text
+    assert "1 record could not be loaded and is not in these numbers." in html.text
     assert "is not over, so its numbers are partial" in html.text
     states = {row[0]: row[-1] for row in html.tables["chart-none"][1:]}
     assert states[str(today() - timedelta(days=6))] == "missing"
-    assert states[str(yesterday)] == "provisional"
+    assert states[str(today() - timedelta(days=3))] == "provisional"
     assert states[str(today())] == "partial day"
+
+
+def test_a_date_that_was_not_over_when_it_was_compared_is_partial_whenever_it_is_looked_at(
+    configured: World, visitor: Visitor, tenant: UUID
+) -> None:
+    campaign = configured.campaign(tenant, "c1")
+    cut, whole = today() - timedelta(days=4), today() - timedelta(days=3)
+    add_synced_dates(configured, cut, whole)
+    add_numbers(configured, campaign, [cut, whole], spend=5)
+    configured.query(
+        "UPDATE synced_dates SET synced_at = (metric_date + 1)::timestamp AT TIME ZONE 'UTC' + interval '11 h'"
+        " WHERE metric_date = %s RETURNING metric_date",
+        [cut],
+    )
+
+    overview, page = visitor.html("/", days=7), visitor.html(f"/campaigns/{campaign}")
+
+    for rows in (overview.tables["chart-none"][1:], page.tables["chart-none"][1:]):
+        states = {row[0]: row[-1] for row in rows}
+        assert (states[str(cut)], states[str(whole)]) == ("partial day", "provisional")
 
 
 def test_what_there_is_not_is_said(configured: World, service: Service, tenant: UUID) -> None:

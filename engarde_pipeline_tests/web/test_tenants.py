@@ -1,14 +1,17 @@
 """The switcher: the tenants of a session by name, one of which is shown."""
 
+import asyncio
 import re
 from collections.abc import Iterator
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from dagster import DagsterInstance
 
+from engarde_pipeline.api.database import Database
 from engarde_pipeline.api.sessions import MAX_TENANTS
-from engarde_pipeline_tests.api.service import Service, serving, settings
+from engarde_pipeline.web.tenant_names import TenantNames
+from engarde_pipeline_tests.api.service import Service, api_database_url, serving, settings
 from engarde_pipeline_tests.shop import Shop
 from engarde_pipeline_tests.web.browsing import SAME_ORIGIN, browser, text_of
 
@@ -47,8 +50,44 @@ def test_one_tenant_is_named_and_cannot_be_switched(service: Service, shop: Shop
 
     assert "Acme" in text_of(page)
     assert "Other" not in page.text
-    assert "<select" not in page.text
+    assert '<select id="tenant"' not in page.text
     assert 'action="/logout"' in page.text
+
+
+def test_a_page_keeps_the_tenant_that_it_shows_when_another_window_switches(service: Service, shop: Shop) -> None:
+    other = shop.world.tenant("Other")
+    with browser(service, shop.tenant, other, headers=SAME_ORIGIN) as client:
+        page = client.get("/sync")
+        shown = {"X-Shown-Tenant": str(shop.tenant)}
+        assert f'hx-headers=\'{{"X-Shown-Tenant": "{shop.tenant}"}}\'' in page.text
+        assert client.get("/", headers=shown).status_code == 200
+
+        client.post("/tenant", data={"tenant_id": str(other)})
+        part = client.get("/", headers=shown)
+        form = {"start_date": "2026-03-01", "end_date": "2026-03-01", "action": "start", "key": "k"}
+        refused = client.post("/sync", data={**form, "shown_tenant": str(shop.tenant)})
+
+        assert (part.status_code, part.headers["HX-Refresh"], part.text) == (409, "true", "")
+        assert refused.status_code == 409
+        assert "You have switched to another tenant" in text_of(refused)
+        assert client.post("/sync", data=form).status_code == 409
+
+
+def test_without_postgres_the_switcher_has_ids(shop: Shop) -> None:
+    tenants = (shop.tenant, shop.world.tenant("Other"))
+
+    async def shown(url: str) -> list[tuple[UUID, str]]:
+        database = Database(url)
+        await database.open()
+        try:
+            return await TenantNames(database).shown(tenants)
+        finally:
+            await database.close()
+
+    assert asyncio.run(shown("postgresql://nobody@127.0.0.1:1/none")) == [(each, str(each)) for each in tenants]
+    assert asyncio.run(shown(api_database_url(shop.world.database_url))) == [
+        *zip(tenants, ("Acme", "Other"), strict=True)
+    ]
 
 
 @pytest.mark.parametrize("exists", [True, False])
