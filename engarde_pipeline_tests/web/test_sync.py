@@ -57,7 +57,7 @@ def test_a_preview_a_sync_and_the_history(visitor: Visitor, instance: DagsterIns
     execute(instance, job_id)
     ended = words(visitor.get(f"/sync/{job_id}"))
     assert f"Sync of {DAY} .. {NEXT}" in ended
-    assert f"{NEXT} Creatives 1 0 0 0 0 0.00 10.50" in ended
+    assert f"{NEXT} Creatives 1 0 0 0 0 0.00 no currency 10.50 no currency" in ended
     assert "On this page or by the API (u1)" in ended
     assert len(shop.world.rows()) == 4
 

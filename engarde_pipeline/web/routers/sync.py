@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass, replace
 from typing import Annotated
-from uuid import UUID
 
-from dagster import DagsterInstance
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
@@ -14,10 +12,9 @@ from engarde_pipeline.api.errors import Problem
 from engarde_pipeline.api.references import References, check_and_execute
 from engarde_pipeline.api.schemas import job_body
 from engarde_pipeline.api.sessions import Session
-from engarde_pipeline.api.sync_requests import checked_submission, job_with_dates, list_visible_jobs, visible_job
+from engarde_pipeline.api.sync_requests import checked_submission, job_with_dates, list_visible_jobs
 from engarde_pipeline.core.dates import first_date, latest_date
 from engarde_pipeline.postgres.reads.campaign_search import matching_campaigns, named_campaigns, platforms
-from engarde_pipeline.runs.job_log import SyncJob
 from engarde_pipeline.web.job_view import COUNTS, job_view, progress
 from engarde_pipeline.web.page_route import CurrentSession, PageRoute
 from engarde_pipeline.web.rendering import render
@@ -121,27 +118,18 @@ async def _choices(database: Database, session: Session, form: SyncForm) -> Choi
     )
 
 
-def _history(
-    instance: DagsterInstance, tenant_id: UUID, before: str | None
-) -> tuple[list[SyncJob], str | None, bool]:
-    """Return the jobs before one, the cursor of the next page, and whether they are the newest.
-
-    An address can be older than the history: if there is no such job any more, the newest are shown.
-    """
-    is_first = before is None or visible_job(instance, before, tenant_id) is None
-    return *list_visible_jobs(instance, JOBS, tenant_id, None if is_first else before), is_first
-
-
 async def _page(request: Request, session: Session, dagster: DagsterDep, shown: _Shown) -> Response:
     try:
-        found, next_cursor, is_first = await dagster.call(
-            lambda instance: _history(instance, session.tenant_id, shown.before)
+        found, next_cursor = await dagster.call(
+            lambda instance: list_visible_jobs(instance, JOBS, session.tenant_id, shown.before)
         )
         jobs = [job_view(job_body(job, session.caller.may_sync_all)) for job in found]
     except Problem as error:
+        if error.status == 422:  # an address can be older than the history, which has no such job any more
+            return await _page(request, session, dagster, replace(shown, before=None))
         if error.status != 503:
             raise
-        jobs, next_cursor, is_first = None, None, shown.before is None
+        jobs, next_cursor = None, None
     problem = shown.problem
     return render(
         request,
@@ -156,7 +144,7 @@ async def _page(request: Request, session: Session, dagster: DagsterDep, shown: 
         jobs=jobs,
         headings=tuple(COUNTS.values()),
         next_cursor=next_cursor,
-        is_first=is_first,
+        is_first=shown.before is None,
         first_date=first_date(),
         latest_date=latest_date(),
     )
