@@ -82,7 +82,7 @@ def test_a_link_can_be_to_some_tenants(engarde: Engarde, page: Service, shop: Sh
     said = engarde("page", "--port", _port(page), "--tenant", tenants[0], "--tenant", tenants[1])
 
     shown = _log_in(_link(said.out))
-    assert re.findall(r"<option[^>]*>(.*?)</option>", shown.text) == ["Acme", "Other"]
+    assert re.findall(r'<option value="[0-9a-f-]{36}"[^>]*>(.*?)</option>', shown.text) == ["Acme", "Other"]
 
 
 def test_a_tenant_that_does_not_exist_is_named(engarde: Engarde, page: Service) -> None:
