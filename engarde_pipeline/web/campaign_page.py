@@ -17,9 +17,10 @@ from engarde_pipeline.web.currency_blocks import (
     dates_with_numbers,
     parse_numbers,
 )
-from engarde_pipeline.web.metric_values import Sums, currency_name, label, shown, sums_of
+from engarde_pipeline.web.metric_values import Sums, label, shown, sums_of
 from engarde_pipeline.web.page_parameters import PageParameters
 from engarde_pipeline.web.periods import DateNotes, Period, comparison
+from engarde_pipeline.web.rendering import currency_name
 from engarde_pipeline.web.trust_notes import Note, notes, read_trust
 
 DATE_COLUMNS = ("spend", "revenue", "roas", "impressions", "clicks", "ctr", "conversions")

@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from engarde_pipeline.web.charts import ByDate, Chart, ChartNumbers, chart
-from engarde_pipeline.web.metric_values import Sums, currency_name, shown, sums_of, total
+from engarde_pipeline.web.metric_values import Sums, shown, sums_of, total
 from engarde_pipeline.web.periods import DateNotes
+from engarde_pipeline.web.rendering import currency_name
 from engarde_pipeline.web.tiles import Tile, tiles
 
 Currency = str | None

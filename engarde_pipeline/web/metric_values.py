@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable, ratios_of_sums
-from engarde_pipeline.web.rendering import currency_name as currency_name
 from engarde_pipeline.web.rendering import money, whole
 
 MEASURES = {measure.name: measure for table in (CAMPAIGN_METRICS, ASSET_METRICS) for measure in table.measures}

@@ -20,10 +20,11 @@ from engarde_pipeline.web.currency_blocks import (
     dates_with_numbers,
     parse_numbers,
 )
-from engarde_pipeline.web.metric_values import Sums, currency_name, is_money, label, shown, sums_of
+from engarde_pipeline.web.metric_values import Sums, is_money, label, shown, sums_of
 from engarde_pipeline.web.page_parameters import MAX_CAMPAIGNS, TEXT_COLUMNS, OverviewParameters
 from engarde_pipeline.web.periods import DateNotes, Period, comparison
 from engarde_pipeline.web.range_view import Choice
+from engarde_pipeline.web.rendering import currency_name
 from engarde_pipeline.web.trust_notes import Note, notes, read_trust
 
 NUMBER_COLUMNS = ("spend", "revenue", "roas", "ctr", "conversions")
