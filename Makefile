@@ -66,7 +66,7 @@ constraints: $(INSTALLED)  ## Pin the newest versions that pyproject.toml allows
 audit: $(INSTALLED)  ## Ask PyPI for known vulnerabilities of everything that is pinned
 	@$(VENV)/bin/pip-audit --strict --disable-pip --require-hashes --requirement constraints.txt
 
-bench: $(INSTALLED)  ## Measure everything beside its limit, the old design and peers (25 minutes); BENCH="--help" explains
+bench: $(INSTALLED)  ## Measure everything beside its limit, the old design and peers (40 minutes); BENCH="--help" explains
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.txt \
 		|| echo "Sling cannot be installed; it is left out."
 	@$(VENV)/bin/python -m benchmarks $(BENCH)
