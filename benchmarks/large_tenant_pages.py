@@ -24,7 +24,7 @@ from engarde_pipeline.postgres.connection import connect
 ROUNDS = 7
 TENANTS = {"10,000 campaigns": 0, "100 campaigns": 1}
 
-_FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+_FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 
 
 def main(directory: Path) -> None:
@@ -70,7 +70,7 @@ def _first_paint(browser: Browser, address: str, number: int, path: str) -> floa
     answer = page.goto(address + path)
     assert answer is not None
     assert answer.status == 200, answer.text()
-    took = float(page.evaluate(_FIRST_PAINT))
+    took = float(page.wait_for_function(_FIRST_PAINT).json_value())
     context.close()
     return took
 
