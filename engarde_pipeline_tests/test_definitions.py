@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from dagster import AssetKey, AssetSpec, TableColumnLineage, TableSchema
+from dagster import AssetKey, AssetsDefinition, AssetSpec, TableColumnLineage, TableSchema
 from dagster_gcp import BigQueryResource
 
 import engarde_pipeline
@@ -102,6 +102,28 @@ def test_each_asset_refers_to_its_source_code() -> None:
     for name in ("campaign_metrics", "campaign_asset_metrics", "campaign_space_aggregates"):
         (reference,) = SPECS[name].metadata["dagster/code_references"].code_references
         assert Path(reference.file_path) == ROOT / f"engarde_pipeline/defs/assets/{name}.py"
+
+
+@pytest.mark.parametrize(
+    "branch",
+    [
+        "https://github.com/acme/engarde_pipeline/tree/main",
+        "https://gitlab.example/marketing/data/engarde/-/tree/release/1.2",
+    ],
+)
+def test_each_asset_links_to_its_source_in_the_repository(monkeypatch: pytest.MonkeyPatch, branch: str) -> None:
+    monkeypatch.setenv("BIGQUERY_PROJECT_ID", "acme-ads")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db.example/app")
+    monkeypatch.setenv("ENGARDE_SOURCE_CODE_URL", branch)
+
+    (asset,) = with_locations([campaign_metrics])
+
+    (spec,) = asset.specs if isinstance(asset, AssetsDefinition) else [asset]
+    (reference,) = spec.metadata["dagster/code_references"].code_references
+    address, line = reference.url.split("#L")
+    assert address == f"{branch}/engarde_pipeline/defs/assets/campaign_metrics.py"
+    code = (ROOT / "engarde_pipeline/defs/assets/campaign_metrics.py").read_text().splitlines()[int(line) - 1 :]
+    assert any(text.startswith("def campaign_metrics(") for text in code[:20])
 
 
 def test_nothing_that_dagster_shows_is_a_remark_for_developers() -> None:

@@ -69,6 +69,7 @@ MALFORMED = [
     ("ENGARDE_SHRINK_THRESHOLD", "1.5", "less than or equal to 1"),
     ("ENGARDE_SHRINK_THRESHOLD", "nan", "A date is refused when"),
     ("ENGARDE_MAXIMUM_BYTES_BILLED", "0", "greater than 0"),
+    ("ENGARDE_SOURCE_CODE_URL", "https://github.com/acme/engarde_pipeline", "/tree/branch"),
 ]
 
 

@@ -3,22 +3,30 @@
 import re
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from dagster import (
+    AnchorBasedFilePathMapping,
     AssetsDefinition,
     AssetSpec,
     BetaWarning,
     MetadataValue,
+    link_code_references_to_git,
     map_asset_specs,
     with_source_code_references,
 )
 from sqlalchemy.engine import URL
 
-from engarde_pipeline.core import addresses
+from engarde_pipeline.core import addresses, source_code
 from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.defs.metadata import source_key
-from engarde_pipeline.settings import EmbeddedDefaultNotRunning, Settings, load_settings
+from engarde_pipeline.settings import (
+    EmbeddedDefaultNotRunning,
+    Settings,
+    load_pipeline_settings,
+    load_settings,
+)
 
 _SEARCH_PATH = re.compile(r"search_path\s*=\s*\"?(\w+)")
 
@@ -27,20 +35,34 @@ def with_locations(assets: Sequence[AssetsDefinition | AssetSpec]) -> Sequence[A
     """Return the assets with the addresses of their tables and with references to their source code.
 
     The addresses are those of the environment, without users and passwords. They are left out if the embedded
-    default is to be used and is not running.
+    default is to be used and is not running. The references are links if ENGARDE_SOURCE_CODE_URL is set, and
+    otherwise the paths of the installed files.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BetaWarning)  # code references are in beta
-        referring = [
-            asset
-            for asset in with_source_code_references(assets)
-            if isinstance(asset, AssetsDefinition | AssetSpec)
-        ]
+    referring = _with_source_code(assets, load_pipeline_settings().engarde_source_code_url)
     try:
         settings = load_settings()
     except EmbeddedDefaultNotRunning:
         return referring
     return map_asset_specs(lambda spec: spec.merge_attributes(metadata=_location(spec, settings)), referring)
+
+
+def _with_source_code(
+    assets: Sequence[AssetsDefinition | AssetSpec], address: str | None
+) -> Sequence[AssetsDefinition | AssetSpec]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BetaWarning)  # code references are in beta
+        referring = with_source_code_references(assets)
+        if address:
+            code, here = source_code.parse(address), Path(__file__)
+            in_repository = here.relative_to(here.parents[2]).as_posix()
+            referring = link_code_references_to_git(
+                referring,
+                code.repository,
+                code.revision,
+                AnchorBasedFilePathMapping(here, in_repository),
+                code.platform,
+            )
+    return [asset for asset in referring if isinstance(asset, AssetsDefinition | AssetSpec)]
 
 
 def _location(spec: AssetSpec, settings: Settings) -> dict[str, Any]:

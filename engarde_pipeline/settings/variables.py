@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.exc import ArgumentError
 
-from engarde_pipeline.core import addresses
+from engarde_pipeline.core import addresses, source_code
 from engarde_pipeline.core.restatement import DEFAULT, RestatementDays, parse_restatement_days
 from engarde_pipeline.settings.login import LoginSettings
 
@@ -35,6 +35,11 @@ def _web_address(value: str) -> str:
     if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", value):
         raise ValueError("must look like http://host:port or https://host/path")
     return value.rstrip("/")
+
+
+def _source_code_address(value: str) -> str:
+    source_code.parse(value)
+    return value
 
 
 def _host_and_port(value: str) -> str:
@@ -145,6 +150,11 @@ class PipelineSettings(BaseSettings):
     )
     engarde_dagster_url: Annotated[str, AfterValidator(_web_address)] = Field(
         default="http://127.0.0.1:3000", description="The address of the Dagster UI, for the links in alerts."
+    )
+    engarde_source_code_url: Annotated[str, AfterValidator(_source_code_address)] | None = Field(
+        default=None,
+        description="The address of the deployed branch or tag on GitHub or GitLab, such as"
+        " https://github.com/acme/engarde_pipeline/tree/main. The UI links each asset to its code there.",
     )
     engarde_alert_webhook_url: SecretStr | None = Field(
         default=None, description="The address to which alerts are posted as JSON."
