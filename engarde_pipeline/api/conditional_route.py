@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Callable, Coroutine
-from hashlib import blake2b
 from typing import Any
 
 from fastapi import Request, Response
 
 from engarde_pipeline.api.authenticated_route import AuthenticatedRoute
 from engarde_pipeline.api.compression import LARGE_BYTES
+from engarde_pipeline.api.json_response import JsonResponse
 
 _ENTITY_TAG = re.compile(r'(?:W/)?"([^"]*)"')
 
@@ -41,10 +41,9 @@ class ConditionalRoute(AuthenticatedRoute):
 
         async def handle_conditional(request: Request) -> Response:
             response = await handle(request)
-            if response.status_code != 200:
+            if not isinstance(response, JsonResponse):
                 return response
-            # Weak, because a compressed response has the same one.
-            tag = blake2b(response.body, digest_size=16).hexdigest()
+            tag = response.digest  # weak, because a compressed response has the same one
             headers = {
                 "ETag": f'W/"{tag}"',
                 "Cache-Control": "private, no-cache",
@@ -52,11 +51,9 @@ class ConditionalRoute(AuthenticatedRoute):
             }
             if _is_current(tag, request.headers.getlist("if-none-match")):
                 return Response(status_code=304, headers=headers)
-            body = bytes(response.body)
-            if len(body) >= LARGE_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
-                body = await request.app.state.compressed_bodies.get(tag, body)
-                headers |= {"Content-Encoding": "gzip", "Content-Length": str(len(body))}
-                response.body = body
+            if response.text_bytes >= LARGE_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
+                compressed = await request.app.state.compressed_bodies.get(tag, response.text)
+                response.set_compressed(compressed, "gzip")
             response.headers.update(headers)
             return response
 

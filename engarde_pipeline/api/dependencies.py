@@ -9,9 +9,11 @@ from fastapi.requests import HTTPConnection
 from engarde_pipeline.api.dagster_client import DagsterClient
 from engarde_pipeline.api.database import Database
 from engarde_pipeline.api.live_updates import LiveUpdates
+from engarde_pipeline.api.references import References, check_and_execute
 from engarde_pipeline.api.response_cache import ResponseCache
 from engarde_pipeline.api.submission_queue import SubmissionQueue
 from engarde_pipeline.api.sync_events import EventBroker
+from engarde_pipeline.api.tokens import CurrentCaller
 from engarde_pipeline.core.dates import today
 from engarde_pipeline.postgres.reads.trust import Calendar
 from engarde_pipeline.settings import ApiSettings
@@ -65,3 +67,12 @@ SubmissionQueueDep = Annotated[SubmissionQueue, Depends(_submission_queue)]
 EventBrokerDep = Annotated[EventBroker, Depends(_event_broker)]
 LiveUpdatesDep = Annotated[LiveUpdates, Depends(_live_updates)]
 RequestIdDep = Annotated[str, Depends(_request_id)]
+
+
+async def check_tenant(caller: CurrentCaller, database: DatabaseDep) -> None:
+    """Check that the caller's tenant exists.
+
+    Raises:
+        Problem: 403, it does not; 503, Postgres does not respond in time.
+    """
+    await check_and_execute(database, References(caller.tenant_id))

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from engarde_pipeline.api.database import Database, Row
-from engarde_pipeline.api.dependencies import DatabaseDep
 from engarde_pipeline.api.errors import Problem, invalid
-from engarde_pipeline.api.tokens import CurrentCaller
 from engarde_pipeline.postgres.reads.metrics_queries import Statement
 from engarde_pipeline.postgres.reads.reference_queries import assets, campaigns, platform_of, the_tenant
 
@@ -50,15 +48,6 @@ async def check_and_execute(
     if references.platform and not found["platform"]:
         raise invalid("platform", f"the tenant has no campaign spaces or metrics on {references.platform!r}")
     return found.get("campaign spaces", []), rows[len(checks) :]
-
-
-async def check_tenant(caller: CurrentCaller, database: DatabaseDep) -> None:
-    """Check that the caller's tenant exists.
-
-    Raises:
-        Problem: 403, it does not; 503, Postgres does not respond in time.
-    """
-    await check_and_execute(database, References(caller.tenant_id))
 
 
 def _check_found(kind: str, ids: Iterable[UUID], found: Iterable[Row]) -> None:

@@ -9,6 +9,8 @@ from cachetools import TTLCache
 
 from engarde_pipeline.api.database import REQUEST_TIMEOUT, Database, Row
 from engarde_pipeline.api.errors import unavailable
+from engarde_pipeline.api.json_response import JsonArray
+from engarde_pipeline.api.references import References, check_and_execute
 from engarde_pipeline.postgres.reads.metrics_queries import Statement
 
 _MAX_BYTES = 64 * 2**20
@@ -20,6 +22,29 @@ _ENTRY_OVERHEAD_BYTES = 1000
 _Key = tuple[UUID, bytes]
 """The tenant's id, and a digest of the statement."""
 
+_THREAD_CHARACTERS = 100_000
+"""From which size the groups are hashed in a thread, because other requests would wait for it."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question for groups.
+
+    `statement` is answered from the cache while the value of `fingerprint` stays the same. `recheck` has the
+    fingerprint, too, and those columns of `statement` that are read again then. What the question refers to is
+    checked in the same round trip.
+    """
+
+    references: References
+    statement: Statement
+    fingerprint: Statement
+    recheck: Statement
+
+    @property
+    def key(self) -> _Key:
+        """The same for equal questions."""
+        return self.references.tenant_id, sha256(repr(self.statement).encode()).digest()
+
 
 @dataclass(frozen=True)
 class _Entry:
@@ -28,10 +53,8 @@ class _Entry:
 
     @property
     def size(self) -> int:
-        return (
-            sum(len(value) for value in self.row.values() if isinstance(value, str | bytes))
-            + _ENTRY_OVERHEAD_BYTES
-        )
+        texts = (value.text if isinstance(value, JsonArray) else value for value in self.row.values())
+        return sum(len(text) for text in texts if isinstance(text, str | bytes)) + _ENTRY_OVERHEAD_BYTES
 
 
 class ResponseCache:
@@ -51,21 +74,16 @@ class ResponseCache:
         self._running: dict[_Key, asyncio.Task[Row]] = {}
         self._next: dict[_Key, asyncio.Task[Row]] = {}
 
-    async def groups(
-        self, tenant_id: UUID, statement: Statement, fingerprint: Statement, recheck: Statement
-    ) -> Row:
-        """Return the current result of `statement`, a statement for groups with this statement for a fingerprint.
-
-        `recheck` has the fingerprint, and the columns of `statement` that are read again when cached groups are
-        still valid.
+    async def groups(self, question: Question) -> Row:
+        """Return the current answer to a question; its `groups` are a `JsonArray`.
 
         Raises:
-            Problem: 503, Postgres does not respond in time.
+            Problem: as `check_and_execute`; 503, Postgres does not respond in time.
         """
-        key = tenant_id, sha256(repr(statement).encode()).digest()
+        key = question.key
         task = self._next.get(key)
         if task is None:
-            task = asyncio.create_task(self._run_next(key, statement, fingerprint, recheck))
+            task = asyncio.create_task(self._run_next(key, question))
             task.add_done_callback(_retrieve_exception)
             self._next[key] = task
         try:
@@ -74,30 +92,37 @@ class ResponseCache:
         except TimeoutError:
             raise unavailable("Postgres") from None
 
-    async def _run_next(self, key: _Key, statement: Statement, fingerprint: Statement, recheck: Statement) -> Row:
+    async def _run_next(self, key: _Key, question: Question) -> Row:
         if running := self._running.get(key):
             await asyncio.wait([running])
         self._running[key] = self._next.pop(key)
         try:
-            return await self._get(key, statement, fingerprint, recheck)
+            return await self._get(key, question)
         finally:
             del self._running[key]
 
-    async def _get(self, key: _Key, statement: Statement, fingerprint: Statement, recheck: Statement) -> Row:
-        tenant_id, _ = key
+    async def _get(self, key: _Key, question: Question) -> Row:
         entry = self._entries.get(key)
         if entry:
-            ((current,),) = await self._database.execute(tenant_id, recheck)
+            ((current,),) = await self._execute(question, question.recheck)
             if current["fingerprint"] == entry.fingerprint:
                 return {**entry.row, **current}  # what `current` says besides is as new
         # The fingerprint first: a result newer than its fingerprint is only computed again too early, but an older
         # one would stay in the cache.
-        (current,), (row,) = await self._database.execute(tenant_id, fingerprint, statement)
-        row["groups"] = row["groups"].encode()  # once, not in every request
+        (current,), (row,) = await self._execute(question, question.fingerprint, question.statement)
+        row["groups"] = await _array(row["groups"])
         entry = _Entry(current["fingerprint"], row)
         if entry.size <= _MAX_BYTES:
             self._entries[key] = entry
         return row
+
+    async def _execute(self, question: Question, *statements: Statement) -> list[list[Row]]:
+        _, rows = await check_and_execute(self._database, question.references, *statements)
+        return rows
+
+
+async def _array(text: str) -> JsonArray:
+    return JsonArray.of(text) if len(text) < _THREAD_CHARACTERS else await asyncio.to_thread(JsonArray.of, text)
 
 
 def _retrieve_exception(task: asyncio.Task[Row]) -> None:

@@ -165,7 +165,7 @@ def _campaigns(row: Mapping[str, Any], days: Sequence[date], date_notes: DateNot
 
 
 def _groups(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = parse_numbers(row["groups"])
+    found: list[dict[str, Any]] = parse_numbers(row["groups"].text)
     return found
 
 

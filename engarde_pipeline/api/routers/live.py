@@ -15,10 +15,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from engarde_pipeline.api import examples
 from engarde_pipeline.api.authenticated_route import AuthenticatedRoute, query_errors
-from engarde_pipeline.api.dependencies import LiveUpdatesDep
+from engarde_pipeline.api.dependencies import LiveUpdatesDep, check_tenant
 from engarde_pipeline.api.errors import invalid, invalid_fields, responses
 from engarde_pipeline.api.live_updates import Subscription
-from engarde_pipeline.api.references import check_tenant
 from engarde_pipeline.api.schemas import IsoDate
 from engarde_pipeline.api.sessions import authenticate_with_session
 from engarde_pipeline.api.tokens import Caller, CurrentCaller

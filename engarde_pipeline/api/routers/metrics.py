@@ -34,6 +34,7 @@ from engarde_pipeline.api.parameters import (
     invalid_cursor,
 )
 from engarde_pipeline.api.references import References, check_and_execute
+from engarde_pipeline.api.response_cache import Question
 from engarde_pipeline.api.schemas import Count
 from engarde_pipeline.api.tokens import CurrentCaller
 from engarde_pipeline.core.metrics import ASSET_METRICS
@@ -141,10 +142,9 @@ async def asset_metrics(
 async def _groups(reader: MetricsReader, query: MetricsQuery, group_by: GroupBy, page: Page) -> Response:
     statement = with_trust(groups(query, group_by, page), query, reader.calendar)
     if reads_rows(query, group_by):
-        await check_and_execute(reader.database, _references(query))
         versions = fingerprint(query, group_by)
         recheck = with_trust(versions, query, reader.calendar)
-        row = await reader.cache.groups(query.tenant_id, statement, versions, recheck)
+        row = await reader.cache.groups(Question(_references(query), statement, versions, recheck))
     else:
         _, ((row,),) = await check_and_execute(reader.database, _references(query), statement)
     return json_response(

@@ -15,9 +15,9 @@ from engarde_pipeline.api.dependencies import (
     EventBrokerDep,
     RequestIdDep,
     SubmissionQueueDep,
+    check_tenant,
 )
 from engarde_pipeline.api.errors import Problem, responses
-from engarde_pipeline.api.references import check_tenant
 from engarde_pipeline.api.schemas import (
     Count,
     SyncJobAnswer,

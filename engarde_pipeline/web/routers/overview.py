@@ -6,7 +6,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from engarde_pipeline.api.database import Row
 from engarde_pipeline.api.dependencies import MetricsReader, MetricsReaderDep
-from engarde_pipeline.api.references import References, check_and_execute
+from engarde_pipeline.api.references import References
+from engarde_pipeline.api.response_cache import Question
 from engarde_pipeline.postgres.reads.group_order import Page
 from engarde_pipeline.postgres.reads.metrics_queries import MetricsQuery, Statement, fingerprint, groups
 from engarde_pipeline.postgres.reads.page_queries import with_campaigns, with_platform_days
@@ -34,7 +35,6 @@ async def overview(
     """Show the tenant's campaigns over a range of dates, beside the same number of dates before."""
     period = Period(*parameters.dates(DEFAULT_DAYS), reader.calendar)
     query = MetricsQuery(session.tenant_id, period.start, period.end, platform=parameters.platform)
-    await check_and_execute(reader.database, References(session.tenant_id, platform=parameters.platform))
     row = await _read(reader, query, parameters, period)
     return render(
         request,
@@ -57,4 +57,6 @@ async def _read(reader: MetricsReader, query: MetricsQuery, parameters: Overview
     order = Page(parameters.limit, parameters.order_by, parameters.is_descending)
     campaigns = with_campaigns(groups(query, "campaign", order), query, spend_start(period))
     versions = fingerprint(query, "campaign")
-    return await reader.cache.groups(query.tenant_id, with_the_rest(campaigns), versions, with_the_rest(versions))
+    references = References(query.tenant_id, platform=query.platform)
+    question = Question(references, with_the_rest(campaigns), versions, with_the_rest(versions))
+    return await reader.cache.groups(question)
