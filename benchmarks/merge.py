@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import psycopg
 
-from benchmarks import data, finished
+from benchmarks import data, finished, steps
 from benchmarks.prepared import prepared_source
 from benchmarks.samples import Samples
 from benchmarks.world import World, settle
@@ -89,8 +89,11 @@ def _sync(
         if not expected.inserted:
             settle(observer)
         xid, rows_before, lsn = _before(observer)
-        with samples.rate(f"merge.{name}.rate", world.size.rows):
+        with samples.rate(f"merge.{name}.rate", world.size.rows), steps.measured() as seconds:
             counts = sync(world, url, data.days(world.size.dates), path, f"our merge, {name}", writers)
+        for step in steps.STEPS:
+            samples.add(f"merge.{name}.{step}", seconds[step])
+            samples.add(f"merge.{name}.{step}.rate", world.size.rows / seconds[step])
         row = observer.execute("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), %s)", [lsn]).fetchone()
         assert row is not None
         samples.add(f"merge.{name}.wal", float(row[0]))

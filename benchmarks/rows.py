@@ -24,6 +24,8 @@ STATED_MS_PER_CAMPAIGN = 100
 _PEER_TARGETS = {("dlt", FIRST): Target(1.5), ("dlt", "0"): Target(8)}
 """What the ratio of the pipeline's rows per second to a peer's is held to, by peer and load."""
 
+_STEPS_OF_LOAD = {"stage": "staging", "prepare": "preparing the records", "merge": "merging"}
+
 _LARGE = 10_000_000
 """Rows of history at which queries, memory and totals are held to their targets."""
 
@@ -46,12 +48,17 @@ def _loads(samples: Samples) -> Iterator[Row]:
     single, first, nothing, tenth = (f"merge.{name}.rate" for name in ("single", "first", "nothing", "tenth"))
     limit, limit_of_two = "limit: COPY BINARY, one connection", "limit: COPY BINARY, two connections"
     yield beside("first load over one connection", single, limit, "limit.single.rate", Target(0.85))
+    for step, name in _STEPS_OF_LOAD.items():
+        label = f"first load over one connection: only {name}"
+        yield beside(label, f"merge.single.{step}.rate", limit, "limit.single.rate")
     yield beside("first load", first, limit, "limit.single.rate", Target(0.85))
     yield beside("first load", first, limit_of_two, "limit.double.rate")
     yield beside("first load", first, "limit without foreign keys, one connection", "limit.free.rate")
     yield beside("first load", first, "old design", "old.first.rate", Target(100))
     yield beside("nothing changed", nothing, "old design", "old.nothing.rate", Target(500))
     yield held(samples, "nothing changed", nothing, Target(400_000), rate)
+    for step, name in _STEPS_OF_LOAD.items():
+        yield beside(f"nothing changed: only {name}, for each connection", f"merge.nothing.{step}.rate", "", "")
     yield beside("10 % changed", tenth, "old design", "old.nothing.rate")
 
 
