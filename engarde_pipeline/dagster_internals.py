@@ -23,7 +23,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from dagster import (
     AssetCheckEvaluation,
@@ -63,7 +62,7 @@ from dagster._core.launcher import WorkerStatus as WorkerStatus
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as AssetCheckExecutionsTable
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as SqlEventLogStorageTable
 from dagster._core.storage.runs import SqlRunStorage as SqlRunStorage
 from dagster._core.storage.runs.schema import RunsTable as RunsTable
@@ -81,7 +80,6 @@ from dagster._core.storage.tags import ROOT_RUN_ID_TAG as ROOT_RUN_ID_TAG
 from dagster._core.storage.tags import SCHEDULE_NAME_TAG as SCHEDULE_NAME_TAG
 from dagster._core.storage.tags import SENSOR_NAME_TAG as SENSOR_NAME_TAG
 from dagster._core.storage.tags import WILL_RETRY_TAG as WILL_RETRY_TAG
-from dagster._serdes import serialize_value
 from sqlalchemy import func, literal, select, union_all
 
 _CANCELED = (BulkActionStatus.CANCELING, BulkActionStatus.CANCELED)
@@ -100,9 +98,8 @@ When a step ends, Dagster materializes all partitions of its range: an asset can
 one. Dagster uses this metadata for observable source assets, which log their events themselves.
 """
 
-_EVENTS_PER_STATEMENT = 1000
-
-_PLANNED = AssetCheckExecutionRecordStatus.PLANNED.value
+PLANNED = AssetCheckExecutionRecordStatus.PLANNED.value
+"""The status of a check's result that a run is going to record."""
 
 
 def is_of_ended_backfill(instance: DagsterInstance, run: DagsterRun) -> bool:
@@ -235,38 +232,33 @@ def _store_at_once(storage: SqlEventLogStorage, run_id: str, events: Sequence[Da
         )
         for event in events
     ]
-    inserts = [
-        storage.prepare_insert_event_batch(entries[start : start + _EVENTS_PER_STATEMENT])
-        for start in range(0, len(entries), _EVENTS_PER_STATEMENT)
-    ]
+    # Each event is serialized once, for both tables. The statement is compiled once for all rows, while that of
+    # `prepare_insert_event_batch` has each value of each row compiled.
+    rows = [storage._event_to_row(entry) for entry in entries]
+    insert = SqlEventLogStorageTable.insert()
     if isinstance(storage, SqliteEventLogStorage):  # has a database for each run beside the one for all
         with storage.run_connection(run_id) as connection:
-            for insert in inserts:
-                connection.execute(insert)
+            connection.execute(insert, rows)
     table = AssetCheckExecutionsTable
     results = [event.asset_check_evaluation_data for event in events]
     with storage.index_transaction() as connection:
-        ids = [
-            event_id
-            for insert in inserts
-            for event_id in connection.execute(insert.returning(SqlEventLogStorageTable.c.id)).scalars()
-        ]
+        ids = sorted(connection.execute(insert.returning(SqlEventLogStorageTable.c.id), rows).scalars())
         connection.execute(
             table.delete().where(
                 table.c.run_id == run_id,
                 table.c.asset_key == results[0].asset_key.to_string(),
                 table.c.check_name.in_({result.check_name for result in results}),
                 table.c.partition.in_({result.partition for result in results})
-                | (table.c.partition.is_(None) & (table.c.execution_status == _PLANNED)),
+                | (table.c.partition.is_(None) & (table.c.execution_status == PLANNED)),
             )
         )
         connection.execute(
             table.insert(),
-            [_execution(entry, event_id) for entry, event_id in zip(entries, sorted(ids), strict=True)],
+            [_execution(entry, row, event_id) for entry, row, event_id in zip(entries, rows, ids, strict=True)],
         )
 
 
-def _execution(entry: EventLogEntry, event_id: int) -> dict[str, object]:
+def _execution(entry: EventLogEntry, row: Mapping[str, object], event_id: int) -> dict[str, object]:
     evaluation = entry.get_dagster_event().asset_check_evaluation_data
     status = AssetCheckExecutionRecordStatus
     target = evaluation.target_materialization_data
@@ -276,8 +268,8 @@ def _execution(entry: EventLogEntry, event_id: int) -> dict[str, object]:
         "partition": evaluation.partition,
         "run_id": entry.run_id,
         "execution_status": (status.SUCCEEDED if evaluation.passed else status.FAILED).value,
-        "evaluation_event": serialize_value(entry),
-        "evaluation_event_timestamp": datetime.fromtimestamp(entry.timestamp, UTC).replace(tzinfo=None),
+        "evaluation_event": row["event"],
+        "evaluation_event_timestamp": row["timestamp"],
         "evaluation_event_storage_id": event_id,
         "materialization_event_storage_id": target.storage_id if target else None,
     }
@@ -294,7 +286,7 @@ def forget_planned_checks(instance: DagsterInstance, *run_ids: str) -> None:
         table = AssetCheckExecutionsTable
         with storage.index_transaction() as connection:
             connection.execute(
-                table.delete().where(table.c.run_id.in_(run_ids), table.c.execution_status == _PLANNED)
+                table.delete().where(table.c.run_id.in_(run_ids), table.c.execution_status == PLANNED)
             )
 
 

@@ -10,17 +10,22 @@ Dagster stores times without a time zone and takes them for UTC, which only a se
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dagster import DagsterEventType, EventLogEntry
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresRunStorage
 from dagster_postgres.utils import DagsterPostgresException as DagsterPostgresException
 from psycopg2 import OperationalError
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import DisconnectionError
 
-from engarde_pipeline.dagster_internals import DagsterSqliteStorage, SqlEventLogStorageTable
+from engarde_pipeline.dagster_internals import (
+    PLANNED,
+    AssetCheckExecutionsTable,
+    DagsterSqliteStorage,
+    SqlEventLogStorageTable,
+)
 from engarde_pipeline.settings import has_dagster_database, load_dagster_settings, load_pipeline_settings
 from engarde_pipeline.telemetry.logs import configure_logs
 
@@ -50,6 +55,10 @@ _SESSION = "SELECT pg_backend_pid(), current_setting('transaction_read_only')::b
 
 _BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"
 """Dagster's variable for the number of events that it stores together; by default, it stores each alone."""
+
+
+_MATERIALIZATION = DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+_CHECK = DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED
 
 
 class _Schema:
@@ -110,20 +119,54 @@ class EventLog(PostgresEventLogStorage):
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store events that were logged together.
 
-        A run is created with a planned materialization of each of its dates. dagster-postgres stores them one by
-        one, in four statements each.
+        A run is created with a planned materialization of each of its dates, and a planned result of each check
+        for each date. dagster-postgres stores each event in several statements.
         """
-        planned = [event for event in events if _is_planned_materialization(event)]
-        if planned:
-            statement = self.prepare_insert_event_batch(planned).returning(SqlEventLogStorageTable.c.id)
-            with self.index_connection() as connection:
-                ids = sorted(connection.execute(statement).scalars())
-            pairs = zip(planned, ids, strict=True)
-            latest = {event.get_dagster_event().asset_key: (event, event_id) for event, event_id in pairs}
-            for event, event_id in latest.values():
-                self.store_asset_event(event, event_id)
-        if others := [event for event in events if not _is_planned_materialization(event)]:
-            super().store_event_batch(others)
+        by_type: dict[DagsterEventType | None, list[EventLogEntry]]
+        by_type = {_MATERIALIZATION: [], _CHECK: [], None: []}
+        for entry in events:
+            event_type = entry.get_dagster_event().event_type
+            by_type[event_type if event_type in by_type else None].append(entry)
+        if by_type[_MATERIALIZATION]:
+            self._store_planned_materializations(by_type[_MATERIALIZATION])
+        if by_type[_CHECK]:
+            self._store_planned_checks(by_type[_CHECK])
+        if by_type[None]:
+            super().store_event_batch(by_type[None])
+
+    def _store_planned_materializations(self, planned: Sequence[EventLogEntry]) -> None:
+        with self.index_connection() as connection:
+            ids = _insert_events(connection, [self._event_to_row(entry) for entry in planned])
+        pairs = zip(planned, ids, strict=True)
+        latest = {entry.get_dagster_event().asset_key: (entry, event_id) for entry, event_id in pairs}
+        for entry, event_id in latest.values():
+            self.store_asset_event(entry, event_id)
+
+    def _store_planned_checks(self, planned: Sequence[EventLogEntry]) -> None:
+        # Each event plans a result for many partitions. Dagster would serialize it again for each of them.
+        rows = [self._event_to_row(entry) for entry in planned]
+        with self.index_transaction() as connection:
+            ids = _insert_events(connection, rows)
+            connection.execute(
+                AssetCheckExecutionsTable.insert(),
+                [
+                    {
+                        "asset_key": check.asset_key.to_string(),
+                        "check_name": check.check_name,
+                        "partition": partition,
+                        "run_id": row["run_id"],
+                        "execution_status": PLANNED,
+                        "evaluation_event": row["event"],
+                        "evaluation_event_timestamp": row["timestamp"],
+                        "evaluation_event_storage_id": event_id,
+                    }
+                    for entry, row, event_id in zip(planned, rows, ids, strict=True)
+                    for check in [entry.get_dagster_event().asset_check_planned_data]
+                    for partition in (
+                        check.partitions_subset.get_partition_keys() if check.partitions_subset else [None]
+                    )
+                ],
+            )
 
 
 class HistoryStorage(DagsterPostgresStorage):
@@ -189,8 +232,10 @@ class HistoryStorage(DagsterPostgresStorage):
         check_history(postgres_url)
 
 
-def _is_planned_materialization(event: EventLogEntry) -> bool:
-    return event.get_dagster_event().event_type is DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+def _insert_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    # The statement is compiled once for all rows, while Dagster's own has each value of each row compiled.
+    insert = SqlEventLogStorageTable.insert().returning(SqlEventLogStorageTable.c.id)
+    return sorted(connection.execute(insert, rows).scalars())
 
 
 def _apply_settings(connection: Any, _record: object) -> None:

@@ -1,6 +1,7 @@
 """Dagster's history in Postgres: its connections stay open, may be lost at any moment, and depend on no role."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 from dagster import (
+    AssetCheckResult,
+    AssetCheckSpec,
     AssetKey,
     AssetMaterialization,
     BackfillPolicy,
@@ -16,23 +19,27 @@ from dagster import (
     DagsterInstance,
     Definitions,
     OpExecutionContext,
+    PreviewWarning,
     RunsFilter,
     StaticPartitionsDefinition,
     asset,
     define_asset_job,
     job,
+    multi_asset_check,
     op,
 )
 from psycopg import sql
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, select
 from sqlalchemy.engine import make_url
 
 from engarde_pipeline.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
+    AssetCheckExecutionsTable,
+    SqlEventLogStorageTable,
     log_materializations,
 )
-from engarde_pipeline.dagster_storage import HistoryStorage
+from engarde_pipeline.dagster_storage import EventLog, HistoryStorage
 from engarde_pipeline.postgres.connection import DatabaseUnfit, connect
 from engarde_pipeline.postgres.reads.diagnosis import check_history
 from engarde_pipeline.settings import DagsterSettings, InvalidSettings
@@ -86,6 +93,16 @@ def log_many_together(context: OpExecutionContext) -> None:
 )
 def partitioned() -> None:
     pass
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", PreviewWarning)
+    BY_DATE = AssetCheckSpec("by_date", asset=partitioned, partitions_def=partitioned.partitions_def)
+
+
+@multi_asset_check(specs=[BY_DATE, AssetCheckSpec("whole", asset=partitioned)])
+def checks_of_partitioned() -> Iterator[AssetCheckResult]:
+    yield from ()
 
 
 @job
@@ -161,6 +178,41 @@ def test_a_run_of_many_dates_is_created_with_few_statements(instance: DagsterIns
     assert sorted(record.partition_key or "" for record in records) == [f"{n:02}" for n in range(EVENTS)]
     (known,) = instance.get_asset_records([partitioned.key])
     assert known.asset_entry.last_run_id == run.run_id
+
+
+def test_planned_checks_are_stored_as_dagster_stores_each(instance: DagsterInstance) -> None:
+    planning = define_asset_job("planning", [partitioned])
+    definition = Definitions(
+        assets=[partitioned], asset_checks=[checks_of_partitioned], jobs=[planning]
+    ).resolve_job_def("planning")
+    storage = instance.event_log_storage
+    assert isinstance(storage, EventLog)
+    together, alone = (
+        instance.create_run_for_job(
+            definition, tags={ASSET_PARTITION_RANGE_START_TAG: "00", ASSET_PARTITION_RANGE_END_TAG: "04"}
+        ).run_id
+        for _ in range(2)
+    )
+    planned = instance.all_logs(alone, of_type=DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED)
+    assert len(planned) == 2
+    table, events = AssetCheckExecutionsTable, SqlEventLogStorageTable
+    with storage.index_transaction() as connection:
+        connection.execute(table.delete().where(table.c.run_id == alone))
+    for entry in planned:
+        storage.store_event(entry)
+    with storage.index_connection() as connection:
+        stored = [
+            connection.execute(
+                select(table.c.asset_key, table.c.check_name, table.c.partition, table.c.execution_status)
+                .add_columns(events.c.dagster_event_type, events.c.event == table.c.evaluation_event)
+                .join(events, events.c.id == table.c.evaluation_event_storage_id)
+                .where(table.c.run_id == run_id, events.c.run_id == run_id)
+                .order_by(table.c.check_name, table.c.partition)
+            ).all()
+            for run_id in (together, alone)
+        ]
+    assert stored[0] == stored[1]
+    assert [row.partition for row in stored[0]] == [f"{number:02}" for number in range(5)] + [None]
 
 
 def test_what_dagsters_tables_have_is_not_looked_up_again(instance: DagsterInstance) -> None:

@@ -35,7 +35,7 @@ from engarde_pipeline.dagster_internals import (
 )
 from engarde_pipeline.defs.date_checks import record_results, synced_dates
 from engarde_pipeline.defs.interruption import stopping_between_dates
-from engarde_pipeline.defs.metadata import date_metadata
+from engarde_pipeline.defs.metadata import date_metadata, target_lineage
 from engarde_pipeline.defs.outcomes import (
     disable_retries,
     dry_run_observation,
@@ -185,7 +185,7 @@ def _sync(
                         materializations.append(
                             _materialization(table, outcome, progress, reason, versions.get(outcome.day))
                         )
-                log_materializations(context.op_execution_context, materializations)
+                log_materializations(context.op_execution_context, _with_lineage(table, materializations))
         if failed and not dry_run:
             _check(context, table, asked, source, postgres)
     if dry_run:
@@ -217,9 +217,18 @@ def _materialization(
         asset_key=AssetKey(table.target),
         partition=synced.day.isoformat(),
         description=progress + synced.merged.counts.sentence,
-        metadata={"reason": reason, **date_metadata(table, synced, is_provisional(synced.day))},
+        metadata={"reason": reason, **date_metadata(synced, is_provisional(synced.day))},
         tags=_version_tags(version),
     )
+
+
+def _with_lineage(table: MetricTable, materializations: list[AssetMaterialization]) -> list[AssetMaterialization]:
+    # Dagster reads the column lineage of an asset from its latest materialization, which is the last one of those
+    # that are stored together. In each of them, it would be most of what is stored.
+    if not materializations:
+        return []
+    *others, last = materializations
+    return [*others, last.with_metadata({**last.metadata, "dagster/column_lineage": target_lineage(table)})]
 
 
 def _progress(number: int, asked: int, landed: Counts, seconds: float) -> str:

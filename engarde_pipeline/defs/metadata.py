@@ -142,13 +142,11 @@ def totals_lineage() -> TableColumnLineage:
     )
 
 
-def date_metadata(table: MetricTable, synced: SyncedDate, is_provisional: bool) -> dict[str, Any]:
+def date_metadata(synced: SyncedDate, is_provisional: bool) -> dict[str, Any]:
     """Return the metadata of a date's materialization; Dagster plots the numeric values by date."""
     return {
         **sync_metadata(synced, is_provisional),
         "dagster/partition_row_count": synced.merged.rows,
-        # Dagster reads an asset's column lineage from its latest materialization, so every date carries it.
-        "dagster/column_lineage": target_lineage(table),
     }
 
 
