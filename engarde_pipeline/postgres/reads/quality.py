@@ -15,17 +15,22 @@ def rejected_and_processed(
     """Return, for the dates that have any, the number of rejected records and of all records."""
     rows = connection.execute(
         sql.SQL("""
-            WITH rejected AS (
-                SELECT metric_date, kept_row_ids FROM rejected_metric_rows
-                WHERE table_name = %(table)s AND metric_date = ANY(%(dates)s) AND resolved_at IS NULL
-            ), records AS (
-                SELECT metric_date, 1 AS rejected FROM rejected
-                UNION ALL
-                SELECT metric_date, 0 FROM {target}
+            WITH records AS (
+                SELECT metric_date, 0 AS rejected, count(*) AS processed
+                FROM {target}
                 WHERE metric_date = ANY(%(dates)s)
-                  AND id NOT IN (SELECT unnest(kept_row_ids) FROM rejected)
+                  AND id NOT IN (
+                      SELECT unnest(kept_row_ids)
+                      FROM rejected_metric_rows
+                      WHERE table_name = %(table)s AND metric_date = ANY(%(dates)s) AND resolved_at IS NULL
+                  )
+                GROUP BY metric_date
+                UNION ALL
+                SELECT metric_date, 1, 1
+                FROM rejected_metric_rows
+                WHERE table_name = %(table)s AND metric_date = ANY(%(dates)s) AND resolved_at IS NULL
             )
-            SELECT metric_date, sum(rejected), count(*) FROM records GROUP BY metric_date
+            SELECT metric_date, sum(rejected), sum(processed)::bigint FROM records GROUP BY metric_date
         """).format(target=sql.Identifier(table.target)),
         {"table": table.source, "dates": list(dates)},
     ).fetchall()

@@ -14,20 +14,25 @@ from engarde_pipeline.postgres.sql_lists import sql_list
 
 # A kept row has an earlier value, so its rejected record is added instead. Amounts out of range are left out, as
 # they are in the sums of BigQuery, and so is money of several currencies, which is NULL.
+#
+# The rows are summed before the rejected records are added, so that their counts are not converted to numerics one
+# by one. A common table expression with the rejected records would prevent a parallel scan of the rows.
 _SUMS = """
-WITH rejected AS (
-    SELECT metric_date, {currency_group} AS currency, measures, kept_row_ids
-    FROM rejected_metric_rows
-    WHERE table_name = {source} AND metric_date = ANY(%(dates)s) AND resolved_at IS NULL
-), parts AS (
-    SELECT t.metric_date, coalesce(t.currency, '') AS currency, {columns}
+WITH parts AS (
+    SELECT t.metric_date, coalesce(t.currency, '') AS currency, {sums}
     FROM {target} t
     WHERE t.metric_date = ANY(%(dates)s)
-      AND t.id NOT IN (SELECT unnest(kept_row_ids) FROM rejected)
+      AND t.id NOT IN (
+          SELECT unnest(kept_row_ids)
+          FROM rejected_metric_rows
+          WHERE table_name = {source} AND metric_date = ANY(%(dates)s) AND resolved_at IS NULL
+      )
+    GROUP BY t.metric_date, coalesce(t.currency, '')
     UNION ALL
-    SELECT metric_date, currency, {payload}
-    FROM rejected
-    WHERE greatest({magnitudes}) < {limit}
+    SELECT metric_date, {currency_group}, {payload}
+    FROM rejected_metric_rows
+    WHERE table_name = {source} AND metric_date = ANY(%(dates)s) AND resolved_at IS NULL
+      AND greatest({magnitudes}) < {limit}
 )
 SELECT metric_date, currency, {sums}
 FROM parts
@@ -46,7 +51,6 @@ def sums_by_date(
         source=sql.Literal(table.source),
         currency_group=currency_group(),
         target=sql.Identifier(table.target),
-        columns=sql_list("t.{name}::numeric", table.measure_names),
         payload=sql_list("(measures ->> {text})::numeric", table.measure_names),
         # NaN is greater than every number, infinity included.
         magnitudes=sql_list("abs((measures ->> {text})::numeric)", table.measure_names),

@@ -33,11 +33,13 @@ WHERE metric_date = %(date)s
 GROUP BY tenant_id, metric_date, platform, currency
 """
 
+# The rows are summed first. Otherwise each of their counts would be converted to a numeric, as those of the sums.
 _DIFFERENT = """
 WITH parts AS (
-    SELECT tenant_id, metric_date, platform, currency, 1 AS row_count, {measures}
+    SELECT tenant_id, metric_date, platform, currency, count(*) AS row_count, {sums}
     FROM campaign_metrics
     WHERE metric_date = ANY(%(dates)s)
+    GROUP BY tenant_id, metric_date, platform, currency
     UNION ALL
     SELECT tenant_id, metric_date, platform, currency, -row_count, {minus_measures}
     FROM platform_days
@@ -75,7 +77,7 @@ def _compose(text: LiteralString) -> sql.Composed:
     names = CAMPAIGN_METRICS.measure_names
     return sql.SQL(text).format(
         measures=sql_list("{name}", names),
-        sums=sql_list("sum({name})", names),
+        sums=sql_list("sum({name}) AS {name}", names),
         minus_measures=sql_list("-{name}", names),
         sums_differ=sql_list("sum({name}) <> 0", names, " OR "),
     )
