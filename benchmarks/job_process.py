@@ -23,10 +23,9 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def main(started: str, job: str, first: str, last: str) -> None:
-    """Run `job` ("pipeline", "spawned" or "empty") from `first` to `last`; print the seconds of its parts."""
-    answer = {"pipeline": _pipeline, "spawned": _spawned, "empty": _empty}[job](
-        float(started), date.fromisoformat(first), date.fromisoformat(last)
-    )
+    """Run `job` from `first` to `last`, one of those below; print the seconds of its parts."""
+    measure = {"pipeline": _pipeline, "spawned": _spawned, "empty": _empty, "events": _events}[job]
+    answer = measure(float(started), date.fromisoformat(first), date.fromisoformat(last))
     sys.stdout.write("\n" + json.dumps({**answer, "memory": peak_memory()}) + "\n")
 
 
@@ -107,18 +106,28 @@ def _spawned(started: float, first: date, last: date) -> dict[str, float]:
 
 
 def _empty(started: float, first: date, last: date) -> dict[str, float]:
-    from dagster import DagsterInstance
-
     from benchmarks.empty_asset import defs
+
+    return _reference(defs, "empty_job", started, first, last)
+
+
+def _events(started: float, first: date, last: date) -> dict[str, float]:
+    from benchmarks.same_events import JOB, defs
+
+    return _reference(defs, JOB, started, first, last)
+
+
+def _reference(defs: Any, job: str, started: float, first: date, last: date) -> dict[str, float]:
+    from dagster import DagsterInstance
 
     loaded = time.time()
     with DagsterInstance.get() as instance:
-        run = defs.resolve_job_def("empty_job").execute_in_process(
+        run = defs.resolve_job_def(job).execute_in_process(
             instance=instance, tags=_range(first, last), run_config=_QUIET
         )
         ended = time.time()
     if not run.success:
-        raise RuntimeError("the empty run failed")
+        raise RuntimeError(f"the run of {job} failed")
     return {"seconds": ended - started, "starting": loaded - started}
 
 

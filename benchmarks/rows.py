@@ -126,6 +126,9 @@ def _job(samples: Samples, size: Size) -> Iterator[Row]:
         yield compare(samples, label, ours, "empty asset", empty, target, seconds)
         without = f"{label}, without waiting for the emulator"
         yield compare(samples, without, f"small.own.{dates}", "empty asset", empty, target, seconds)
+        events = f"small.events.{dates}"
+        yield compare(samples, label, ours, "the same events", events, show=seconds)
+        yield compare(samples, without, f"small.own.{dates}", "the same events", events, show=seconds)
         if dates == 1:
             spawned = f"small.spawned.{dates}"
             yield compare(samples, label, ours, "a process per step", spawned, show=seconds, is_cost=True)

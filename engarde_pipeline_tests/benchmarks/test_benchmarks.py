@@ -6,10 +6,11 @@ from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pytest
+from dagster import DagsterEventType, DagsterInstance
 from rich.console import Console
 from typer.testing import CliRunner
 
-from benchmarks import data, large_table, peer_loads, releases, report, suite
+from benchmarks import data, large_table, peer_loads, releases, report, same_events, suite
 from benchmarks.__main__ import app
 from benchmarks.machine import machine
 from benchmarks.peers import compare
@@ -23,6 +24,10 @@ from benchmarks.rows import rows_of
 from benchmarks.samples import Samples
 from benchmarks.sizes import Size
 from benchmarks.world import World, opened
+from engarde_pipeline.core.metrics import METRIC_TABLES
+from engarde_pipeline.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from engarde_pipeline.defs.checks import totals_checks
+from engarde_pipeline.defs.date_checks import date_checks
 from engarde_pipeline.postgres.connection import connect
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("benchmarks")]
@@ -77,6 +82,21 @@ def test_a_sync_in_which_nothing_changed_writes_no_row(measured: tuple[Samples, 
     assert samples.median("merge.first.written") == TINY.rows
     assert samples.median("merge.nothing.written") == 0
     assert samples.median("merge.tenth.written") == TINY.rows / 10
+
+
+def test_the_reference_with_the_same_events_records_as_many_as_the_pipeline() -> None:
+    assert list(same_events.CHECKS.values()) == [len(date_checks(table)) for table in METRIC_TABLES]
+    assert len(list(totals_checks.check_keys)) == same_events.TOTALS_CHECKS
+    with DagsterInstance.ephemeral() as instance:
+        run = same_events.defs.resolve_job_def(same_events.JOB).execute_in_process(
+            instance=instance,
+            tags={ASSET_PARTITION_RANGE_START_TAG: "2026-02-01", ASSET_PARTITION_RANGE_END_TAG: "2026-02-03"},
+        )
+        recorded = {
+            event_type: len(instance.all_logs(run.run_id, of_type=event_type))
+            for event_type in (DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_CHECK_EVALUATION)
+        }
+    assert list(recorded.values()) == [2 * 3 + 1, (6 + 4) * 3 + 2]
 
 
 def test_every_peer_has_a_figure_for_each_load(measured: tuple[Samples, list[Row]]) -> None:
