@@ -63,7 +63,9 @@ class LoginSettings(BaseSettings):
     """The settings of the login to the pages."""
 
     # As that of PipelineSettings: one of the two would win in a subclass of both.
-    model_config = SettingsConfigDict(env_ignore_empty=True, hide_input_in_errors=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, hide_input_in_errors=True, frozen=True, defer_build=True
+    )
 
     api_public_url: Annotated[str, AfterValidator(_public_url)] | None = Field(
         default=None,

@@ -100,7 +100,9 @@ def _restatement_days(value: str | RestatementDays) -> RestatementDays:
 class PipelineSettings(BaseSettings):
     """The settings that need no server; all of them have defaults."""
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, hide_input_in_errors=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, hide_input_in_errors=True, frozen=True, defer_build=True
+    )
 
     engarde_home: Path = Field(
         default=Path(".engarde"), description="The directory of the Dagster instance and of the embedded default."
