@@ -44,7 +44,7 @@ def running(home: Path) -> Iterator[dict[str, str]]:
         deadline = time.monotonic() + _START_TIMEOUT
         while (lock := _take_lock(home)) is None:
             services = _announced(home)
-            if services and _answer(services):
+            if services and _can_be_used(home, services):
                 yield services
                 return
             if time.monotonic() > deadline:
@@ -136,9 +136,14 @@ def _announced(home: Path) -> dict[str, str]:
         return {}
 
 
-def _answer(services: dict[str, str]) -> bool:
+def _can_be_used(home: Path, services: dict[str, str]) -> bool:
+    """Return whether Postgres responds and the announced emulator runs.
+
+    An emulator that runs without responding is an outage of BigQuery, which each command reports in its own way.
+    """
     try:
         psycopg.connect(services["DATABASE_URL"], connect_timeout=5).close()
     except psycopg.OperationalError:
         return False
-    return bigquery.answers(services["BIGQUERY_EMULATOR_HOST"], services["BIGQUERY_STORAGE_EMULATOR_HOST"])
+    emulator = bigquery.find(home)
+    return emulator is not None and emulator.rest_url == services["BIGQUERY_EMULATOR_HOST"]

@@ -79,6 +79,20 @@ def test_whoever_comes_second_uses_them_and_leaves_them_running(home: Path) -> N
 
 
 @pytest.mark.long
+def test_an_emulator_that_does_not_respond_is_left_to_the_commands_that_read_bigquery(home: Path) -> None:
+    owner = _owner(home)
+    emulator = bigquery.find(home)
+    assert emulator is not None
+    os.kill(emulator.pid, signal.SIGSTOP)
+    try:
+        with running(home) as services, psycopg.connect(services["DATABASE_URL"]) as connection:
+            connection.execute("SELECT")
+    finally:
+        os.kill(emulator.pid, signal.SIGCONT)
+        owner.communicate()
+
+
+@pytest.mark.long
 def test_after_a_killed_owner_the_next_one_inherits_and_stops_them(home: Path) -> None:
     owner = _owner(home)
     os.kill(owner.pid, signal.SIGKILL)
