@@ -102,6 +102,15 @@ def test_a_malformed_variable_is_named_with_the_cure(
     assert cure in fault
 
 
+def test_a_fault_is_named_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {"ENGARDE_WRITERS": "many", "ENGARDE_SHRINK_THRESHOLD": "half", "ENGARDE_FIRST_DATE": "soon"}
+    _set(monkeypatch, **wrong)
+    with pytest.raises(InvalidSettings) as raised:
+        load_settings()
+    for text in ("WRITERS: is not a whole number.", "THRESHOLD: is not a number.", "FIRST_DATE: is not a date."):
+        assert text in str(raised.value)
+
+
 def test_every_fault_is_named_in_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     _set(monkeypatch, **{name: value for name, value, _ in MALFORMED if name != "BIGQUERY_PROJECT_ID"})
     with pytest.raises(InvalidSettings) as raised:

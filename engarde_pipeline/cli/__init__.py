@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperOption
+from typer.core import TyperGroup, TyperOption
 
 from engarde_pipeline.cli import (
     alerts,
@@ -47,7 +47,23 @@ _TYPES = {
 }
 """What the help calls the types of options. Choices keep their values."""
 
+
+class _Commands(TyperGroup):
+    """All commands; the errors of their options are in plain words."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse and run a command."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix(
+                "Value error, "
+            )  # pydantic's, which Typer keeps for choices
+            raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Sync marketing metrics from BigQuery to Postgres, date by date.\n\n"
     "To start: `engarde demo` runs a sync on local sample data and needs no accounts. `engarde doctor` checks"
     " whether your own servers are set up.",

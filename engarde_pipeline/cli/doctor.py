@@ -12,7 +12,7 @@ from engarde_pipeline.cli.process_checks import Check, Process, checks_of, serve
 from engarde_pipeline.cli.servers import dagster_instance, servers
 from engarde_pipeline.cli.terminal import console, visible
 from engarde_pipeline.core.errors import EngardeError
-from engarde_pipeline.settings import Settings, load_pipeline_settings
+from engarde_pipeline.settings import Settings, load_pipeline_settings, unknown_variables
 
 if TYPE_CHECKING:
     from engarde_pipeline.runs.date_states import Failures
@@ -34,19 +34,25 @@ def doctor(
     try:
         with servers() as settings:
             console.print("[green]✓[/] settings: all required variables are set and valid")
+            _print_unknown_variables()
             failures = _failures(server_checks(settings))
             failures += not _dagster_instance_opens()
-            _print_dates(settings)
+            needs_person = _print_dates(settings)
     except EngardeError as error:
         _print_failure("settings", error)
         failures = 1
     if failures:
         console.print(f"Failed checks: {failures}. Fix them and run `engarde doctor` again.")
         raise typer.Exit(1)
-    console.print("All checks passed. Next: `engarde sync --help` shows how to sync dates.")
+    console.print(
+        "All checks passed, but dates need a person. Next: `engarde status`."
+        if needs_person
+        else "All checks passed. Next: `engarde sync --help` shows how to sync dates."
+    )
 
 
 def _check_process(process: Process) -> None:
+    _print_unknown_variables()
     try:
         failures = _failures(checks_of(process))
     except EngardeError as error:
@@ -60,6 +66,14 @@ def _check_process(process: Process) -> None:
 
 def _failures(groups: Iterable[list[Check]]) -> int:
     return sum(not all(_passes(*check) for check in checks) for checks in groups)
+
+
+def _print_unknown_variables() -> None:
+    for name, meant in sorted(unknown_variables().items()):
+        text = (
+            f" settings: {visible(name)} is no variable of the pipeline and has no effect; did you mean {meant}?"
+        )
+        console.print(Text.assemble(("!", "yellow"), text))
 
 
 def _passes(name: str, check: Callable[[], str]) -> bool:
@@ -91,8 +105,8 @@ def _dagster_instance_opens() -> bool:
     )
 
 
-def _print_dates(settings: Settings) -> None:
-    """Print how many dates are held or failed; the setup is not wrong because of them."""
+def _print_dates(settings: Settings) -> bool:
+    """Print how many dates are held or failed, and return whether any is. The setup is not wrong because of it."""
     import psycopg
 
     from engarde_pipeline.cli.date_states import counted_states
@@ -107,13 +121,14 @@ def _print_dates(settings: Settings) -> None:
         with connect(database_url) as connection:
             facts = date_facts(connection, [], _failures_in_history())
     except (EngardeError, psycopg.Error):
-        return  # a check above has printed why
+        return False  # a check above has printed why
     calendar = current_calendar()
     states = [state_of(each, calendar) for each in facts]
     if refused := counted_states(state for state in states if state in (DateState.HELD, DateState.FAILED)):
         console.print(Text.assemble(("!", "yellow"), f" dates: {refused}; `engarde status` shows why"))
     else:
         console.print(Text.assemble(("✓", "green"), " dates: none is held or failed"))
+    return bool(refused)
 
 
 def _failures_in_history() -> "Failures":

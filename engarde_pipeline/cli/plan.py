@@ -22,7 +22,7 @@ def plan(
     """
     from engarde_pipeline.bigquery.extraction import Source
     from engarde_pipeline.cli.date_states import state_text
-    from engarde_pipeline.core.date_states import current_calendar, state_of
+    from engarde_pipeline.core.date_states import DateState, current_calendar, state_of
     from engarde_pipeline.postgres.connection import connect
     from engarde_pipeline.postgres.schema import migrate
     from engarde_pipeline.runs.date_states import date_facts, read_failures
@@ -70,6 +70,16 @@ def plan(
         state = state_text(states[planned.table, planned.day])
         table.add_row(str(planned.day), planned.table.source, state, planned.reason)
     console.print(table)
-    console.print(
-        "The sensors and the hourly schedule will sync these dates. To sync them now, run `engarde sync`."
-    )
+    is_held = [states[planned.table, planned.day] is DateState.HELD for planned in due]
+    if not all(is_held):
+        console.print(
+            "The sensors and the hourly schedule sync these dates. To sync them now, run `engarde sync`."
+            if not any(is_held)
+            else "The sensors and the hourly schedule sync these dates, except those that are held. To sync them"
+            " now, run `engarde sync`."
+        )
+    if any(is_held):
+        console.print(
+            "A held date is tried again, and refused until its load is repaired or it is released; `engarde"
+            " status` shows why, and how to release it."
+        )

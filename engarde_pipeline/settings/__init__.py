@@ -18,6 +18,7 @@ from engarde_pipeline.settings.loading import load_settings as load_settings
 from engarde_pipeline.settings.loading import load_token_settings as load_token_settings
 from engarde_pipeline.settings.loading import require as require
 from engarde_pipeline.settings.loading import services_file as services_file
+from engarde_pipeline.settings.loading import unknown_variables as unknown_variables
 from engarde_pipeline.settings.login import LoginSettings as LoginSettings
 from engarde_pipeline.settings.login import OidcSettings as OidcSettings
 from engarde_pipeline.settings.variables import API_ROLE as API_ROLE

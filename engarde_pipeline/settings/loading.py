@@ -4,6 +4,7 @@ If no variable of BigQuery or Postgres is set and the home directory has data of
 the embedded default is used: the local servers that these commands start and list in `<home>/services.json`.
 """
 
+import difflib
 import json
 import os
 import secrets
@@ -23,10 +24,12 @@ from engarde_pipeline.settings.variables import (
     ApiSettings,
     DagsterSettings,
     DatabaseSettings,
+    ExporterServiceSettings,
     ExporterSettings,
     PipelineSettings,
     Settings,
     TokenSettings,
+    WorkerSettings,
 )
 
 
@@ -37,6 +40,23 @@ class InvalidSettings(EngardeError):
 class EmbeddedDefaultNotRunning(EngardeError):
     """The embedded default is configured, but its Postgres and BigQuery emulator are not running."""
 
+
+_ALL_SETTINGS = (ApiSettings, ExporterServiceSettings, WorkerSettings)
+"""Together, these have every variable."""
+
+_PREFIXES = ("ENGARDE_", "BIGQUERY_", "OIDC_", "API_")
+_SIMILAR = 0.85
+"""How similar a name must be to that of a variable to be taken for a mistyped one; 1 is equal."""
+
+_PROBLEMS = {
+    "missing": "is missing",
+    "int_parsing": "is not a whole number",
+    "float_parsing": "is not a number",
+    "bool_parsing": "is neither true nor false",
+    "date_from_datetime_parsing": "is not a date",
+    "date_from_datetime_inexact": "is not a date",
+}
+"""By the type of an error, what pydantic says in its own terms."""
 
 _HEADING = "These environment variables are missing or invalid:"
 
@@ -210,6 +230,17 @@ def require(settings: type[PipelineSettings], names: Iterable[str] = ()) -> None
         raise InvalidSettings("\n".join([_HEADING, *lines]))
 
 
+def unknown_variables() -> dict[str, str]:
+    """Return the environment variables that look like mistyped ones of the pipeline, with what they resemble."""
+    known = {name.upper() for settings in _ALL_SETTINGS for name in settings.model_fields}
+    similar = {
+        name: difflib.get_close_matches(name, known, n=1, cutoff=_SIMILAR)
+        for name in os.environ
+        if name.startswith(_PREFIXES) and name not in known
+    }
+    return {name: meant[0] for name, meant in similar.items() if meant}
+
+
 def _load(settings: type[_S], **values: str) -> _S:
     values = {**_embedded_first_date(), **values}
     known = tuple((name, value) for name, value in values.items() if name in settings.model_fields)
@@ -250,6 +281,6 @@ def _faults(settings: type[BaseSettings], error: ValidationError) -> list[str]:
     lines = []
     for fault in error.errors(include_input=False, include_url=False):
         name = str(fault["loc"][0])
-        problem = "is missing" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
+        problem = _PROBLEMS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
         lines.append(f"  {name.upper()}: {problem}. {settings.model_fields[name].description}")
     return lines

@@ -409,7 +409,39 @@ def test_nothing_is_cut_off_on_a_terminal(
     assert max(map(len, out.splitlines())) <= width
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("export", "--start", "today", "--output", "x", "--format", "xml"),
+        ("doctor", "--for", "xml"),
+        ("db", "grants", "--role", "x", "--for", "xml"),
+    ],
+)
+def test_a_mistyped_choice_is_refused_with_the_choices_in_plain_words(
+    engarde: Engarde, arguments: tuple[str, ...]
+) -> None:
+    said = engarde(*arguments, width=200)
+    assert said.code == 2
+    assert "Value error" not in said.words
+    assert ": 'xml' is not one of '" in said.words
+
+
 # engarde doctor
+
+
+def test_doctor_names_variables_that_look_mistyped(
+    engarde: Engarde, tenant: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ENGARDE_WRITER", "BIGQUERY_PROJECT", "ENGARDE_IMAGE"):  # the last is one of Docker Compose
+        monkeypatch.setenv(name, "3")
+    said = engarde("doctor", width=200)
+    assert said.code == 0
+    assert (
+        "ENGARDE_WRITER is no variable of the pipeline and has no effect; did you mean ENGARDE_WRITERS?"
+        in said.words
+    )
+    assert "did you mean BIGQUERY_PROJECT_ID?" in said.words
+    assert "ENGARDE_IMAGE" not in said.words
 
 
 def test_doctor_finds_nothing_to_mend(engarde: Engarde, tenant: UUID) -> None:

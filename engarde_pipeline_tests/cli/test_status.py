@@ -81,11 +81,15 @@ def test_every_command_says_the_same_of_a_date_also_after_others_were_synced_and
     assert planned["campaign_metrics", str(HELD)] == "held"
     assert planned["campaign_metrics", str(FAILED)] == "failed"
     assert all(state == states[day] for (table, day), state in planned.items() if table == "campaign_metrics")
-    assert f"{FAILED} campaign_metrics failed changed" in engarde("plan", width=150).words
+    plan = engarde("plan", width=150).words
+    assert f"{FAILED} campaign_metrics failed changed" in plan
+    assert "sync these dates, except those that are held" in plan
+    assert "A held date is tried again, and refused until its load is repaired or it is released" in plan
 
     doctor = engarde("doctor")
     assert doctor.code == 0
     assert "! dates: 1 held, 1 failed; `engarde status` shows why" in doctor.words
+    assert "All checks passed, but dates need a person. Next: `engarde status`." in doctor.words
 
     # The numbers are those of Postgres, with the share of spend that is rejected.
     rows = {(row["table"], row["date"]): row for row in document["dates"]}
