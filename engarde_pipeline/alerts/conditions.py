@@ -19,7 +19,7 @@ from engarde_pipeline.runs.attempts import reasons_of
 from engarde_pipeline.runs.history import counts_of, latest_materializations
 from engarde_pipeline.runs.job_log import last_ended
 from engarde_pipeline.runs.planning import window
-from engarde_pipeline.runs.sync_runs import dates_of, is_sync
+from engarde_pipeline.runs.sync_runs import dates_of, is_sync, job_of
 
 FAILURES_IN_A_ROW = 3
 LONGEST_SYNC = timedelta(minutes=10)
@@ -43,7 +43,7 @@ def failed_in_a_row(instance: DagsterInstance) -> Iterator[Incident]:
             reason=f"Dates that could not be synced keep their previous numbers. The last sync failed: {reason}",
             what_to_do="Correct what the error says; `engarde doctor` checks BigQuery and Postgres. Then nothing"
             " else is needed: within an hour, the dates are synced automatically.",
-            job=last[0].job_name,
+            job=job_of(last[0]),
             dates=_dates(last[0]),
             run_id=last[0].run_id,
         )
@@ -63,7 +63,7 @@ def running_long(instance: DagsterInstance, now: datetime) -> Iterator[Incident]
             " large backfill. A sync of a few dates is waiting for a lock, Postgres or BigQuery.",
             what_to_do="Open the run's log. If a date lands every few seconds, wait. If not, cancel the run: dates"
             " that have landed are kept, and the others are synced again automatically.",
-            job=run.job_name,
+            job=job_of(run),
             dates=_dates(run),
             run_id=run.run_id,
         )

@@ -9,6 +9,7 @@ import typer
 from rich.padding import Padding
 from rich.text import Text
 
+from engarde_pipeline.cli.dev import dagster_url
 from engarde_pipeline.cli.servers import dagster_instance, embedded_default
 from engarde_pipeline.cli.terminal import console, errors, visible
 from engarde_pipeline.core.plurals import counted
@@ -52,7 +53,7 @@ def alerts(
 
 
 def _document(state: "AlertState | None", is_current: bool) -> dict[str, Any]:
-    url = load_pipeline_settings().engarde_dagster_url
+    url = dagster_url()
     return {
         "evaluated_at": _moment(state.evaluated_at).isoformat() if state else None,
         "is_current": is_current,
@@ -91,7 +92,7 @@ def _print_state(state: "AlertState | None", is_current: bool, now: datetime) ->
             style="red",
             highlight=False,
         )
-    url = load_pipeline_settings().engarde_dagster_url
+    url = dagster_url()
     for key, incident in state.incidents.items():
         since = f" (since {_moment(state.opened_at[key]):%Y-%m-%d %H:%M} UTC)"
         console.print(Text.assemble((visible(incident.title), "bold red"), since))

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, Annotated
@@ -152,6 +152,18 @@ def _write_lock(lock: IO[str], address: str, dagster: int) -> None:
     lock.truncate()
     json.dump({"pids": [os.getpid(), dagster], "address": address}, lock)
     lock.flush()
+
+
+def dagster_url() -> str:
+    """Return the Dagster UI's address for links: ENGARDE_DAGSTER_URL, or else that of a running `engarde dev`."""
+    settings = load_pipeline_settings()
+    if not os.environ.get("ENGARDE_DAGSTER_URL"):
+        for home in (settings.engarde_home, Path(os.environ.get("DAGSTER_HOME") or settings.engarde_home)):
+            with suppress(OSError, json.JSONDecodeError):
+                holder = json.loads((home / "dev.lock").read_text())
+                if any(map(_exists, holder["pids"])):
+                    return str(holder["address"])
+    return settings.engarde_dagster_url
 
 
 def _exists(pid: int) -> bool:

@@ -72,7 +72,7 @@ def _table(found: "list[SyncJob]", is_first: bool) -> Table:
     for column in ("started (UTC)", "job", "status", "dates", "by"):
         table.add_column(column, no_wrap=column != "dates")
     table.add_column("records", justify="right", no_wrap=True)
-    table.add_column("failed", justify="right", no_wrap=True)
+    table.add_column("rejected", justify="right", no_wrap=True)
     for job in found:
         status = "cancelled" if job.is_cancelled else job.status
         table.add_row(

@@ -282,13 +282,13 @@ def _print_history(history: _History, facts: "Sequence[DateFacts]") -> None:
 
 
 def _last_run(instance: "DagsterInstance") -> str:
-    from engarde_pipeline.runs.sync_runs import is_dry_run
+    from engarde_pipeline.runs.sync_runs import is_dry_run, job_of
 
     records = instance.get_run_records(limit=1)
     if not records:
         return "There has been no run yet. Start one with `engarde sync` or in the Dagster UI."
     run = records[0].dagster_run
-    job = f"{run.job_name}, a dry run" if is_dry_run(run) else run.job_name
+    job = f"{job_of(run)}, a dry run" if is_dry_run(run) else job_of(run)
     return (
         f"The last run, {run.run_id} ({job}), was created {records[0].create_timestamp:%Y-%m-%d %H:%M} UTC:"
         f" {run.status.value.lower()}."

@@ -88,15 +88,20 @@ def is_of_all_campaigns(run: DagsterRun) -> bool:
     )
 
 
+def job_of(run: DagsterRun) -> str:
+    """Return the job of a run as people know it, instead of the hidden one that materializes selected assets."""
+    if run.job_name != ASSET_JOB:
+        return run.job_name
+    return f"backfill {run.tags[BACKFILL_ID_TAG]}" if BACKFILL_ID_TAG in run.tags else "Materialize"
+
+
 def describe_run(instance: DagsterInstance, run_id: str) -> str:
     """Return a run as a log calls it: its id, its job and since when it has been running."""
     record = instance.get_run_record_by_id(run_id)
     if record is None:
         return f"run {run_id}"
     run = record.dagster_run
-    job = f"job {run.job_name}"
-    if run.job_name == ASSET_JOB:
-        job = f"backfill {run.tags[BACKFILL_ID_TAG]}" if BACKFILL_ID_TAG in run.tags else "Materialize"
+    job = job_of(run) if run.job_name == ASSET_JOB else f"job {run.job_name}"
     started = datetime.fromtimestamp(record.start_time, UTC) if record.start_time else None
     since = f", running since {started:%Y-%m-%d %H:%M:%S} UTC" if started else ""
     return f"run {run_id} ({job}{since})"

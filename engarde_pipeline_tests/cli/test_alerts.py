@@ -1,7 +1,11 @@
 """`engarde alerts`: what is wrong now, and whether a channel would say so."""
 
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +42,11 @@ def _evaluate(instance: DagsterInstance, seconds_ago: float = 0) -> None:
     (instance.update_instigator_state if known else instance.add_instigator_state)(stored)
 
 
+def _ended_process() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid
+
+
 def test_open_incidents_are_listed_for_people_and_scripts(
     engarde: Engarde, instance: DagsterInstance, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +74,12 @@ def test_open_incidents_are_listed_for_people_and_scripts(
     (incident,) = document["incidents"]
     assert incident["key"] == "budget"
     assert incident["link"] == "http://127.0.0.1:3000/runs"
+
+    # Where `engarde dev` runs with another port, links lead there, and where it has ended, they do not.
+    lock = Path(os.environ["DAGSTER_HOME"]) / "dev.lock"
+    for pid, port in ((os.getpid(), 3009), (_ended_process(), 3000)):
+        lock.write_text(json.dumps({"pids": [pid], "address": "http://127.0.0.1:3009"}))
+        assert f"Dagster: http://127.0.0.1:{port}/runs" in engarde("alerts").words
     assert datetime.fromisoformat(incident["opened_at"]) == datetime.fromisoformat(document["evaluated_at"])
 
 

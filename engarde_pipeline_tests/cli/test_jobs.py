@@ -37,6 +37,7 @@ def test_a_failed_job_says_why_in_a_sentence(engarde: Engarde, instance: Dagster
     assert said.code == 0
     assert "completed 2026-03-01 manual 3" in said.words
     assert "BigQuery has no table" in said.words
+    assert "records rejected" in said.words  # the header: rejected records are no failed job
 
 
 def test_a_cancelled_job_is_not_shown_as_failed(engarde: Engarde, instance: DagsterInstance) -> None:
