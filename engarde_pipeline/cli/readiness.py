@@ -61,8 +61,8 @@ def wait_until_ready(services: Sequence[Service], page: str | None, new_link: Ca
         table.add_row(serves, f"[bold]{address}[/]")
     console.print(Padding(table, (1, 2)))
     console.print(
-        "To sync dates in the UI, choose Catalog, campaign_metrics, Materialize, and a range of dates. Press"
-        " Ctrl-C to stop."
+        "To sync dates in the Dagster UI, choose Jobs, performance_sync, Materialize all, and a range of dates."
+        " Press Ctrl-C to stop."
     )
 
 

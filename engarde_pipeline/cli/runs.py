@@ -38,7 +38,7 @@ def _progress() -> Progress:
         TextColumn("{task.description:<36}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("dates"),
+        TextColumn("dates, table by table"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,

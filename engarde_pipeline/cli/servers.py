@@ -95,9 +95,10 @@ def sample_servers(*, may_exit: bool = True) -> Iterator[tuple[Settings, list[da
                 seed_postgres(connection)
             with source_errors("the sample data"):
                 loaded = fill_bigquery(create_client(settings), settings.bigquery_dataset_id, today())
+        samples = f"{counted(len(loaded), 'date')} of sample data {'was' if len(loaded) == 1 else 'were'} loaded"
         announce(
             f"Postgres and a BigQuery emulator are running, with their data in {home.name}/;"
-            f" {counted(len(loaded), 'date')} of sample data {'was' if len(loaded) == 1 else 'were'} loaded."
+            f" {samples if loaded else 'the sample data is up to date'}."
         )
         yield settings, loaded
 

@@ -37,9 +37,14 @@ MARKS: dict[DateState, Mark] = {
     ),
     DateState.MISSING: Mark("missing", "?", "warn", "The date was never synced: there is no number, not zero."),
     DateState.HELD: Mark(
-        "held", "‖", "bad", "The last load looked repeated or implausible. The date keeps its numbers."
+        "held",
+        "‖",
+        "bad",
+        "The last load looked wrong and was refused. The date keeps the numbers of the load before, if any.",
     ),
-    DateState.FAILED: Mark("failed", "✕", "bad", "The last sync failed. The date keeps its numbers."),
+    DateState.FAILED: Mark(
+        "failed", "✕", "bad", "The last sync failed. The date keeps the numbers of the sync before, if any."
+    ),
     DateState.NO_TABLE: Mark("no source", "–", "muted", "BigQuery has no such table."),
 }
 

@@ -132,6 +132,8 @@ def test_a_sync_that_the_api_starts_runs_to_its_end_and_a_second_one_is_refused(
     assert "login/link" not in words  # people log in with OpenID Connect where servers are configured
     assert f"Dagster UI http://127.0.0.1:{port} REST API http://127.0.0.1:{api_port}/docs" in words
     assert f"Metrics http://127.0.0.1:{metrics_port}/metrics" in words
+    # Materialize on campaign_metrics would leave the metrics of creatives missing.
+    assert "choose Jobs, performance_sync, Materialize all, and a range of dates" in words
     notices = log.read_text() + errors.read_text()
     assert "superseded" not in notices
     assert "dagster.yaml" not in notices

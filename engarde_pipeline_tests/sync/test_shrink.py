@@ -42,7 +42,8 @@ def test_an_empty_or_far_smaller_answer_is_refused_and_changes_nothing(
     message = refusal(world)
 
     assert message is not None
-    numbers = f"BigQuery has {left} records where Postgres has 10 rows; {left} would be left"
+    records = "1 record" if left == 1 else f"{left} records"
+    numbers = f"BigQuery has {records} where Postgres has 10 rows; {left} would be left"
     for part in (f"campaign_metrics {DAY}", numbers, "50%", "allow_shrink"):
         assert part in message
     assert versions(world) == before
@@ -139,7 +140,7 @@ def test_a_slice_is_measured_by_its_own_rows(world: World, tenant: UUID, ten: li
     (outcome,) = world.sync(DAY, scope=Scope(tenant_id=other))
 
     assert isinstance(outcome, FailedDate)
-    assert "0 records where Postgres has 1 rows" in str(outcome.error)
+    assert "0 records where Postgres has 1 row;" in str(outcome.error)
     assert versions(world) == before
 
 

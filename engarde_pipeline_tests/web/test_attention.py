@@ -160,7 +160,7 @@ def test_a_failed_sync_of_all_tenants_keeps_its_reason(
 
     page = visitor.get("/attention")
 
-    assert f"held Campaigns: {DAY} Its load looked repeated or implausible" in words(page)
+    assert f"held Campaigns: {DAY} The last load looked wrong: most rows gone" in words(page)
     assert "The operators of the pipeline can see the reason" in words(page)
     assert "0 records" not in page.text
 

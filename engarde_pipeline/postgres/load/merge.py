@@ -17,6 +17,7 @@ from engarde_pipeline.core.counts import Counts
 from engarde_pipeline.core.currencies import ByCurrency, add, by_currency, subtract
 from engarde_pipeline.core.errors import EngardeError
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS, METRIC_HOUR, MetricTable
+from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.postgres.change_notifications import ChangedDate, notify_changed
 from engarde_pipeline.postgres.load.changes import Changes, changes_expression, changes_of
 from engarde_pipeline.postgres.load.held_dates import DateWouldShrink, unless_allowed
@@ -256,10 +257,11 @@ def _refuse_to_shrink(
     if existing and (left == 0 or left / existing < threshold):
         bad = f" ({counts.rejected} of which cannot be loaded)" if counts.rejected else ""
         raise DateWouldShrink(
-            f"{table.target} {day}: BigQuery has {counts.processed} records{bad} where Postgres has {existing}"
-            f" rows; {left} would be left, less than the {threshold:.0%} that ENGARDE_SHRINK_THRESHOLD requires,"
-            " so nothing was changed. If the load into BigQuery is incomplete, repair it and sync again. If the"
-            " rows were removed on purpose, sync again with allow_shrink (--allow-shrink)."
+            f"{table.target} {day}: BigQuery has {counted(counts.processed, 'record')}{bad} where Postgres has"
+            f" {counted(existing, 'row')}; {left} would be left, less than the {threshold:.0%} that"
+            " ENGARDE_SHRINK_THRESHOLD requires, so nothing was changed. If the load into BigQuery is incomplete,"
+            " repair it and sync again. If the rows were removed on purpose, sync again with allow_shrink"
+            " (--allow-shrink)."
         )
 
 

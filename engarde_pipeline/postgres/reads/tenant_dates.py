@@ -14,8 +14,11 @@ from engarde_pipeline.core.date_states import DateFacts, FailedDay
 from engarde_pipeline.core.metrics import METRIC_TABLES, MetricTable
 from engarde_pipeline.postgres.reads.metrics_queries import Statement
 
-HELD = "Its load looked repeated or implausible. It keeps its numbers until the operators release it."
-FAILED = "Its last sync failed. It keeps its numbers, and is synced again. The operators can see the reason."
+HELD = (
+    "The last load looked wrong: most rows gone, rows repeated, or far larger than before. Earlier numbers are"
+    " kept until the load is repaired in BigQuery, or the operators release it."
+)
+FAILED = "The last sync failed. Earlier numbers are kept. The operators can see the reason."
 
 # The rejected records are found by the index rejected_metric_rows_tenant, the dates by the keys of their tables.
 _FACTS = sql.SQL("""
