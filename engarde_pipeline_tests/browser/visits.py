@@ -81,12 +81,20 @@ def browser(page: Page) -> Browser:
 
 @contextmanager
 def visit(
-    browser: Browser, url: str, tenant: UUID, lifetime: timedelta = LIFETIME, **options: Any
+    browser: Browser,
+    url: str,
+    tenant: UUID,
+    lifetime: timedelta = LIFETIME,
+    others: tuple[UUID, ...] = (),
+    **options: Any,
 ) -> Iterator[Tab]:
-    """Open a tab with a session of a tenant; it must have had no complaint at the end."""
+    """Open a tab with a session of a tenant, which shows it and can switch to others.
+
+    The tab must have had no complaint at the end.
+    """
     options.setdefault("viewport", DESKTOP)
     context = browser.new_context(**options)
-    session = new_session("u1", (tenant,), lifetime)
+    session = new_session("u1", (tenant, *others), lifetime)
     context.add_cookies([{"name": COOKIE, "value": signed(session, SECRET), "url": url}])
     context.add_init_script(_COUNT_CHANGES)
     tab = Tab(context.new_page(), url)
