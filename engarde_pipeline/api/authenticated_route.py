@@ -2,31 +2,19 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
-from fastapi import HTTPException, Request, Response
+from fastapi import Request, Response
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Query
 from fastapi.requests import HTTPConnection
 from fastapi.routing import APIRoute
 
+from engarde_pipeline.api.bounded_request import BoundedRequest
 from engarde_pipeline.api.errors import InvalidField, invalid_fields, unknown_name
 from engarde_pipeline.api.tokens import Caller, authenticate
 from engarde_pipeline.telemetry.logs import add_to_log_context
-
-_MAX_BODY_BYTES = 2**20
-"""A request that lists a thousand campaigns has less than a tenth of this."""
-
-
-class _BoundedRequest(Request):
-    async def stream(self) -> AsyncGenerator[bytes, None]:
-        read = 0
-        async for chunk in super().stream():
-            read += len(chunk)
-            if read > _MAX_BODY_BYTES:
-                raise HTTPException(413, f"The request body has more than {_MAX_BODY_BYTES} bytes.")
-            yield chunk
 
 
 class AuthenticatedRoute(APIRoute):
@@ -50,7 +38,7 @@ class AuthenticatedRoute(APIRoute):
         async def handle_authenticated(request: Request) -> Response:
             caller = request.state.caller = await self.authenticate(request)
             add_to_log_context(tenant=caller.tenant_id)
-            request = _BoundedRequest(request.scope, request.receive)
+            request = BoundedRequest(request.scope, request.receive)
             errors = list(query_errors(request, is_list))
             if has_body:
                 errors += _repeated_keys(await request.body())

@@ -14,6 +14,7 @@ from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from engarde_pipeline.api.bounded_request import BoundedRequest
 from engarde_pipeline.api.errors import Problem
 from engarde_pipeline.api.sessions import Session, is_same_origin, session_of
 from engarde_pipeline.telemetry.logs import add_to_log_context
@@ -23,7 +24,6 @@ _SAFE = ("GET", "HEAD")
 
 _SHOWN_TENANT_HEADER = "x-shown-tenant"
 
-_MAX_BODY_BYTES = 2**20
 _MAX_FIELDS = 1100
 """The form of a sync can list a thousand campaigns."""
 
@@ -42,15 +42,15 @@ class PublicRoute(APIRoute):
         async def handle_page(request: Request) -> Response:
             try:
                 _check_origin(request)
-                return await self.checked(request) or await handle(request)
+                return await self.checked(request) or await handle(BoundedRequest(request.scope, request.receive))
             except Problem as problem:
                 return _error_page(request, problem.status, problem.detail, problem.headers)
             except RequestValidationError as error:
                 fields = "; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in error.errors())
                 return _error_page(request, 422, fields)
-            except HTTPException as error:  # the body is too large, or not a form
-                said = "The form cannot be read. Open the page, and try again."
-                return _error_page(request, error.status_code, said)
+            except HTTPException as error:  # of what reads the body
+                reason = "is too large" if error.status_code == 413 else "cannot be read"
+                return _error_page(request, error.status_code, f"The form {reason}. Open the page, and try again.")
 
         return handle_page
 
@@ -78,10 +78,9 @@ class PageRoute(PublicRoute):
 
 
 def router_with_forms(route_class: type[PublicRoute]) -> APIRouter:
-    """Return a router whose requests can have forms, of a limited size and without files."""
+    """Return a router whose requests can have forms, with a limited number of fields and without files."""
     return APIRouter(
         route_class=route_class,
-        max_body_size=_MAX_BODY_BYTES,
         form_limits={"max_files": 0, "max_fields": _MAX_FIELDS},
     )
 

@@ -3,6 +3,7 @@
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
+from engarde_pipeline.web.error_pages import add_error_pages
 from engarde_pipeline.web.failed_dates import FailedDates
 from engarde_pipeline.web.login_links import LoginLinks
 from engarde_pipeline.web.login_methods import login_methods
@@ -34,3 +35,4 @@ def add_pages(app: FastAPI, links: LoginLinks | None = None) -> None:
         app.include_router(router)
         app.state.page_routes += [route.path for route in router.routes if isinstance(route, APIRoute)]
     app.mount(STATIC, StaticFiles())
+    add_error_pages(app)
