@@ -1,7 +1,7 @@
 """The conditions that alert on-call; each function yields the current incidents of one kind."""
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
@@ -9,6 +9,7 @@ from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, Run
 from engarde_pipeline.alerts.incidents import Incident
 from engarde_pipeline.core.counts import total
 from engarde_pipeline.core.date_states import DateFacts, DateState, current_calendar, state_of
+from engarde_pipeline.core.dates import date_range
 from engarde_pipeline.core.limits import REJECTED_SHARE_LIMIT
 from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.core.plurals import counted
@@ -89,7 +90,7 @@ def many_rejected(instance: DagsterInstance, connection: psycopg.Connection) -> 
                 what_to_do="Run `engarde status`: it lists all reasons and what to do. When a missing tenant,"
                 " campaign or asset is added, its records are loaded automatically.",
                 job="performance_sync",
-                dates=_range(bad[0], bad[-1]),
+                dates=date_range(bad[0], bad[-1]),
                 run_id=latest[bad[-1]].run_id,
             )
 
@@ -116,7 +117,7 @@ def dates_held(connection: psycopg.Connection) -> Iterator[Incident]:
                 f" right, run `engarde sync --start {days[0]} --end {days[-1]}` with --allow-growth or"
                 " --allow-shrink. `engarde status` says for each date which of them.",
                 job="performance_sync",
-                dates=_range(days[0], days[-1]),
+                dates=date_range(days[0], days[-1]),
                 run_id=str(of_table[0].held_by),
                 items=tuple(map(str, days)),
             )
@@ -138,12 +139,8 @@ def budget_nearly_used(connection: psycopg.Connection, budget: int) -> Iterator[
 
 def _dates(run: DagsterRun) -> str:
     start, end = dates_of(run)
-    return _range(start, end) if start and end else ""
+    return date_range(start, end) if start and end else ""
 
 
 def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON].rstrip()} ..."
-
-
-def _range(first: date, last: date) -> str:
-    return str(first) if first == last else f"{first} .. {last}"

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import date, timedelta
+from datetime import date
 
 from rich.text import Text
 
 from engarde_pipeline.core.date_states import DateFacts, DateState, SyncCalendar, state_of
+from engarde_pipeline.core.dates import described_dates
 from engarde_pipeline.core.metrics import METRIC_TABLES
 
 _STYLES = {
@@ -40,17 +41,6 @@ def summaries(facts: Sequence[DateFacts], calendar: SyncCalendar) -> list[str]:
     return [f"{table.source}: {states}" for table, states in by_table.items() if states]
 
 
-def ranges(days: Iterable[date]) -> str:
-    """Return dates as text, consecutive ones as a range: "2026-11-01 .. 2026-11-07, 2026-11-09"."""
-    found: list[tuple[date, date]] = []
-    for day in sorted({*days}):
-        if found and found[-1][1] == day - timedelta(days=1):
-            found[-1] = found[-1][0], day
-        else:
-            found.append((day, day))
-    return ", ".join(str(first) if first == last else f"{first} .. {last}" for first, last in found)
-
-
 def reasons(facts: Iterable[DateFacts], calendar: SyncCalendar, state: DateState) -> list[str]:
     """Return a line for each reason of the dates in a state, with the dates that have it in common."""
     grouped: dict[tuple[str, str], list[date]] = {}
@@ -59,4 +49,4 @@ def reasons(facts: Iterable[DateFacts], calendar: SyncCalendar, state: DateState
             # The evidence of a held date names the table and the date, too.
             reason = (each.reason or "").removeprefix(f"{each.table.target} {each.day}: ")
             grouped.setdefault((each.table.source, reason), []).append(each.day)
-    return [f"{table} {ranges(days)}: {reason}" for (table, reason), days in grouped.items()]
+    return [f"{table} {described_dates(days)}: {reason}" for (table, reason), days in grouped.items()]

@@ -148,8 +148,9 @@ def _numbers(sums: Mapping[str, Any] | None) -> dict[str, float] | None:
 
 
 def _print_dates(facts: "Sequence[DateFacts]", calendar: "SyncCalendar", dates: Set[date]) -> None:
-    from engarde_pipeline.cli.date_states import ranges, reasons, summaries
+    from engarde_pipeline.cli.date_states import reasons, summaries
     from engarde_pipeline.core.date_states import DateState, needs_attention, state_of
+    from engarde_pipeline.core.dates import described_dates
 
     shown = [found for found in facts if found.day in dates]
     older = [found for found in facts if found.day not in dates]
@@ -183,9 +184,9 @@ def _print_dates(facts: "Sequence[DateFacts]", calendar: "SyncCalendar", dates: 
     }
     if overdue:
         console.print(
-            f"Missing although they should have been synced automatically: {ranges(overdue)}. Check that Dagster's"
-            " daemon is running, and its sensors and schedules are on. `engarde plan` shows what is due, and"
-            " `engarde sync` does it now.",
+            f"Missing although they should have been synced automatically: {described_dates(overdue)}. Check that"
+            " Dagster's daemon is running, and its sensors and schedules are on. `engarde plan` shows what is due,"
+            " and `engarde sync` does it now.",
             style="yellow",
             highlight=False,
         )

@@ -82,13 +82,18 @@ def requested_dates(start: date | str, end: date | str | None = None) -> list[da
 
 def described_dates(dates: Iterable[date]) -> str:
     """Return dates as a text with their ranges, such as `2026-11-01 .. 2026-11-05, 2026-11-09`."""
-    ranges: list[list[date]] = []
+    return ", ".join(date_range(first, last) for first, last in consecutive_dates(dates))
+
+
+def consecutive_dates(dates: Iterable[date]) -> list[tuple[date, date]]:
+    """Return the ranges of consecutive dates, each with its first and last date."""
+    ranges: list[tuple[date, date]] = []
     for day in sorted(set(dates)):
-        if ranges and day - ranges[-1][-1] == timedelta(days=1):
-            ranges[-1].append(day)
+        if ranges and day - ranges[-1][1] == timedelta(days=1):
+            ranges[-1] = ranges[-1][0], day
         else:
-            ranges.append([day])
-    return ", ".join(date_range(days[0], days[-1]) for days in ranges)
+            ranges.append((day, day))
+    return ranges
 
 
 def dates_between(start: date, end: date, now: datetime | None = None) -> list[date]:

@@ -9,12 +9,12 @@ from typing import Any
 from engarde_pipeline.api.schemas import SyncJobBody
 from engarde_pipeline.core.currencies import by_currency
 from engarde_pipeline.core.date_states import DateFacts, DateState, SyncCalendar, needs_attention, state_of
-from engarde_pipeline.core.dates import date_range, described_dates
 from engarde_pipeline.core.metrics import METRIC_TABLES, TENANT_ID
 from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.postgres.reads.tenant_dates import FAILED, HELD
 from engarde_pipeline.runs.job_log import CANCELLED
 from engarde_pipeline.runs.run_config import DRY_RUN
+from engarde_pipeline.web.date_ranges import written_dates, written_range
 from engarde_pipeline.web.freshness import MARKS, TABLE_NAMES
 from engarde_pipeline.web.job_view import JobView
 
@@ -85,7 +85,7 @@ class Attention:
 
 def rejected_group(row: Mapping[str, Any]) -> RejectedGroup:
     """Return a row of `rejected_groups` as it is shown."""
-    dates = date_range(row["first_date"], row["last_date"])
+    dates = written_range(row["first_date"], row["last_date"])
     return RejectedGroup(
         code=row["reason_code"],
         name=reason_name(row["reason_code"]),
@@ -131,7 +131,7 @@ def date_problems(facts: Iterable[DateFacts], calendar: SyncCalendar) -> list[Da
             grouped.setdefault((TABLE_NAMES[each.table], state), []).append(each.day)
     order = list(DateState)
     return [
-        DateProblem(table, MARKS[state].label, MARKS[state].style, described_dates(days), _ADVICE[state])
+        DateProblem(table, MARKS[state].label, MARKS[state].style, ", ".join(written_dates(days)), _ADVICE[state])
         for (table, state), days in sorted(grouped.items(), key=lambda item: (order.index(item[0][1]), item[0][0]))
     ]
 

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+from engarde_pipeline.web.date_ranges import written_range
 from engarde_pipeline.web.metric_values import (
     RATIOS,
     Sums,
@@ -142,7 +143,8 @@ def _summary(title: str, numbers: ChartNumbers, overall: Sequence[Decimal | None
     sums = {name: total(by_date.values()) for name, by_date in numbers.lines.items()}
     whole = total(sums.values()).value(measure)
     (low, low_day), (high, high_day) = min(known), max(known)
-    parts = [f"{title} from {first} to {last}: {shown(measure, whole)}"]
+    dates = f"on {first}" if first == last else f"from {written_range(first, last)}"
+    parts = [f"{title} {dates}: {shown(measure, whole)}"]
     if len(sums) > 1:
         by_line = {name: value for name, each in sums.items() if (value := each.value(measure)) is not None}
         if by_line:

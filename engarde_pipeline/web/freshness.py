@@ -7,9 +7,9 @@ from datetime import date, datetime, timedelta
 from itertools import groupby
 
 from engarde_pipeline.core.date_states import DateFacts, DateState, SyncCalendar, needs_attention, state_of
-from engarde_pipeline.core.dates import described_dates
 from engarde_pipeline.core.metrics import ASSET_METRICS, CAMPAIGN_METRICS, MetricTable
 from engarde_pipeline.core.plurals import counted
+from engarde_pipeline.web.date_ranges import written_dates
 
 TABLE_NAMES = {CAMPAIGN_METRICS: "Campaigns", ASSET_METRICS: "Creatives"}
 """The tables as their readers know them."""
@@ -126,7 +126,7 @@ def freshness(facts: Iterable[DateFacts], days: Sequence[date], calendar: SyncCa
         rows=[DateRow(each[0].day, each) for each in zip(*(reversed(d) for d in by_table.values()), strict=True)],
         last_synced_at=max((each.synced_at for each in shown if each.synced_at), default=None),
         last_compared_at=max((each.compared_at for each in shown if each.compared_at), default=None),
-        older=described_dates(older),
+        older=", ".join(written_dates(older)),
     )
 
 

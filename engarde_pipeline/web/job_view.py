@@ -8,11 +8,11 @@ from uuid import UUID
 
 from engarde_pipeline.api.schemas import SyncJobBody, job_body
 from engarde_pipeline.api.sync_events import LandedDate
-from engarde_pipeline.core.dates import date_range
 from engarde_pipeline.core.metrics import METRIC_TABLES
 from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.runs.job_log import CANCELLED, SyncJob
 from engarde_pipeline.runs.run_config import DRY_RUN
+from engarde_pipeline.web.date_ranges import written_range
 from engarde_pipeline.web.freshness import TABLE_NAMES
 
 ROWS_WHILE_RUNNING = 50
@@ -139,7 +139,7 @@ def job_view(job: SyncJobBody) -> JobView:
     return JobView(
         id=job.id,
         kind="Dry run" if is_dry_run else "Sync",
-        dates=date_range(job.start_date, job.end_date) if job.start_date and job.end_date else "",
+        dates=written_range(job.start_date, job.end_date) if job.start_date and job.end_date else "",
         limits=_limits(job.metadata),
         status=status,
         style=style,

@@ -15,9 +15,6 @@ from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.reads.metrics_queries import NAMED_COLUMNS
 from engarde_pipeline.web.metric_values import names_of
 
-PRESETS = (7, 30, 90, 365)
-"""The numbers of the last days that pages have links for."""
-
 MAX_DAYS = 1100
 """The longest range of dates: three years. Each date is a row of a table."""
 

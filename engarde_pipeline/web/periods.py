@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from engarde_pipeline.postgres.reads.trust import Calendar
+from engarde_pipeline.web.date_ranges import written_range
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def comparison(period: Period, dates_before: int) -> str:
     """Return the sentence about the period before, of which `dates_before` dates have been synced."""
     days = (period.before_end - period.before_start).days + 1
     text = f"Compared with the {days} days before" if days > 1 else "Compared with the day before"
-    text = f"{text}, {period.before_start} to {period.before_end}"
+    text = f"{text}, {written_range(period.before_start, period.before_end)}"
     if not 0 < dates_before < days:
         return f"{text}."
     return f"{text}, of which {days - dates_before} have never been synced: the changes are not of like with like."

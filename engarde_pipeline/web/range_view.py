@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import date
 
+from engarde_pipeline.web.date_ranges import RANGES, written_range
 from engarde_pipeline.web.metric_values import label, names_of
-from engarde_pipeline.web.page_parameters import PRESETS, PageParameters
+from engarde_pipeline.web.page_parameters import PageParameters
 from engarde_pipeline.web.periods import Period
 
 
@@ -28,6 +29,11 @@ class RangeView:
     presets: list[Choice]
     measures: list[Choice]
 
+    @property
+    def dates(self) -> str:
+        """The range in words."""
+        return written_range(self.start, self.end)
+
 
 def range_view(path: str, parameters: PageParameters, period: Period, default_days: int) -> RangeView:
     """Return the controls of a page."""
@@ -38,7 +44,7 @@ def range_view(path: str, parameters: PageParameters, period: Period, default_da
         end=period.end,
         is_latest=period.end >= period.calendar.today,
         presets=[
-            Choice(f"{days} days", path + parameters.with_days(days).query, days == current) for days in PRESETS
+            Choice(f"{days} days", path + parameters.with_days(days).query, days == current) for days in RANGES
         ],
         measures=[
             Choice(label(name), path + parameters.but(measure=name).query, name == parameters.measure)

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from engarde_pipeline.core.dates import described_dates
 from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.postgres.reads.trust import Calendar
-from engarde_pipeline.web.date_ranges import RANGES
+from engarde_pipeline.web.date_ranges import RANGES, written_dates
 from engarde_pipeline.web.periods import DateNotes, Period
 from engarde_pipeline.web.rendering import moment
 
@@ -89,6 +88,6 @@ def _rejected(trust: Trust) -> str:
 
 
 def _listed(dates: frozenset[date]) -> str:
-    ranges = described_dates(dates).split(", ")
+    ranges = written_dates(dates)
     more = len(ranges) - _MAX_RANGES
     return ", ".join(ranges[:_MAX_RANGES]) + (f" and {counted(more, 'more range')}" if more > 0 else "")

@@ -66,7 +66,7 @@ def test_a_sync_is_previewed_started_and_watched_to_its_end(
         page.get_by_role("button", name="Preview the changes").click()
 
         # The preview ends by itself on the screen, and has written nothing.
-        expect(page.get_by_role("heading", name=f"Dry run of {FIRST} .. {LAST}")).to_be_visible()
+        expect(page.get_by_role("heading", name=f"Dry run of {FIRST} to {LAST}")).to_be_visible()
         expect(page.get_by_role("heading", name="Completed")).to_be_visible(timeout=120_000)
         expect(page.locator("#job-rows tbody tr")).to_have_count(10)
         tab.picture("sync-preview")
@@ -75,7 +75,7 @@ def test_a_sync_is_previewed_started_and_watched_to_its_end(
 
         # The sync is started from there. Dates appear as they land.
         page.get_by_role("button", name="Start this sync").click()
-        expect(page.get_by_role("heading", name=f"Sync of {FIRST} .. {LAST}")).to_be_visible()
+        expect(page.get_by_role("heading", name=f"Sync of {FIRST} to {LAST}")).to_be_visible()
         expect(page.get_by_role("progressbar")).to_be_visible()
         expect(page.locator("#job-rows tbody tr").first).to_be_visible(timeout=120_000)
         expect(page.get_by_role("heading", name="Completed")).to_be_visible(timeout=120_000)
@@ -88,8 +88,8 @@ def test_a_sync_is_previewed_started_and_watched_to_its_end(
         # Both are in the history, the sync first.
         page.get_by_role("link", name="Sync", exact=True).first.click()
         jobs = page.locator("#history-rows tbody th")
-        expect(jobs.nth(0)).to_have_text(f"Sync of {FIRST} .. {LAST}")
-        expect(jobs.nth(1)).to_have_text(f"Dry run of {FIRST} .. {LAST}")
+        expect(jobs.nth(0)).to_have_text(f"Sync of {FIRST} to {LAST}")
+        expect(jobs.nth(1)).to_have_text(f"Dry run of {FIRST} to {LAST}")
         tab.picture("sync-history")
 
 

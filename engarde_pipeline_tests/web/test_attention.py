@@ -87,7 +87,7 @@ def test_rejected_records_are_grouped_by_reason(visitor: Visitor, shop: Shop, al
     page = visitor.read("/attention")
 
     assert (
-        f"Campaign not mapped Records 4 records Dates 2 dates, {earlier} .. {DAY}"
+        f"Campaign not mapped Records 4 records Dates 2 dates, {earlier} to {DAY}"
         " Spend 10.50 no currency, 10.50 EUR, 2.50 USD" in page
     )
     assert f"Not a number Records 1 record Dates {DAY} Spend not known" in page

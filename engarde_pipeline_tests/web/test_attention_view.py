@@ -77,7 +77,7 @@ def test_dates_are_grouped_by_state_and_table_without_reasons() -> None:
     assert [(each.table, each.label, each.style, each.dates) for each in found] == [
         ("Campaigns", "held", "bad", "2026-03-19"),
         ("Creatives", "failed", "bad", "2026-03-20"),
-        ("Campaigns", "missing", "warn", "2026-03-20 .. 2026-03-21"),
+        ("Campaigns", "missing", "warn", "2026-03-20 to 2026-03-21"),
     ]
     assert "secret" not in " ".join(each.advice for each in found)
 
@@ -104,6 +104,6 @@ def test_a_group_has_its_money_by_currency_and_no_tenant_in_its_keys() -> None:
         }
     )
     assert (group.name, group.records) == ("Campaign not mapped", "1,200 records")
-    assert group.dates == "2 dates, 2026-03-01 .. 2026-03-05"
+    assert group.dates == "2 dates, 2026-03-01 to 2026-03-05"
     assert group.spend == [("", Decimal(1)), ("EUR", Decimal("10.5"))]
     assert (group.examples[0].table, group.examples[0].keys) == ("Creatives", [("campaign id", "c3")])

@@ -90,5 +90,5 @@ def test_older_dates_are_named_only_if_they_need_a_person() -> None:
     page = freshness(
         [held, failed, _synced(date(2026, 1, 7)), *(DateFacts(t, TODAY) for t in METRIC_TABLES)], [TODAY], CALENDAR
     )
-    assert page.older == "2026-01-05 .. 2026-01-06"
+    assert page.older == "2026-01-05 to 2026-01-06"
     assert _page([TODAY]).older == ""

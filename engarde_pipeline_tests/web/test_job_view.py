@@ -70,7 +70,7 @@ def test_the_status_is_in_words_and_cancelled_is_not_failed(values: dict[str, An
 def test_a_job_says_what_it_was_limited_to_and_who_started_it() -> None:
     job = _view(metadata={"platforms": ["meta"], "campaign_space_ids": [CAMPAIGN], "dry_run": True}, retry_count=2)
     assert (job.title, job.limits, job.duration) == (
-        "Dry run of 2026-03-01 .. 2026-03-02",
+        "Dry run of 2026-03-01 to 2026-03-02",
         "meta, 1 campaign",
         "1 min 5 s",
     )

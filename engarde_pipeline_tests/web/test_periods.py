@@ -107,7 +107,7 @@ def test_notes_say_in_words_how_far_to_trust_the_numbers() -> None:
 
     assert texts == [
         "Compared with BigQuery at 2026-03-31 08:05 UTC or later.",
-        "3 dates in this range have never been synced: 2026-03-01 .. 2026-03-02, 2026-03-09.",
+        "3 dates in this range have never been synced: 2026-03-01 to 2026-03-02, 2026-03-09.",
         "3 records could not be loaded and are not in these numbers.",
         "Today (2026-03-31, UTC) is not over, so its numbers are partial.",
         "Numbers from 2026-03-02 on are provisional: platforms may restate them.",

@@ -56,13 +56,13 @@ def test_a_preview_a_sync_and_the_history(visitor: Visitor, instance: DagsterIns
     job_id = _job_of(visitor.submit(preview, "start"))
     execute(instance, job_id)
     ended = words(visitor.get(f"/sync/{job_id}"))
-    assert f"Sync of {DAY} .. {NEXT}" in ended
+    assert f"Sync of {DAY} to {NEXT}" in ended
     assert f"{NEXT} Creatives 1 0 0 0 0 0.00 10.50" in ended
     assert "On this page or by the API (u1)" in ended
     assert len(shop.world.rows()) == 4
 
     history = visitor.read("/sync").split("History")[1]
-    assert history.index(f"Sync of {DAY} .. {NEXT}") < history.index(f"Dry run of {DAY} .. {NEXT}")
+    assert history.index(f"Sync of {DAY} to {NEXT}") < history.index(f"Dry run of {DAY} to {NEXT}")
     run = instance.get_run_by_id(job_id)
     assert run is not None
     assert run.tags[USER] == "u1"
