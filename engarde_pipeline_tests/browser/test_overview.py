@@ -15,20 +15,21 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Viewport
 from engarde_pipeline.api.sessions import COOKIE
 from engarde_pipeline.core.dates import today
 from engarde_pipeline_tests.api.service import Service, serving, settings
+from engarde_pipeline_tests.browser.visits import DESKTOP, PHONE
+from engarde_pipeline_tests.browser.visits import browser as browser
 from engarde_pipeline_tests.defs.daemon import eventually
-from engarde_pipeline_tests.web.reader import (
-    Visitor,
+from engarde_pipeline_tests.web.numbers import (
     add_creative_numbers,
     add_numbers,
     add_synced_dates,
     days_from,
     rename,
 )
+from engarde_pipeline_tests.web.visitor import session_cookie
 from engarde_pipeline_tests.world import World
 
 pytestmark = pytest.mark.long
 
-DESKTOP, PHONE = ViewportSize(width=1280, height=900), ViewportSize(width=390, height=844)
 HOSTILE = (
     "<script>window.hacked = 1</script>",
     '"><img src=x onerror="window.hacked = 1">',
@@ -77,20 +78,12 @@ def tenant(configured: World) -> UUID:
 
 
 @pytest.fixture
-def browser(page: Page) -> Browser:
-    """The browser of the fixture `page`, for contexts of other kinds."""
-    running = page.context.browser
-    assert running is not None
-    return running
-
-
-@pytest.fixture
 def open_page(browser: Browser, service: Service, tenant: UUID) -> OpenPage:
     """`open_page("/", color_scheme="dark")` opens a page as a person who is logged in; no error may be logged."""
 
     def open_path(path: str, **options: Any) -> Page:
         context = browser.new_context(viewport=options.pop("viewport", DESKTOP), **options)
-        context.add_cookies([{"name": COOKIE, "value": Visitor(service, tenant).cookie, "url": service.url}])
+        context.add_cookies([{"name": COOKIE, "value": session_cookie(tenant), "url": service.url}])
         page = context.new_page()
         page.set_default_timeout(20_000)
         page.on("console", lambda message: _fail_on_error(message.type, message.text))
@@ -350,7 +343,7 @@ def test_hostile_names_are_text(configured: World, open_page: OpenPage, viewport
 
 def test_a_page_is_light(open_page: OpenPage, service: Service, browser: Browser, tenant: UUID) -> None:
     context: BrowserContext = browser.new_context()
-    context.add_cookies([{"name": COOKIE, "value": Visitor(service, tenant).cookie, "url": service.url}])
+    context.add_cookies([{"name": COOKIE, "value": session_cookie(tenant), "url": service.url}])
     page = context.new_page()
     sizes: dict[str, int] = {}
     page.on("requestfinished", lambda request: sizes.update({request.url: request.sizes()["responseBodySize"]}))

@@ -16,22 +16,22 @@ from engarde_pipeline.web.routers.attention import RECORDS
 from engarde_pipeline_tests.api.service import Service, serving, settings
 from engarde_pipeline_tests.dagster_runs import run_range, run_slice
 from engarde_pipeline_tests.shop import Shop
-from engarde_pipeline_tests.web.visitor import Visitor, links, words
+from engarde_pipeline_tests.web.visitor import Html, Visitor, text_of
 from engarde_pipeline_tests.world import World
 
 DAY = today() - timedelta(days=5)
 
 
 @pytest.fixture
-def site(shop: Shop, instance: DagsterInstance) -> Iterator[Service]:
+def service(shop: Shop, instance: DagsterInstance) -> Iterator[Service]:
     """The pages alone, without Dagster's webserver."""
     with serving(settings(shop.world.database_url, engarde_first_date=str(today())), instance) as service:
         yield service
 
 
 @pytest.fixture
-def visitor(site: Service, shop: Shop) -> Visitor:
-    return Visitor(site, shop.tenant)
+def tenant(shop: Shop) -> UUID:
+    return shop.tenant
 
 
 @pytest.fixture
@@ -109,19 +109,19 @@ def test_the_records_of_a_reason_are_on_pages(visitor: Visitor, shop: Shop) -> N
     reject(shop.world, shop.tenant, "null_key", DAY, RECORDS)
     reject(shop.world, shop.tenant, "null_key", DAY - timedelta(days=1), 2, keys={"campaign_id": "last"})
     reject(shop.world, shop.tenant, "out_of_range", DAY, keys={"campaign_id": "of another reason"})
-    (link,) = [each for each in links(visitor.get("/attention")) if "null_key" in each]
+    (link,) = [each for each in Html(visitor.get("/attention").text).links if "null_key" in each]
 
     first = visitor.get(link)
-    (older,) = [each for each in links(first) if "cursor" in each]
+    (older,) = [each for each in Html(first.text).links if "cursor" in each]
     second = visitor.get(older)
 
-    assert f"{RECORDS + 2} rejected records from" in words(first)
-    assert f"What to do: {RejectReason.NULL_KEY.sentence}" in words(first)
-    assert "campaign id last" not in words(first)
-    assert words(second).count("campaign id last") == 2
-    assert "impressions 5 spend 10.5" in words(second)
-    assert "of another reason" not in words(first) + words(second)
-    assert [each for each in links(second) if "cursor" in each] == []
+    assert f"{RECORDS + 2} rejected records from" in text_of(first)
+    assert f"What to do: {RejectReason.NULL_KEY.sentence}" in text_of(first)
+    assert "campaign id last" not in text_of(first)
+    assert text_of(second).count("campaign id last") == 2
+    assert "impressions 5 spend 10.5" in text_of(second)
+    assert "of another reason" not in text_of(first) + text_of(second)
+    assert [each for each in Html(second.text).links if "cursor" in each] == []
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,9 @@ def test_a_failed_sync_of_the_tenant_says_why_until_one_lands(
 
     page = visitor.get("/attention")
 
-    assert "Failed syncs" in words(page)
-    assert "BigQuery has 0 records where Postgres has" in words(page)
-    assert f"/sync/{failed.run_id}" in links(page)
+    assert "Failed syncs" in text_of(page)
+    assert "BigQuery has 0 records where Postgres has" in text_of(page)
+    assert f"/sync/{failed.run_id}" in Html(page.text).links
     assert run_slice(instance, {**dates, "allow_shrink": True}).success
     assert "Nothing needs attention" in visitor.read("/attention")
 
@@ -160,8 +160,8 @@ def test_a_failed_sync_of_all_tenants_keeps_its_reason(
 
     page = visitor.get("/attention")
 
-    assert f"held Campaigns: {DAY} The last load looked wrong: most rows gone" in words(page)
-    assert "The operators of the pipeline can see the reason" in words(page)
+    assert f"held Campaigns: {DAY} The last load looked wrong: most rows gone" in text_of(page)
+    assert "The operators of the pipeline can see the reason" in text_of(page)
     assert "0 records" not in page.text
 
 
@@ -181,6 +181,6 @@ def test_hostile_keys_and_reasons_are_text(visitor: Visitor, shop: Shop, hostile
     )
     for page in (visitor.get("/attention"), visitor.get("/attention/rejected", reason="campaign_not_mapped")):
         assert page.status_code == 200
-        assert " ".join(hostile.split()) in words(page)
+        assert " ".join(hostile.split()) in text_of(page)
         assert "<script>alert" not in page.text
         assert "<img" not in page.text

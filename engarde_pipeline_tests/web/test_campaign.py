@@ -1,23 +1,15 @@
 """GET /campaigns/{campaign_space_id}: one campaign, its creatives and its dates."""
 
-from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from dagster import DagsterInstance
 
 from engarde_pipeline.core.dates import latest_date, today
-from engarde_pipeline_tests.api.service import Service, serving, settings
-from engarde_pipeline_tests.web.reader import (
-    Html,
-    Visitor,
-    add_creative_numbers,
-    add_numbers,
-    add_synced_dates,
-    days_from,
-)
+from engarde_pipeline_tests.api.service import Service
+from engarde_pipeline_tests.web.numbers import add_creative_numbers, add_numbers, add_synced_dates, days_from
+from engarde_pipeline_tests.web.visitor import Visitor, text_of
 from engarde_pipeline_tests.world import World
 
 FIRST = date(2026, 3, 1)
@@ -25,19 +17,8 @@ RANGE = {"start_date": "2026-03-03", "end_date": "2026-03-04"}
 
 
 @pytest.fixture
-def service(configured: World, instance: DagsterInstance) -> Iterator[Service]:
-    with serving(settings(configured.database_url, api_rate_limit="1000000/minute"), instance) as running:
-        yield running
-
-
-@pytest.fixture
 def tenant(configured: World) -> UUID:
     return configured.tenant()
-
-
-@pytest.fixture
-def visitor(service: Service, tenant: UUID) -> Visitor:
-    return Visitor(service, tenant)
 
 
 @pytest.fixture
@@ -137,7 +118,7 @@ def test_a_campaign_of_another_tenant_is_not_found(configured: World, service: S
     for path in (f"/campaigns/{campaign}", f"/campaigns/{uuid4()}", "/campaigns/c1"):
         response = other.get(path)
         assert response.status_code == 404
-        assert "This campaign does not exist, or you may not see it." in Html(response.text).text
+        assert "This campaign does not exist, or you may not see it." in text_of(response)
 
 
 def test_without_a_session_a_person_is_asked_to_log_in(service: Service, campaign: UUID) -> None:

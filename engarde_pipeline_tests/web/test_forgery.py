@@ -1,7 +1,6 @@
 """Requests that other sites cause in a browser with a session: none of them changes anything."""
 
 import re
-from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
@@ -12,7 +11,7 @@ from engarde_pipeline.api.authenticated_route import AuthenticatedRoute
 from engarde_pipeline.web.page_route import PublicRoute
 from engarde_pipeline_tests.api.service import Service, serving, settings
 from engarde_pipeline_tests.shop import Shop
-from engarde_pipeline_tests.web.browsing import browser
+from engarde_pipeline_tests.web.visitor import browser
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
 PROXY = "https://metrics.example.com"
@@ -41,12 +40,6 @@ BEHIND_A_PROXY = [
     {"Origin": f"{PROXY}.evil.example"},
     {"Origin": PROXY, "Sec-Fetch-Site": "cross-site"},
 ]
-
-
-@pytest.fixture
-def service(shop: Shop, instance: DagsterInstance) -> Iterator[Service]:
-    with serving(settings(shop.world.database_url), instance) as running:
-        yield running
 
 
 def _changing(service: Service) -> list[tuple[str, str, type]]:

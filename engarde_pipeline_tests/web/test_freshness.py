@@ -1,6 +1,5 @@
 """GET /freshness: the same states as for the operators, without anything of other tenants."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -14,7 +13,7 @@ from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.reads.date_states import read_date_facts
 from engarde_pipeline.postgres.reads.tenant_dates import facts_of, tenant_dates
 from engarde_pipeline.runs.date_states import date_facts, read_failures
-from engarde_pipeline_tests.api.service import Service, api_database_url, serving, settings
+from engarde_pipeline_tests.api.service import Service, api_database_url
 from engarde_pipeline_tests.dagster_runs import run_range
 from engarde_pipeline_tests.shop import Shop
 from engarde_pipeline_tests.web.visitor import Visitor
@@ -27,15 +26,8 @@ HELD, EVIDENCE = today() - timedelta(days=8), "tenant Other's 40 rows occur 2 ti
 
 
 @pytest.fixture
-def site(shop: Shop, instance: DagsterInstance) -> Iterator[Service]:
-    """The pages alone, without Dagster's webserver."""
-    with serving(settings(shop.world.database_url), instance) as service:
-        yield service
-
-
-@pytest.fixture
-def visitor(site: Service, shop: Shop) -> Visitor:
-    return Visitor(site, shop.tenant)
+def tenant(shop: Shop) -> UUID:
+    return shop.tenant
 
 
 def _hold(world: World) -> None:
@@ -117,13 +109,13 @@ def test_the_states_are_those_of_engarde_status(shop: Shop, instance: DagsterIns
     assert any(state_of(each, calendar) != ours[each.table.target, str(each.day)] for each in unaware)
 
 
-def test_rejected_records_are_those_of_the_tenant(visitor: Visitor, site: Service, shop: Shop) -> None:
+def test_rejected_records_are_those_of_the_tenant(visitor: Visitor, service: Service, shop: Shop) -> None:
     other = shop.world.tenant("Other")
     shop.load(DAY)
     shop.load_unmapped(DAY, tenant=str(other))
     shop.world.sync(DAY)
 
-    assert f"{DAY}: missing, 1 rejected record" in Visitor(site, other).read("/freshness")
+    assert f"{DAY}: missing, 1 rejected record" in Visitor(service, other).read("/freshness")
     assert f"{DAY}: missing," not in visitor.read("/freshness")
 
 
@@ -152,11 +144,11 @@ def test_another_number_of_dates_is_refused(visitor: Visitor, days: str) -> None
     assert visitor.get("/freshness", days=days).status_code == 422
 
 
-def test_without_a_session_the_login_is_asked_for(site: Service) -> None:
+def test_without_a_session_the_login_is_asked_for(service: Service) -> None:
     for path in ("/freshness", "/attention", "/sync", "/session"):
-        answer = site.client.get(path)
+        answer = service.client.get(path)
         assert (answer.status_code, answer.headers["location"]) == (303, f"/login?next=%2F{path[1:]}")
-        fragment = site.client.get(path, headers={"HX-Request": "true"})
+        fragment = service.client.get(path, headers={"HX-Request": "true"})
         assert (fragment.status_code, fragment.headers["hx-redirect"]) == (401, f"/login?next=%2F{path[1:]}")
 
 

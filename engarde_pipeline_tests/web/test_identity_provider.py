@@ -24,8 +24,8 @@ from engarde_pipeline.api.sessions import COOKIE, MAX_TENANTS, Session, read_ses
 from engarde_pipeline.web.login_attempt import COOKIE as LOGIN_COOKIE
 from engarde_pipeline_tests.api.service import SECRET, Service, free_port, serving, settings
 from engarde_pipeline_tests.shop import Shop
-from engarde_pipeline_tests.web.browsing import SAME_ORIGIN, browser, text_of
 from engarde_pipeline_tests.web.provider import CLIENT_ID, Provider, running_provider
+from engarde_pipeline_tests.web.visitor import SAME_ORIGIN, browser, text_of
 
 MARKUP = "<script>alert(1)</script>"
 

@@ -1,7 +1,6 @@
 """The pages show a tenant nothing of another one, whatever they are asked."""
 
 import random
-from collections.abc import Iterator
 from datetime import timedelta
 from uuid import UUID
 
@@ -10,7 +9,7 @@ from dagster import DagsterInstance
 
 from engarde_pipeline.core.dates import today
 from engarde_pipeline.core.metrics import RejectReason
-from engarde_pipeline_tests.api.service import Service, serving, settings
+from engarde_pipeline_tests.api.service import Service
 from engarde_pipeline_tests.dagster_runs import run_range, run_slice
 from engarde_pipeline_tests.web.test_attention import reject
 from engarde_pipeline_tests.web.visitor import Visitor
@@ -48,16 +47,10 @@ def crowd(configured: World, instance: DagsterInstance) -> Crowd:
     return Crowd(configured, instance)
 
 
-@pytest.fixture
-def site(configured: World, crowd: Crowd, instance: DagsterInstance) -> Iterator[Service]:
-    with serving(settings(configured.database_url, api_rate_limit="1000000/minute"), instance) as service:
-        yield service
-
-
 @pytest.mark.long
-def test_no_page_has_a_word_of_another_tenant(site: Service, crowd: Crowd) -> None:
+def test_no_page_has_a_word_of_another_tenant(service: Service, crowd: Crowd) -> None:
     chance = random.Random(20261126)  # noqa: S311
-    visitors = {tenant: Visitor(site, tenant) for tenant in crowd.words}
+    visitors = {tenant: Visitor(service, tenant) for tenant in crowd.words}
     tenants, seen = list(crowd.words), 0
     for _ in range(REQUESTS):
         mine, theirs = chance.choice(tenants), chance.choice(tenants)
@@ -87,7 +80,7 @@ def test_no_page_has_a_word_of_another_tenant(site: Service, crowd: Crowd) -> No
 
 
 def test_nobody_starts_a_sync_of_another_tenants_campaigns(
-    site: Service, crowd: Crowd, instance: DagsterInstance
+    service: Service, crowd: Crowd, instance: DagsterInstance
 ) -> None:
     runs = len(instance.get_runs())
     for mine in crowd.words:
@@ -96,6 +89,6 @@ def test_nobody_starts_a_sync_of_another_tenants_campaigns(
             fields["shown_tenant"] = str(mine)
             campaign = {"campaign_space_ids": str(crowd.campaigns[theirs])}
             platform = {"platform": f"{crowd.words[theirs]}-p"}
-            assert Visitor(site, mine).post("/sync", **fields, **campaign).status_code == 404
-            assert Visitor(site, mine).post("/sync", **fields, **platform).status_code == 422
+            assert Visitor(service, mine).post("/sync", **fields, **campaign).status_code == 404
+            assert Visitor(service, mine).post("/sync", **fields, **platform).status_code == 422
     assert len(instance.get_runs()) == runs

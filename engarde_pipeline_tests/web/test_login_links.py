@@ -21,7 +21,7 @@ from engarde_pipeline.api.sessions import COOKIE
 from engarde_pipeline.web.login_links import LinkRefused, LoginLinks
 from engarde_pipeline_tests.api.service import Service, serving, settings
 from engarde_pipeline_tests.shop import Shop
-from engarde_pipeline_tests.web.browsing import browser, text_of
+from engarde_pipeline_tests.web.visitor import browser, text_of
 
 
 @pytest.fixture

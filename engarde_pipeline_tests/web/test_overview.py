@@ -1,23 +1,15 @@
 """GET /: how the campaigns of a tenant do, in numbers that can be worked out by hand."""
 
-from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from dagster import DagsterInstance
 
 from engarde_pipeline.core.dates import today
-from engarde_pipeline_tests.api.service import Service, serving, settings
-from engarde_pipeline_tests.web.reader import (
-    Html,
-    Visitor,
-    add_numbers,
-    add_synced_dates,
-    days_from,
-    rename,
-)
+from engarde_pipeline_tests.api.service import Service
+from engarde_pipeline_tests.web.numbers import add_numbers, add_synced_dates, days_from, rename
+from engarde_pipeline_tests.web.visitor import Visitor, text_of
 from engarde_pipeline_tests.world import World
 
 FIRST = date(2026, 3, 1)
@@ -26,19 +18,8 @@ WEEK_BEFORE, WEEK = days_from(FIRST, 7), days_from(FIRST + timedelta(days=7), 7)
 
 
 @pytest.fixture
-def service(configured: World, instance: DagsterInstance) -> Iterator[Service]:
-    with serving(settings(configured.database_url, api_rate_limit="1000000/minute"), instance) as running:
-        yield running
-
-
-@pytest.fixture
 def tenant(configured: World) -> UUID:
     return configured.tenant()
-
-
-@pytest.fixture
-def visitor(service: Service, tenant: UUID) -> Visitor:
-    return Visitor(service, tenant)
 
 
 @pytest.fixture
@@ -295,7 +276,7 @@ def test_a_request_that_makes_no_sense_names_the_field(
     response = visitor.get("/", **params)
 
     assert response.status_code == 422
-    assert f"{field}: " in Html(response.text).text
+    assert f"{field}: " in text_of(response)
 
 
 def test_blank_fields_of_a_form_are_not_given(visitor: Visitor, two_weeks: dict[str, UUID]) -> None:

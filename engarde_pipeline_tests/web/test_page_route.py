@@ -5,18 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance
 
 from engarde_pipeline.api.app import PREFIX
-from engarde_pipeline_tests.api.service import Service, serving, settings
+from engarde_pipeline_tests.api.service import Service
 from engarde_pipeline_tests.shop import Shop
-from engarde_pipeline_tests.web.browsing import SAME_ORIGIN, browser, text_of
-
-
-@pytest.fixture
-def service(shop: Shop, instance: DagsterInstance) -> Iterator[Service]:
-    with serving(settings(shop.world.database_url), instance) as running:
-        yield running
+from engarde_pipeline_tests.web.visitor import SAME_ORIGIN, browser, text_of
 
 
 def _in_parts() -> Iterator[bytes]:

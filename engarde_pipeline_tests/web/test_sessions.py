@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -34,19 +33,13 @@ from engarde_pipeline.api.tokens import mint
 from engarde_pipeline_tests.api.service import SECRET, Service, serving, settings
 from engarde_pipeline_tests.api.test_events import events
 from engarde_pipeline_tests.shop import Shop
-from engarde_pipeline_tests.web.browsing import SAME_ORIGIN, browser, text_of
+from engarde_pipeline_tests.web.visitor import SAME_ORIGIN, browser, text_of
 
 TENANT = UUID("aaaaaaaa-0000-4000-8000-00000000000a")
 LATER = int(time.time()) + 24 * 3600
 PACKED = base64.urlsafe_b64encode(TENANT.bytes).decode()
 CLAIMS: dict[str, Any] = {"sub": "ada", "tenants": PACKED, "shown": 0, "exp": LATER}
 SECONDS = 20
-
-
-@pytest.fixture
-def service(shop: Shop, instance: DagsterInstance) -> Iterator[Service]:
-    with serving(settings(shop.world.database_url), instance) as running:
-        yield running
 
 
 def _part(value: object) -> str:

@@ -21,7 +21,7 @@ from engarde_pipeline_tests.api.service import Service
 from engarde_pipeline_tests.dagster_runs import execute, run_range, run_slice
 from engarde_pipeline_tests.shop import Shop
 from engarde_pipeline_tests.web.test_attention import HOSTILE
-from engarde_pipeline_tests.web.visitor import Visitor, form_fields, links, words
+from engarde_pipeline_tests.web.visitor import Html, Visitor, text_of
 
 DAY, NEXT = date(2026, 3, 1), date(2026, 3, 2)
 DATES = {"start_date": str(DAY), "end_date": str(NEXT)}
@@ -33,7 +33,7 @@ def visitor(api: Service, shop: Shop) -> Visitor:
 
 
 def _job_of(answer: Response) -> str:
-    assert answer.status_code == 303, words(answer)
+    assert answer.status_code == 303, text_of(answer)
     return answer.headers["location"].removeprefix("/sync/")
 
 
@@ -43,19 +43,19 @@ def test_a_preview_a_sync_and_the_history(visitor: Visitor, instance: DagsterIns
 
     dry_id = _job_of(visitor.submit(visitor.get("/sync"), "preview", **DATES))
     waiting = visitor.get(f"/sync/{dry_id}")
-    assert "Waiting Dates of each table: 0 of 4 done" in words(waiting)
+    assert "Waiting Dates of each table: 0 of 4 done" in text_of(waiting)
     assert '<noscript><meta http-equiv="refresh"' in waiting.text
     execute(instance, dry_id)
     preview = visitor.get(f"/sync/{dry_id}")
-    assert "Completed Dates of each table: 4 of 4 done" in words(preview)
-    assert "What would change" in words(preview)
-    assert f"{DAY} Campaigns 2 0 0 0 0 0.00 21.00" in words(preview)
+    assert "Completed Dates of each table: 4 of 4 done" in text_of(preview)
+    assert "What would change" in text_of(preview)
+    assert f"{DAY} Campaigns 2 0 0 0 0 0.00 21.00" in text_of(preview)
     assert "http-equiv" not in preview.text
     assert shop.world.everything() == before
 
     job_id = _job_of(visitor.submit(preview, "start"))
     execute(instance, job_id)
-    ended = words(visitor.get(f"/sync/{job_id}"))
+    ended = text_of(visitor.get(f"/sync/{job_id}"))
     assert f"Sync of {DAY} to {NEXT}" in ended
     assert f"{NEXT} Creatives 1 0 0 0 0 0.00 10.50" in ended
     assert "On this page or by the API (u1)" in ended
@@ -79,13 +79,13 @@ def test_dates_that_would_be_refused_can_be_allowed_after_the_preview(
 
     preview = visitor.get(f"/sync/{dry_id}")
 
-    assert "would be refused" in words(preview)
-    assert "lose most of their rows" in words(preview)
+    assert "would be refused" in text_of(preview)
+    assert "lose most of their rows" in text_of(preview)
     assert 'name="allow_shrink"' in preview.text
     assert 'name="allow_growth"' not in preview.text
     job_id = _job_of(visitor.submit(preview, "start", allow_shrink="true"))
     execute(instance, job_id)
-    assert "Completed" in words(visitor.get(f"/sync/{job_id}"))
+    assert "Completed" in text_of(visitor.get(f"/sync/{job_id}"))
     assert {row["metric_date"] for row in shop.world.rows()} == {NEXT}
 
 
@@ -100,8 +100,8 @@ def test_without_the_option_the_sync_fails_and_says_why(
 
     page = visitor.get(f"/sync/{job_id}")
 
-    assert "BigQuery has 0 records where Postgres has" in words(page)
-    assert form_fields(page, "preview")["start_date"] == [str(DAY)]
+    assert "BigQuery has 0 records where Postgres has" in text_of(page)
+    assert Html(page.text).fields("preview")["start_date"] == [str(DAY)]
 
 
 def test_a_sync_of_chosen_campaigns_and_a_platform(
@@ -109,13 +109,13 @@ def test_a_sync_of_chosen_campaigns_and_a_platform(
 ) -> None:
     shop.load(DAY)
     form = visitor.get("/sync", platform="meta", campaign_space_ids=[str(shop.second)], **DATES)
-    assert form_fields(form, "preview")["campaign_space_ids"] == [str(shop.second)]
+    assert Html(form.text).fields("preview")["campaign_space_ids"] == [str(shop.second)]
 
     job_id = _job_of(visitor.submit(form, "start", platform="meta"))
     execute(instance, job_id)
 
     assert {row["campaign_space_id"] for row in shop.world.rows()} == {shop.second}
-    assert "Limited to meta, 1 campaign" in words(visitor.get(f"/sync/{job_id}"))
+    assert "Limited to meta, 1 campaign" in text_of(visitor.get(f"/sync/{job_id}"))
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,9 @@ def test_a_running_sync_is_named_with_a_link(visitor: Visitor) -> None:
     answer = visitor.submit(visitor.get("/sync"), "start", start_date=str(NEXT), end_date=str(NEXT))
 
     assert answer.status_code == 409
-    assert "Nothing was started, because a sync is running" in words(answer)
-    assert f"/sync/{running}" in links(answer)
-    assert form_fields(answer, "start")["start_date"] == [str(NEXT)]
+    assert "Nothing was started, because a sync is running" in text_of(answer)
+    assert f"/sync/{running}" in Html(answer.text).links
+    assert Html(answer.text).fields("start")["start_date"] == [str(NEXT)]
 
 
 def test_the_form_of_another_site_starts_nothing(
@@ -181,16 +181,16 @@ def test_campaigns_are_found_by_a_part_of_their_name_or_id(visitor: Visitor, sho
         [shop.tenant],
     )
     page = visitor.get("/sync")
-    assert f"{1002 - LISTED} more are not listed" in words(page)
+    assert f"{1002 - LISTED} more are not listed" in text_of(page)
 
     found = visitor.get("/sync", q="mer 77", action="find", **DATES)
     assert [f"Summer {n}" for n in (77, *range(770, 780))] == sorted(
-        set(re.findall(r"Summer \d+", words(found))), key=lambda name: int(name.split()[1])
+        set(re.findall(r"Summer \d+", text_of(found))), key=lambda name: int(name.split()[1])
     )
-    assert form_fields(found, "start")["start_date"] == [str(DAY)]
-    assert "g-999" in words(visitor.get("/sync", q="G-999"))
-    assert "No campaign matches" in words(visitor.get("/sync", q="%"))
-    assert "Summer" not in words(visitor.get("/sync", platform="meta", q=""))
+    assert Html(found.text).fields("start")["start_date"] == [str(DAY)]
+    assert "g-999" in text_of(visitor.get("/sync", q="G-999"))
+    assert "No campaign matches" in text_of(visitor.get("/sync", q="%"))
+    assert "Summer" not in text_of(visitor.get("/sync", platform="meta", q=""))
 
 
 def test_the_history_is_on_pages(visitor: Visitor, instance: DagsterInstance, shop: Shop) -> None:
@@ -199,14 +199,14 @@ def test_the_history_is_on_pages(visitor: Visitor, instance: DagsterInstance, sh
         run_slice(instance, {"start": str(DAY), "end": str(DAY), "tenant": str(shop.tenant), "dry_run": True})
 
     first = visitor.get("/sync")
-    (older,) = [link for link in links(first) if "before=" in link]
+    (older,) = [link for link in Html(first.text).links if "before=" in link]
     second = visitor.get(older)
 
-    assert words(first).count("Dry run of") == JOBS
-    assert words(second).count("Dry run of") == 1
+    assert text_of(first).count("Dry run of") == JOBS
+    assert text_of(second).count("Dry run of") == 1
     unknown = visitor.get("/sync", before=str(uuid4()))
-    assert words(unknown).count("Dry run of") == JOBS
-    assert links(unknown).count(older) == 1
+    assert text_of(unknown).count("Dry run of") == JOBS
+    assert Html(unknown.text).links.count(older) == 1
     assert 'id="newest"' in second.text
     assert 'id="newest"' not in unknown.text
 
@@ -253,11 +253,11 @@ def test_a_tenant_sees_nothing_of_the_jobs_and_campaigns_of_another(
         visitor.get("/sync", campaign_space_ids=theirs),
     ):
         assert page.status_code == 200
-        assert "their" not in words(page).replace("their rows", "")
+        assert "their" not in text_of(page).replace("their rows", "")
         assert job_id not in page.text
     refused = visitor.submit(visitor.get("/sync"), "start", campaign_space_ids=[str(theirs)], **DATES)
     assert refused.status_code == 404
-    assert "do not exist" in words(refused)
+    assert "do not exist" in text_of(refused)
     assert "their campaign" not in refused.text
 
 
@@ -286,7 +286,7 @@ def test_hostile_names_are_text(api: Service, shop: Shop, instance: DagsterInsta
     job_id = _job_of(visitor.submit(chosen, "preview", platform=hostile[:100]))
     for page in (chosen, visitor.get("/sync"), visitor.get(f"/sync/{job_id}")):
         assert page.status_code == 200
-        assert " ".join(hostile[:100].split()) in words(page)
+        assert " ".join(hostile[:100].split()) in text_of(page)
         assert "<script>alert" not in page.text
         assert "<img" not in page.text
 
@@ -301,4 +301,4 @@ def test_the_form_is_kept_if_dagster_does_not_take_the_sync(
 
     assert answer.status_code == 503
     assert "Dagster&#39;s daemon is not running" in answer.text
-    assert form_fields(answer, "preview")["campaign_space_ids"] == [str(shop.first)]
+    assert Html(answer.text).fields("preview")["campaign_space_ids"] == [str(shop.first)]

@@ -2,26 +2,18 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
 from uuid import UUID, uuid4
 
 import pytest
-from dagster import DagsterInstance
 
 from engarde_pipeline.api.database import Database
 from engarde_pipeline.api.sessions import MAX_TENANTS
 from engarde_pipeline.web.tenant_names import TenantNames
-from engarde_pipeline_tests.api.service import Service, api_database_url, serving, settings
+from engarde_pipeline_tests.api.service import Service, api_database_url
 from engarde_pipeline_tests.shop import Shop
-from engarde_pipeline_tests.web.browsing import SAME_ORIGIN, browser, text_of
+from engarde_pipeline_tests.web.visitor import SAME_ORIGIN, browser, text_of
 
 HOSTILE = "</option></select><script>alert(1)</script>\"'&{{ 7 * 7 }}"
-
-
-@pytest.fixture
-def service(shop: Shop, instance: DagsterInstance) -> Iterator[Service]:
-    with serving(settings(shop.world.database_url), instance) as running:
-        yield running
 
 
 def options(page: str) -> list[tuple[str, bool]]:
