@@ -32,6 +32,9 @@ _REQUEST_SECONDS = 5
 _DEADLINE = 10
 """Seconds that a person waits for the provider in total."""
 
+_LOGOUT_DEADLINE = 1
+"""The same for a logout, which does not need the provider."""
+
 _METADATA_SECONDS = 3600
 _KEYS_SECONDS = 3600
 
@@ -92,10 +95,13 @@ class IdentityProvider:
         return identity_of(token, key, metadata.algorithms, attempt.nonce, self._settings)
 
     async def logout_url(self) -> str | None:
-        """Return the address at which the provider ends its own session, or None if it has none."""
+        """Return the address at which the provider ends its own session, or None if it has none.
+
+        If the provider does not respond soon, it is None, too. Metadata that is known is used at any age.
+        """
         try:
-            async with _in_time():
-                metadata = await self._current_metadata()
+            async with _in_time(_LOGOUT_DEADLINE):
+                metadata = self._metadata or await self._current_metadata()
         except LoginFailed:
             return None
         if metadata.end_session_endpoint is None:
@@ -206,14 +212,14 @@ def _key_of(keys: jwt.PyJWKClient, token: str) -> jwt.PyJWK:
 
 
 @asynccontextmanager
-async def _in_time() -> AsyncIterator[None]:
+async def _in_time(seconds: float = _DEADLINE) -> AsyncIterator[None]:
     """Limit the time of requests to the provider.
 
     Raises:
         LoginFailed: the provider does not respond.
     """
     try:
-        async with asyncio.timeout(_DEADLINE):
+        async with asyncio.timeout(seconds):
             yield
     except (TimeoutError, httpx2.HTTPError) as error:
         logger.warning("The identity provider does not respond: %s", type(error).__name__)

@@ -253,6 +253,24 @@ def test_logging_out_needs_no_provider(
         assert client.get("/").headers["location"].startswith("/login")
 
 
+def test_logging_out_does_not_wait_for_a_provider_that_hangs(
+    service: Service, provider: Provider, shop: Shop
+) -> None:
+    path = "/.well-known/openid-configuration"
+    provider.hold[path] = threading.Event()
+    with ThreadPoolExecutor(1) as threads, browser(service, shop.tenant) as client:
+        login = threads.submit(_status_of_login, service)
+        while path not in provider.requests:
+            time.sleep(0.05)
+        answer = client.post("/logout", headers=SAME_ORIGIN)
+
+        assert not login.done()
+        assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+        assert session_in(client) is None
+        provider.hold.pop(path).set()
+        login.result()
+
+
 # Where a login leads
 
 
