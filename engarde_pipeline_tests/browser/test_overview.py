@@ -305,9 +305,24 @@ def test_a_printed_page_has_the_figures_in_the_colours_of_paper(open_page: OpenP
 
     page.emulate_media(media="print", color_scheme="dark")
     expect(page.locator("header.top")).to_be_hidden()
+    expect(page.locator(".print-only")).to_have_text("Acme")
     expect(page.locator("form.range")).to_be_hidden()
     expect(page.locator(".tile").first).to_be_visible()
+    expect(page.locator("#chart-EUR canvas")).to_be_visible()
+    expect(page.locator("#chart-EUR-table")).to_be_hidden()
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(27, 32, 39)"
+
+
+def test_without_scripts_the_table_of_a_chart_is_printed(open_page: OpenPage) -> None:
+    page = open_page("/", java_script_enabled=False)
+    last = page.locator("#chart-EUR-table tbody tr").last
+    expect(last).to_be_hidden()
+    page.emulate_media(media="print")
+    expect(last).to_be_visible()
+    # Nothing is printed over it.
+    assert last.evaluate("row => row.closest('figure').getBoundingClientRect().bottom") <= page.locator(
+        "#currency-EUR-platforms"
+    ).evaluate("table => table.closest('.card').getBoundingClientRect().top")
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])

@@ -4,7 +4,7 @@
 (() => {
   const DAY = 86400;
   const HEIGHT = 240;
-  const PRINT_WIDTH = 680; // fits on A4
+  const PRINT_WIDTH = 900; // scaled to the paper by the style sheet, whatever the size of the window
   const HATCH = 6;
 
   const plots = new Map(); // the element of each chart: its plot, and the JSON that it shows
@@ -17,7 +17,7 @@
 
   const isoDate = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 10);
   const unit = (kind) => (kind === "percent" ? "%" : "");
-  const width = (element) => Math.min(element.clientWidth, isPrinting ? PRINT_WIDTH : Infinity);
+  const width = (element) => (isPrinting ? PRINT_WIDTH : element.clientWidth);
 
   function shown(value, kind) {
     return value === null ? "–" : (kind === "number" ? whole : exact).format(value) + unit(kind);
