@@ -125,6 +125,16 @@ class JobProgress:
         return 1 + self.done // _DATES_PER_SECOND
 
     @property
+    def changes_nothing(self) -> bool:
+        """Whether this is a dry run that has found every number unchanged."""
+        job = self.job
+        if not (job.is_dry_run and job.is_completed and job.counts) or any(
+            row.would_not_land for row in self.rows
+        ):
+            return False
+        return not any(count for name, count in zip(COUNTS, job.counts, strict=True) if name != "unchanged")
+
+    @property
     def sentence(self) -> str:
         """How many dates of the tables are done."""
         return f"{self.done:,} of {self.total:,} done" if self.total else f"{self.done:,} done"

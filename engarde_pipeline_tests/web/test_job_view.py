@@ -140,3 +140,22 @@ def test_the_options_are_those_that_the_dry_run_found_necessary() -> None:
 )
 def test_a_job_that_the_form_cannot_have_is_not_started_again_from_it(metadata: dict[str, Any]) -> None:
     assert progress(replace(JOB, metadata=metadata), [], may_see_all=False).again is None
+
+
+@pytest.mark.parametrize(
+    ("values", "refused", "changes_nothing"),
+    [
+        ({}, None, True),
+        ({"metadata": {}}, None, False),
+        ({"status": "running"}, None, False),
+        ({}, "would lose most of its rows", False),
+        *(({f"records_{name}": 1}, None, False) for name in ("inserted", "updated", "deleted", "failed")),
+    ],
+)
+def test_a_dry_run_that_would_change_nothing_says_so(
+    values: dict[str, Any], refused: str | None, changes_nothing: bool
+) -> None:
+    none = {f"records_{name}": 0 for name in ("inserted", "updated", "deleted", "failed")}
+    job = replace(JOB, **{"metadata": {"dry_run": True}, **none, **values})
+    landed = [_landed(1, would_not_land=refused)]
+    assert progress(job, landed, may_see_all=False).changes_nothing is changes_nothing
