@@ -101,7 +101,7 @@ def campaign(
         creatives_sentence=f"{len(creatives)} of {assets['total']:,}, by spend."
         " Creatives need not add up to their campaign.",
         notes=notes(trust, period),
-        comparison=comparison(period, row["dates_before"]),
+        comparison=comparison(period, row["dates_before"], has_numbers=bool(before)),
         overview_query=parameters.range_query(default_days),
     )
 

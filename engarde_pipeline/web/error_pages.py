@@ -29,6 +29,6 @@ def _shown_to_people(handle: _Handler) -> _Handler:
         if not is_for_people or request.url.path.startswith(PREFIX):
             return response
         detail = _NO_PAGE if isinstance(error, HTTPException) else _UNEXPECTED.format(request.state.request_id)
-        return render(request, "error.html", status=response.status_code, detail=detail)
+        return render(request, "error.html", status=response.status_code, detail=detail, is_missing=False)
 
     return handle_error

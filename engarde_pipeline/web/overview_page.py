@@ -105,7 +105,7 @@ def overview(
         campaign_query=parameters.range_query(default_days),
         more=_more(row["total"], parameters),
         notes=notes(trust, period),
-        comparison=comparison(period, row["dates_before"]),
+        comparison=comparison(period, row["dates_before"], has_numbers=bool(before)),
         platforms=sorted({*row["platforms"], *([parameters.platform] if parameters.platform else [])}),
         empty=None if now else _lacking(row),
     )

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
-from engarde_pipeline.api.errors import invalid
+from engarde_pipeline.api.errors import Problem
 from engarde_pipeline.api.metric_schemas import CampaignOrder
 from engarde_pipeline.api.parameters import date_range
 from engarde_pipeline.api.schemas import Count, IsoDate, Platform
@@ -54,10 +54,12 @@ class PageParameters(BaseModel):
         Raises:
             Problem: 422, the first is after the last, or there are too many dates for a page.
         """
+        if self.start_date and self.end_date and self.start_date > self.end_date:
+            raise Problem(422, f"The first date, {self.start_date}, is after the last one, {self.end_date}.")
         start, end = date_range(self.start_date, self.end_date, self.days or default_days)
         end = min(end, max(start, latest_date()))
-        if (end - start).days >= MAX_DAYS:
-            raise invalid("start_date", f"{start} is {MAX_DAYS:,} days or more before end_date, {end}")
+        if (number := (end - start).days + 1) > MAX_DAYS:
+            raise Problem(422, f"{start} to {end} are {number:,} dates. A page shows at most {MAX_DAYS:,}.")
         return start, end
 
     def preset(self, default_days: int) -> int | None:

@@ -112,7 +112,7 @@ def _to_login(request: Request) -> Response:
 
 
 def _error_page(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    return render(request, "error.html", status=status, headers=headers, detail=detail)
+    return render(request, "error.html", status=status, headers=headers, detail=detail, is_missing=status == 404)
 
 
 async def _current_session(request: Request) -> Session:

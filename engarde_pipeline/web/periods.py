@@ -39,14 +39,22 @@ class Period:
             yield first + timedelta(days=number)
 
 
-def comparison(period: Period, dates_before: int) -> str:
-    """Return the sentence about the period before, of which `dates_before` dates have been synced."""
+def comparison(period: Period, dates_before: int, has_numbers: bool) -> str:
+    """Return the sentence about the period before, of which `dates_before` dates have been synced.
+
+    Dates can have numbers although they were never synced, of some campaigns only.
+    """
     days = (period.before_end - period.before_start).days + 1
-    text = f"Compared with the {days} days before" if days > 1 else "Compared with the day before"
-    text = f"{text}, {written_range(period.before_start, period.before_end)}"
-    if not 0 < dates_before < days:
-        return f"{text}."
-    return f"{text}, of which {days - dates_before} have never been synced: the changes are not of like with like."
+    before = f"{days} days before" if days > 1 else "day before"
+    before = f"the {before}, {written_range(period.before_start, period.before_end)}"
+    if not dates_before and not has_numbers:
+        return f"There is nothing to compare with: {before}, {'have' if days > 1 else 'has'} never been synced."
+    if dates_before == days:
+        return f"Compared with {before}."
+    return (
+        f"Compared with {before}, of which {days - dates_before} have never been synced: the changes are not of"
+        " like with like."
+    )
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,16 @@ def test_a_campaign_of_another_tenant_is_not_found(configured: World, service: S
         response = other.get(path)
         assert response.status_code == 404
         assert "This campaign does not exist, or you may not see it." in text_of(response)
+        assert "switch" not in text_of(response)
+
+
+def test_who_has_several_tenants_is_told_to_look_at_another(
+    configured: World, service: Service, tenant: UUID, campaign: UUID
+) -> None:
+    response = Visitor(service, configured.tenant("Other"), tenant).get(f"/campaigns/{campaign}")
+
+    assert response.status_code == 404
+    assert "If this is about another one, switch to it" in text_of(response)
 
 
 def test_without_a_session_a_person_is_asked_to_log_in(service: Service, campaign: UUID) -> None:
