@@ -114,7 +114,7 @@ def test_a_link_logs_in_once(
 
         page.goto(link)
         expect(page).to_have_url(f"{service.url}/")
-        expect(page.get_by_text("Acme")).to_be_visible()
+        expect(page.locator(".account").get_by_text("Acme")).to_be_visible()
         accessible(page)
         page.get_by_role("button", name="Log out").click()
         expect(page).to_have_url(f"{service.url}/login")
