@@ -3,12 +3,14 @@
 `python -m benchmarks.large_tenant build DIRECTORY` makes the rows by SQL, in a database that it keeps; `measure
 DIRECTORY` serves the API on it. The clients are one more process, because they would wait for each other in this
 one. What is asked again and again is cached by the API, as for dashboards; with `--uncached` no question is
-repeated, and each is summed anew. The times include those of the clients, which share the cores.
+repeated, and each is summed anew. The times include those of the clients, which share the cores: a second crowd
+has the lowest priority, so that it takes no time from the server, as if it were on another machine.
 """
 
 import asyncio
 import hashlib
 import json
+import os
 import random
 import subprocess
 import sys
@@ -42,6 +44,8 @@ QUESTIONS: dict[str, tuple[str, dict[str, str]]] = {
     for top in ({}, TOP)
     for span in SPANS
 }
+
+_NEIGHBOUR_ASKS = "campaign, 30 dates"
 
 # Tenant 0 is the large one; the others have a hundred campaigns and assets each.
 _SUBJECTS = """
@@ -130,13 +134,15 @@ def measure(
             if only in name:
                 for number in (1, clients):
                     _show(f"{name}, {number} clients", _load(address, 0, number, seconds, uncached, name))
-        quiet = _load(address, 1, 1, seconds, True, "campaign, 30 dates")
-        crowd = _start(address, 0, clients, 2 * seconds, uncached, "")
-        time.sleep(seconds / 2)
-        busy = _load(address, 1, 1, seconds, True, "campaign, 30 dates")
-        _show("another tenant, quiet", quiet)
-        _show("another tenant, beside the crowd", busy)
-        _show("the crowd", _result(crowd))
+        for _ in range(3):
+            _show("another tenant, quiet", _load(address, 1, 1, seconds, True, _NEIGHBOUR_ASKS))
+            for crowd, niceness in (("the crowd", 0), ("the crowd with the lowest priority", 19)):
+                asking = _start(address, 0, clients, 2 * seconds, uncached, "")
+                os.setpriority(os.PRIO_PROCESS, asking.pid, niceness)
+                time.sleep(seconds / 2)
+                busy = _load(address, 1, 1, seconds, True, _NEIGHBOUR_ASKS)
+                _show(f"another tenant, beside {crowd}", busy)
+                _show(crowd, _result(asking))
 
 
 @app.command(hidden=True)

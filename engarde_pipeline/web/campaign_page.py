@@ -100,7 +100,7 @@ def campaign(
         creatives=creatives,
         creatives_sentence=f"{len(creatives)} of {assets['total']:,}, by spend."
         " Creatives need not add up to their campaign.",
-        notes=notes(trust, period),
+        notes=notes(trust, period, row["held_dates"]),
         comparison=comparison(period, row["dates_before"], has_numbers=bool(before)),
         overview_query=parameters.range_query(default_days),
     )

@@ -104,7 +104,7 @@ def overview(
         campaigns_sentence=_sentence(row, parameters, has_currencies=len({*now, *before}) > 1),
         campaign_query=parameters.range_query(default_days),
         more=_more(row["total"], parameters),
-        notes=notes(trust, period),
+        notes=notes(trust, period, row["held_dates"]),
         comparison=comparison(period, row["dates_before"], has_numbers=bool(before)),
         platforms=sorted({*row["platforms"], *([parameters.platform] if parameters.platform else [])}),
         empty=None if now else _lacking(row),

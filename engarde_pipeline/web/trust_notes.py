@@ -52,7 +52,7 @@ def read_trust(text: str) -> Trust:
     )
 
 
-def notes(trust: Trust, period: Period) -> list[Note]:
+def notes(trust: Trust, period: Period, held_dates: Iterable[date]) -> list[Note]:
     """Return what a reader needs to know, in the order in which it matters."""
     # The ranges that these pages have; the last one may be shorter than this page's.
     days = (period.calendar.today - period.start).days
@@ -63,6 +63,9 @@ def notes(trust: Trust, period: Period) -> list[Note]:
         number = counted(len(trust.missing_dates), "date")
         text = f"{number} in this range {'has' if len(trust.missing_dates) == 1 else 'have'} never been synced:"
         found.append(Note(f"{text} {_listed(trust.missing_dates)}.", freshness, "Freshness", is_warning=True))
+    # A held date without numbers is one that was never synced.
+    if held := frozenset(held_dates) - trust.missing_dates:
+        found.append(Note(_held(held), attention, "Needs attention", is_warning=True))
     if trust.rejected_records:
         found.append(Note(_rejected(trust), attention, "Needs attention", is_warning=True))
     if period.start <= (today := period.calendar.today) <= period.end:
@@ -78,6 +81,12 @@ def _compared(trust: Trust, freshness: str) -> Note:
     if trust.synced_at is None:
         return Note("None of these dates has ever been synced.", freshness, "Freshness", is_warning=True)
     return Note(f"Compared with BigQuery at {moment(trust.synced_at)} or later.", freshness, "Freshness")
+
+
+def _held(dates: frozenset[date]) -> str:
+    is_held, its, shows = ("is held", "its", "shows") if len(dates) == 1 else ("are held", "their", "show")
+    text = f"{counted(len(dates), 'date')} {is_held}, because {its} last load looked wrong,"
+    return f"{text} and {shows} the numbers of an earlier sync: {_listed(dates)}."
 
 
 def _rejected(trust: Trust) -> str:

@@ -147,6 +147,16 @@ def test_a_query_that_forgets_its_where_sees_one_tenant(configured: World, crowd
     assert {asset for (asset,) in assets} == set(crowd.assets[tenant])
 
 
+def test_the_tenant_is_read_once_per_query_and_not_once_per_row(configured: World) -> None:
+    restrictions = configured.query(
+        "SELECT pg_get_expr(polqual, polrelid) AS text FROM pg_policy WHERE polname = 'one_tenant' UNION ALL"
+        " SELECT pg_get_viewdef(oid) FROM pg_class WHERE relnamespace = 'engarde_api'::regnamespace"
+        " AND relkind = 'v' AND pg_get_viewdef(oid) ~ 'tenant_id\\(\\)'"
+    )
+    assert len(restrictions) == 10
+    assert all("( SELECT engarde_api.tenant_id()" in row["text"] for row in restrictions)
+
+
 def test_without_a_tenant_nothing_is_seen(configured: World, crowd: Crowd) -> None:
     update_blocks(configured.connection)
     with _as_api(configured) as connection:

@@ -45,6 +45,15 @@ def add_synced_dates(world: World, first: date, last: date) -> None:
     )
 
 
+def hold_date(world: World, day: date, evidence: str = "") -> None:
+    """Note that the last load of a date was refused."""
+    world.query(
+        "INSERT INTO held_dates (table_name, metric_date, reason, evidence, run_id)"
+        " VALUES (%s, %s, 'repeated', %s, %s) RETURNING metric_date",
+        [CAMPAIGN_METRICS.target, day, evidence, uuid4()],
+    )
+
+
 def rename(world: World, campaign: UUID, name: str) -> None:
     """Give a campaign another name."""
     world.query("UPDATE campaign_spaces SET name = %s WHERE id = %s RETURNING id", [name, campaign])

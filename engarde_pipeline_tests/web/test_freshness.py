@@ -16,6 +16,7 @@ from engarde_pipeline.runs.date_states import date_facts, read_failures
 from engarde_pipeline_tests.api.service import Service, api_database_url
 from engarde_pipeline_tests.dagster_runs import run_range
 from engarde_pipeline_tests.shop import Shop
+from engarde_pipeline_tests.web.numbers import hold_date
 from engarde_pipeline_tests.web.visitor import Visitor
 from engarde_pipeline_tests.world import World
 
@@ -28,14 +29,6 @@ HELD, EVIDENCE = today() - timedelta(days=8), "tenant Other's 40 rows occur 2 ti
 @pytest.fixture
 def tenant(shop: Shop) -> UUID:
     return shop.tenant
-
-
-def _hold(world: World) -> None:
-    world.connection.execute(
-        "INSERT INTO held_dates (table_name, metric_date, reason, evidence, run_id)"
-        " VALUES ('campaign_metrics', %s, 'repeated', %s, %s)",
-        [HELD, EVIDENCE, uuid4()],
-    )
 
 
 def _states_for(world: World, tenant: UUID, instance: DagsterInstance) -> dict[tuple[str, str], str | None]:
@@ -66,7 +59,7 @@ def test_each_state_is_shown_in_words_and_nothing_of_the_evidence(
     shop.load(DAY, DAY + timedelta(days=1))
     shop.load_unmapped(DAY)
     assert run_range(instance, DAY, DAY + timedelta(days=1)).success
-    _hold(shop.world)
+    hold_date(shop.world, HELD, EVIDENCE)
     # The source table is gone: the next date fails as a whole.
     shop.world.execute(f"DROP TABLE {shop.world.dataset}.campaign_metrics")
     assert not run_range(instance, DAY + timedelta(days=2), DAY + timedelta(days=2)).success
@@ -86,7 +79,7 @@ def test_each_state_is_shown_in_words_and_nothing_of_the_evidence(
 def test_the_states_are_those_of_engarde_status(shop: Shop, instance: DagsterInstance) -> None:
     shop.load(DAY)
     assert run_range(instance, DAY, DAY).success
-    _hold(shop.world)
+    hold_date(shop.world, HELD, EVIDENCE)
     for version, day in (("missing", DAYS[3]), ("20261101T000000-1-1", DAYS[35])):
         shop.world.connection.execute(
             "INSERT INTO synced_dates (table_name, metric_date, version, run_id, synced_at)"
@@ -121,11 +114,7 @@ def test_rejected_records_are_those_of_the_tenant(visitor: Visitor, service: Ser
 
 def test_older_dates_that_need_a_person_are_named(visitor: Visitor, shop: Shop) -> None:
     old = today() - timedelta(days=100)
-    shop.world.connection.execute(
-        "INSERT INTO held_dates (table_name, metric_date, reason, evidence, run_id)"
-        " VALUES ('campaign_metrics', %s, 'grown', 'why', %s)",
-        [old, uuid4()],
-    )
+    hold_date(shop.world, old)
     assert f"Older dates need attention, too: {old}" in visitor.read("/freshness")
     assert f"{old}: held" in visitor.read("/freshness", days=365)
 

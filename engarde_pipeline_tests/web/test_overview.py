@@ -8,7 +8,7 @@ import pytest
 
 from engarde_pipeline.core.dates import today
 from engarde_pipeline_tests.api.service import Service
-from engarde_pipeline_tests.web.numbers import add_numbers, add_synced_dates, days_from, rename
+from engarde_pipeline_tests.web.numbers import add_numbers, add_synced_dates, days_from, hold_date, rename
 from engarde_pipeline_tests.web.visitor import Visitor, text_of
 from engarde_pipeline_tests.world import World
 
@@ -203,6 +203,19 @@ def test_what_is_missing_provisional_and_rejected_is_said(
     assert states[str(today() - timedelta(days=6))] == "missing"
     assert states[str(today() - timedelta(days=3))] == "provisional"
     assert states[str(today())] == "partial day"
+
+
+def test_a_held_date_is_said_on_the_pages_that_show_its_numbers(
+    configured: World, visitor: Visitor, two_weeks: dict[str, UUID]
+) -> None:
+    pages = ("/", f"/campaigns/{two_weeks['meta']}")
+    assert not any("held" in visitor.html(page, **RANGE).text for page in pages)
+
+    hold_date(configured, WEEK[2])
+    hold_date(configured, WEEK_BEFORE[0])
+
+    said = "1 date is held, because its last load looked wrong, and shows the numbers of an earlier sync:"
+    assert all(f"{said} {WEEK[2]}." in visitor.html(page, **RANGE).text for page in pages)
 
 
 def test_a_date_that_was_not_over_when_it_was_compared_is_partial_whenever_it_is_looked_at(

@@ -111,7 +111,7 @@ def test_notes_say_in_words_how_far_to_trust_the_numbers() -> None:
     days = [date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 9)]
     trust = Trust(datetime(2026, 3, 31, 8, 5, tzinfo=UTC), frozenset(days), date(2026, 3, 2), 3)
 
-    texts = [note.text for note in notes(trust, period(date(2026, 3, 1), TODAY))]
+    texts = [note.text for note in notes(trust, period(date(2026, 3, 1), TODAY), [])]
 
     assert texts == [
         "Compared with BigQuery at 2026-03-31 08:05 UTC or later.",
@@ -126,15 +126,33 @@ def test_many_gaps_are_counted() -> None:
     days = frozenset(date(2026, 1, 1) + timedelta(days=2 * number) for number in range(8))
     trust = Trust(datetime(2026, 3, 31, tzinfo=UTC), days, None, 1)
 
-    _, missing, rejected = (note.text for note in notes(trust, period(date(2026, 1, 1), date(2026, 2, 1))))
+    _, missing, rejected = (note.text for note in notes(trust, period(date(2026, 1, 1), date(2026, 2, 1)), []))
 
     assert missing.endswith("2026-01-07, 2026-01-09 and 3 more ranges.")
     assert rejected == ("1 record could not be loaded and is not in these numbers.")
 
 
+def test_held_dates_show_the_numbers_of_an_earlier_sync() -> None:
+    missing, held, other = date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 5)
+    trust = Trust(datetime(2026, 3, 9, tzinfo=UTC), frozenset([missing]), None, 0)
+    march = period(missing, date(2026, 3, 9))
+
+    def said(*dates: date) -> list[str]:
+        return [note.text for note in notes(trust, march, dates) if "held" in note.text]
+
+    assert said(missing) == []
+    assert said(missing, held) == [
+        "1 date is held, because its last load looked wrong, and shows the numbers of an earlier sync: 2026-03-02."
+    ]
+    assert said(held, other) == [
+        "2 dates are held, because their last load looked wrong, and show the numbers of an earlier sync:"
+        " 2026-03-02, 2026-03-05."
+    ]
+
+
 def test_a_range_that_was_never_synced_says_only_that() -> None:
     trust = Trust(None, frozenset([date(2026, 3, 1)]), None, 0)
 
-    (note,) = notes(trust, period(date(2026, 3, 1), date(2026, 3, 1)))
+    (note,) = notes(trust, period(date(2026, 3, 1), date(2026, 3, 1)), [])
 
     assert (note.text, note.link) == ("None of these dates has ever been synced.", "/freshness?days=90")

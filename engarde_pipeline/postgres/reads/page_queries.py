@@ -34,6 +34,7 @@ SELECT (
        (SELECT coalesce(json_agg(json_build_array(currency, {measures})), '[]')::text FROM before) AS before,
        {dates_before} AS dates_before,
        {partial_dates} AS partial_dates,
+       {held_dates} AS held_dates,
        (
            SELECT coalesce(array_agg(DISTINCT platform ORDER BY platform), '{{}}')
            FROM platform_days
@@ -58,6 +59,12 @@ _PARTIAL_DATES: LiteralString = """(
              AND metric_date BETWEEN %(start)s AND %(end)s
              AND coalesce(compared_at, synced_at)
                  < (metric_date + 1)::timestamp AT TIME ZONE 'UTC' + interval '12 hours'
+       )"""
+
+_HELD_DATES: LiteralString = """(
+           SELECT coalesce(array_agg(metric_date), '{{}}')
+           FROM held_dates
+           WHERE table_name = %(table_name)s AND metric_date BETWEEN %(start)s AND %(end)s
        )"""
 
 # By the primary key of the application's table, and the index campaign_metrics_key (campaign_space_id,
@@ -103,7 +110,8 @@ SELECT n.name,
        ) AS days,
        (SELECT coalesce(json_agg(json_build_array(currency, {measures})), '[]')::text FROM before) AS before,
        {dates_before} AS dates_before,
-       {partial_dates} AS partial_dates
+       {partial_dates} AS partial_dates,
+       {held_dates} AS held_dates
 FROM engarde_api.campaign_spaces n
 WHERE n.id = ANY(%(campaign_space_ids)s)
 """
@@ -130,6 +138,7 @@ def with_platform_days(statement: Statement, query: MetricsQuery, before_start: 
       currency and the sums;
     * `dates_before`: how many of these dates have been synced;
     * `partial_dates`: the query's dates that were not over when they were last compared with BigQuery;
+    * `held_dates`: the query's dates whose last load was refused;
     * `platforms`: those with numbers in the query's dates, whether it filters by platform or not;
     * `has_campaigns` and `has_synced_dates`: whether there are any at all.
     """
@@ -145,8 +154,8 @@ def campaign(query: MetricsQuery, before_start: date) -> Statement:
     """Return the statement for the one campaign that `query` filters by; without a row if the tenant has no such.
 
     Its row has `name`, `platform`, `external_campaign_id`; `days`, a JSON array of arrays with a date, the id of
-    the job that last changed it, a currency and the sums of the measures; `before`, `dates_before` and
-    `partial_dates` as in `with_platform_days`.
+    the job that last changed it, a currency and the sums of the measures; `before`, `dates_before`,
+    `partial_dates` and `held_dates` as in `with_platform_days`.
     """
     return _campaign(), {**query.values, "before_start": before_start}
 
@@ -177,6 +186,7 @@ def _compose(text: LiteralString, has_filter: bool = False) -> bytes:
             measures=sql_list("{name}", names),
             dates_before=sql.SQL(_DATES_BEFORE),
             partial_dates=sql.SQL(_PARTIAL_DATES).format(),
+            held_dates=sql.SQL(_HELD_DATES).format(),
             filter=sql.SQL(_FILTERS[has_filter]),
         )
         .as_bytes()
