@@ -37,7 +37,7 @@ def due_since(
     """
     plan = current_plan(instance, source, connection, inspect_tables(source))
     held = {(each.table, each.day) for each in held_facts(connection)}
-    due = [f"{p.table.source} {p.day}" for p in plan.due if (p.table, p.day) not in held]
+    due = [f"{p.table.target} {p.day}" for p in plan.due if (p.table, p.day) not in held]
     return {what: before.get(what, now.timestamp()) for what in due}
 
 

@@ -38,7 +38,7 @@ def summaries(facts: Sequence[DateFacts], calendar: SyncCalendar) -> list[str]:
         table: counted_states(state_of(each, calendar) for each in facts if each.table is table)
         for table in METRIC_TABLES
     }
-    return [f"{table.source}: {states}" for table, states in by_table.items() if states]
+    return [f"{table.target}: {states}" for table, states in by_table.items() if states]
 
 
 def reasons(facts: Iterable[DateFacts], calendar: SyncCalendar, state: DateState) -> list[str]:
@@ -48,5 +48,5 @@ def reasons(facts: Iterable[DateFacts], calendar: SyncCalendar, state: DateState
         if state_of(each, calendar) is state:
             # The evidence of a held date names the table and the date, too.
             reason = (each.reason or "").removeprefix(f"{each.table.target} {each.day}: ")
-            grouped.setdefault((each.table.source, reason), []).append(each.day)
+            grouped.setdefault((each.table.target, reason), []).append(each.day)
     return [f"{table} {described_dates(days)}: {reason}" for (table, reason), days in grouped.items()]

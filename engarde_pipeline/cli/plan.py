@@ -48,11 +48,11 @@ def plan(
             facts = date_facts(connection, [planned.day for planned in due], read_failures(instance))
     calendar = current_calendar()
     states = {(each.table, each.day): state_of(each, calendar) for each in facts}
-    due.sort(key=lambda planned: (planned.day, planned.table.source))
+    due.sort(key=lambda planned: (planned.day, planned.table.target))
     if as_json:
         rows = [
             {
-                "table": p.table.source,
+                "table": p.table.target,
                 "date": p.day.isoformat(),
                 "state": states[p.table, p.day],
                 "reason": p.reason,
@@ -68,7 +68,7 @@ def plan(
     table = Table("date", "table", "state", "reason", box=box.SIMPLE_HEAD, show_edge=False)
     for planned in due:
         state = state_text(states[planned.table, planned.day])
-        table.add_row(str(planned.day), planned.table.source, state, planned.reason)
+        table.add_row(str(planned.day), planned.table.target, state, planned.reason)
     console.print(table)
     is_held = [states[planned.table, planned.day] is DateState.HELD for planned in due]
     if not all(is_held):

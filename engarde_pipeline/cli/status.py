@@ -124,7 +124,7 @@ def _document(
         and {"since": history.source.since.isoformat(), "reason": history.source.error},
         "dates": [
             {
-                "table": found.table.source,
+                "table": found.table.target,
                 "date": found.day.isoformat(),
                 "state": state_of(found, calendar),
                 "needs_attention": needs_attention(found, calendar),

@@ -118,7 +118,7 @@ def read_alerts(instance: DagsterInstance) -> Iterator[Metric]:
     """Yield what the sensor `alerts` found at its last tick: due dates, incidents, outages, messages."""
     state = max(stored_states(instance), key=lambda state: state.evaluated_at, default=AlertState())
     due = Counter(what.split()[0] for what in state.due_since)
-    yield METRICS.due_dates.family({(table.target,): due[table.source] for table in METRIC_TABLES})
+    yield METRICS.due_dates.family({(table.target,): due[table.target] for table in METRIC_TABLES})
     yield METRICS.due_since.family(min(state.due_since.values(), default=None))
     yield METRICS.alerts_evaluated.family(state.evaluated_at)
     yield METRICS.alerts_channels.family(len(state.channels))

@@ -40,7 +40,7 @@ def run_requests(due: Iterable[PlannedDate], run_key: str | None = None) -> list
 def described(due: Iterable[PlannedDate]) -> str:
     """Return a description of planned dates, for a log or a skip reason."""
     return "; ".join(
-        f"{' and '.join(table.source for table in planned.tables)} {date_range(planned.first, planned.last)}"
+        f"{' and '.join(table.target for table in planned.tables)} {date_range(planned.first, planned.last)}"
         for planned in merged_ranges(due)
     )
 

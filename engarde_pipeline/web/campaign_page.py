@@ -88,12 +88,14 @@ def campaign(
     now = _by_currency(days, label(parameters.measure))
     shown_dates = list(period.shown_dates(latest_date(), dates_with_numbers(now)))
     before = before_by_currency(row["before"]) if now or trust.synced_at else {}
+    are_comparable = row["dates_before"] == period.days_before
+    numbers = BlockNumbers(now, before, are_comparable, parameters.measure, shown_dates, date_notes)
     creatives = [_creative(group) for group in parse_numbers(assets["groups"])]
     return Campaign(
         name=row["name"] or "Campaign without a name",
         platform=row["platform"] or "–",
         external_id=row["external_campaign_id"] or "not connected",
-        blocks=blocks(BlockNumbers(now, before, parameters.measure, shown_dates, date_notes)),
+        blocks=blocks(numbers),
         date_headers=[label(name) for name in DATE_COLUMNS],
         dates=[_date_row(each, date_notes) for each in reversed(days)],
         creative_headers=[label(name) for name in CREATIVE_COLUMNS],

@@ -62,10 +62,14 @@ class CurrencyBlock:
 
 @dataclass(frozen=True)
 class BlockNumbers:
-    """What the blocks of a page show: sums by currency, line and date, and those of the period before."""
+    """What the blocks of a page show: sums by currency, line and date, and those of the period before.
+
+    They are comparable if all dates of the period before have been synced.
+    """
 
     now: Mapping[Currency, Lines]
     before: Mapping[Currency, Sums]
+    are_comparable: bool
     measure: str
     dates: list[date]
     notes: DateNotes
@@ -100,7 +104,7 @@ def _block(numbers: BlockNumbers, currency: Currency, title: str) -> CurrencyBlo
     return CurrencyBlock(
         currency,
         title,
-        tiles(overall, numbers.before.get(currency)),
+        tiles(overall, numbers.before.get(currency), are_comparable=numbers.are_comparable),
         chart(ChartNumbers(numbers.measure, currency, lines, numbers.dates, numbers.notes)),
         split(sums),
     )

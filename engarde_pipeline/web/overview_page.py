@@ -95,7 +95,8 @@ def overview(
     shown_dates = list(period.shown_dates(latest_date(), dates_with_numbers(now)))
     # Of dates that were never synced it is not known whether there is less than before.
     before = before_by_currency(row["before"]) if now or trust.synced_at else {}
-    numbers = BlockNumbers(now, before, parameters.measure, shown_dates, date_notes)
+    are_comparable = row["dates_before"] == period.days_before
+    numbers = BlockNumbers(now, before, are_comparable, parameters.measure, shown_dates, date_notes)
     return Overview(
         blocks=blocks(numbers),
         headers=[_header(name, parameters) for name in ("name", "platform", "currency", *NUMBER_COLUMNS)],

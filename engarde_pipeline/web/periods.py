@@ -31,6 +31,11 @@ class Period:
         """The last date of the period before; before its start if there is none."""
         return date.fromordinal(max(1, self.start.toordinal() - 1))
 
+    @property
+    def days_before(self) -> int:
+        """The number of dates of the period before."""
+        return (self.before_end - self.before_start).days + 1
+
     def shown_dates(self, last: date, with_numbers: Iterable[date]) -> Iterator[date]:
         """Yield the dates that can have numbers, up to `last`: not those before the first partition."""
         first = max(self.start, min([self.calendar.first_date, *with_numbers]))
@@ -44,7 +49,7 @@ def comparison(period: Period, dates_before: int, has_numbers: bool) -> str:
 
     Dates can have numbers although they were never synced, of some campaigns only.
     """
-    days = (period.before_end - period.before_start).days + 1
+    days = period.days_before
     before = f"{days} days before" if days > 1 else "day before"
     before = f"the {before}, {written_range(period.before_start, period.before_end)}"
     if not dates_before and not has_numbers:
@@ -52,8 +57,8 @@ def comparison(period: Period, dates_before: int, has_numbers: bool) -> str:
     if dates_before == days:
         return f"Compared with {before}."
     return (
-        f"Compared with {before}, of which {days - dates_before} have never been synced: the changes are not of"
-        " like with like."
+        f"{days - dates_before} of {before}, have never been synced, so the figures cannot be compared with those"
+        " before."
     )
 
 

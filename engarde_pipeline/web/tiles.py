@@ -38,15 +38,17 @@ class Tile:
     change: Change
 
 
-def tiles(now: Sums | None, before: Sums | None) -> list[Tile]:
+def tiles(now: Sums | None, before: Sums | None, *, are_comparable: bool = True) -> list[Tile]:
     """Return the tiles of a currency; None: it has no numbers in the period."""
-    return [_tile(name, now or Sums({}), before) for name in TILES]
+    return [_tile(name, now or Sums({}), before, are_comparable) for name in TILES]
 
 
-def _tile(name: str, now: Sums, before: Sums | None) -> Tile:
+def _tile(name: str, now: Sums, before: Sums | None, are_comparable: bool) -> Tile:
     value = now.value(name)
     earlier = before.value(name) if before else None
-    change = change_of(name, value, earlier) if before else Change("no data before")
+    change = Change("no data before") if before is None else Change("not comparable")
+    if before and are_comparable:
+        change = change_of(name, value, earlier)
     return Tile(label(name), shown(name, value), None if earlier is None else shown(name, earlier), change)
 
 

@@ -356,7 +356,7 @@ def test_a_slice_of_what_does_not_exist_says_what_there_is(
 def test_status_before_the_first_sync_says_how_to_start(engarde: Engarde, tenant: UUID) -> None:
     said = engarde("status", "--days", 2)
     assert said.code == 1
-    assert "campaign_metrics: 2 missing. asset_metrics: 2 missing." in said.words
+    assert "campaign_metrics: 2 missing. campaign_asset_metrics: 2 missing." in said.words
     overdue = f"{today() - timedelta(days=29)} .. {today() - timedelta(days=1)}"
     assert f"should have been synced automatically: {overdue}." in said.words
     assert "There has been no run yet. Start one with `engarde sync`" in said.words
@@ -365,7 +365,9 @@ def test_status_before_the_first_sync_says_how_to_start(engarde: Engarde, tenant
 def test_status_shows_what_is_synced_and_what_is_missing(engarde: Engarde, tenant: UUID) -> None:
     engarde("sync", *_range(DAY, DAY))
     said = engarde("status", "--days", 4, width=120)
-    assert "campaign_metrics: 3 missing, 1 provisional. asset_metrics: 3 missing, 1 no table." in said.words
+    assert (
+        "campaign_metrics: 3 missing, 1 provisional. campaign_asset_metrics: 3 missing, 1 no table." in said.words
+    )
     (line,) = (line for line in said.out.splitlines() if line.strip().startswith(str(DAY)))
     assert "provisional" in line
     assert "2,469,135.00" in line

@@ -80,7 +80,10 @@ def test_the_status_shows_what_postgres_knows_where_dagsters_history_is_another(
 
     said = engarde("status", "--days", 5)
 
-    assert "campaign_metrics: 4 missing, 1 provisional. asset_metrics: 4 missing, 1 provisional." in said.words
+    assert (
+        "campaign_metrics: 4 missing, 1 provisional. campaign_asset_metrics: 4 missing, 1 provisional."
+        in said.words
+    )
     assert "lacks dates that Postgres has: 1. Check that DAGSTER_HOME is the directory" in said.words
 
 

@@ -62,7 +62,7 @@ def test_every_command_says_the_same_of_a_date_also_after_others_were_synced_and
     expected = {str(OLD): "complete", str(HELD): "held", str(FAILED): "failed", str(GOOD): "provisional"}
     assert {day: states[day] for day in expected} == expected
     assert set(states.values()) - set(expected.values()) == {"missing"}
-    assets = _states(document, table="asset_metrics")
+    assets = _states(document, table="campaign_asset_metrics")
     assert [assets[str(day)] for day in (OLD, HELD, FAILED, GOOD)] == ["complete", *["provisional"] * 3]
 
     text = engarde("status", "--days", 50, width=300)
@@ -70,8 +70,8 @@ def test_every_command_says_the_same_of_a_date_also_after_others_were_synced_and
     for day in (OLD, HELD, FAILED, GOOD):
         assert _line(text.out, day).split()[1] == expected[str(day)]
     assert (
-        f"campaign_metrics: 1 held, 1 failed, {50 - 4} missing, 1 provisional, 1 complete. asset_metrics: {50 - 4}"
-        " missing, 3 provisional, 1 complete."
+        f"campaign_metrics: 1 held, 1 failed, {50 - 4} missing, 1 provisional, 1 complete."
+        f" campaign_asset_metrics: {50 - 4} missing, 3 provisional, 1 complete."
     ) in text.words
     assert f"campaign_metrics {HELD}: BigQuery has 0 records where Postgres has 2" in text.words
     assert f"campaign_metrics {FAILED}: " in text.words
@@ -103,7 +103,10 @@ def test_every_command_says_the_same_of_a_date_also_after_others_were_synced_and
     held = rows["campaign_metrics", str(HELD)]
     assert (held["rows"], held["spend"], held["needs_attention"]) == (2, {"": 21.0}, True)
     assert "BigQuery has 0 records" in held["reason"]
-    assert (rows["asset_metrics", str(GOOD)]["rows"], rows["asset_metrics", str(GOOD)]["spend"]) == (1, {"": 10.5})
+    assert (
+        rows["campaign_asset_metrics", str(GOOD)]["rows"],
+        rows["campaign_asset_metrics", str(GOOD)]["spend"],
+    ) == (1, {"": 10.5})
 
     line = _line(engarde("status", "--days", 5, width=120).out, GOOD)
     assert line.startswith(f"{GOOD} provisional 2 provisional 1 {today()}")
@@ -141,7 +144,7 @@ def test_older_dates_that_need_a_person_are_named_with_how_to_show_them(
     said = engarde("status", "--days", 1, width=200)
 
     assert said.code == 1
-    assert "campaign_metrics: 1 missing. asset_metrics: 1 missing." in said.words
+    assert "campaign_metrics: 1 missing. campaign_asset_metrics: 1 missing." in said.words
     assert (
         f"Older dates that need a person, since {OLD}: campaign_metrics: 1 held. To show them, use --days 41."
         in said.words
@@ -163,7 +166,7 @@ def test_a_table_that_bigquery_does_not_have_is_not_missing_dates(
     said = engarde("status", "--days", 4)
 
     assert said.code == 0
-    assert "asset_metrics: 4 no table." in said.words
+    assert "campaign_asset_metrics: 4 no table." in said.words
     assert {row["reason"] for row in _document(engarde, code=0)["dates"] if row["state"] == "no_table"} == {
         "BigQuery has no table asset_metrics."
     }

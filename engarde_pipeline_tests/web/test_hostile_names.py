@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from engarde_pipeline.api.json_response import JsonArray
 from engarde_pipeline.core.restatement import RestatementDays
 from engarde_pipeline.postgres.reads.trust import Calendar
 from engarde_pipeline.settings import ApiSettings
@@ -84,9 +85,10 @@ def overview_of(name: str) -> str:
         "days": f'[["{DAY}", {json.dumps(name)}, null, 1, 1, 1, 1, 1]]',
         "before": "[]",
         "dates_before": 0,
+        "held_dates": [],
         "partial_dates": [],
         "platforms": [name[:100]],
-        "groups": f"[{group}]",
+        "groups": JsonArray.of(f"[{group}]"),
         "total": 1,
         "campaigns": f'[{{"id": "{ID}", "platform": {json.dumps(name)}, "spend": [["{DAY}", null, 1]]}}]',
         "has_campaigns": True,
@@ -110,6 +112,7 @@ def campaign_of(name: str) -> str:
         "days": f'[["{DAY}", "{ID}", null, 1, 1, 1, 1, 1]]',
         "before": "[]",
         "dates_before": 0,
+        "held_dates": [],
         "partial_dates": [],
     }
     names = ("impressions", "clicks", "spend", "conversions", "revenue", "engagements", "ctr", "engagement_rate")

@@ -255,7 +255,11 @@ def test_what_there_is_not_is_said(configured: World, service: Service, tenant: 
     add_synced_dates(configured, WEEK[0], WEEK[-1])
     html = visitor.html("/", **RANGE)
     assert "There are no numbers in this range of dates." in html.text
-    assert "Spend 0.00 ▼ down 100.0% before: 1.00" in html.text
+    assert "Spend 0.00 not comparable before: 1.00" in html.text
+    assert "6 of the 7 days before" in html.text
+
+    add_synced_dates(configured, WEEK_BEFORE[1], WEEK_BEFORE[-1])
+    assert "Spend 0.00 ▼ down 100.0% before: 1.00" in visitor.html("/", **RANGE).text
     assert "no numbers in this range" not in visitor.html("/", start_date=FIRST, end_date=FIRST).text
 
 

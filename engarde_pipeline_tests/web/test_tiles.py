@@ -37,6 +37,13 @@ def test_without_a_period_before_there_is_no_change() -> None:
     assert {tile.before for tile in found.values()} == {None}
 
 
+def test_a_period_before_that_lacks_dates_is_shown_and_not_compared() -> None:
+    found = tiles(sums(spend="150"), sums(spend="5"), are_comparable=False)
+
+    assert found[0] == Tile("Spend", "150.00", "5.00", Change("not comparable"))
+    assert {tile.change for tile in found} == {Change("not comparable")}
+
+
 def test_a_currency_that_has_numbers_only_before_has_gone_down_to_zero() -> None:
     found = by_name(None, sums(spend="100", revenue="200"))
 
