@@ -38,7 +38,7 @@ def _progress() -> Progress:
         TextColumn("{task.description:<36}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("dates, table by table"),
+        TextColumn("loads"),  # one for each date and table
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
