@@ -56,10 +56,9 @@ def comparison(period: Period, dates_before: int, has_numbers: bool) -> str:
         return f"There is nothing to compare with: {before}, {'have' if days > 1 else 'has'} never been synced."
     if dates_before == days:
         return f"Compared with {before}."
-    return (
-        f"{days - dates_before} of {before}, have never been synced, so the figures cannot be compared with those"
-        " before."
-    )
+    missing = days - dates_before
+    what = f"{missing} of {before}, {'has' if missing == 1 else 'have'}" if days > 1 else f"T{before[1:]}, has"
+    return f"{what} never been synced, so the figures cannot be compared with those before."
 
 
 @dataclass(frozen=True)

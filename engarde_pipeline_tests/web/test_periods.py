@@ -55,6 +55,10 @@ def test_dates_that_the_period_before_lacks_are_said() -> None:
     assert comparison(found, 0, has_numbers=True).startswith("7 of the 7 days before, ")
     one = period(date(2026, 3, 8), date(2026, 3, 8))
     assert comparison(one, 1, has_numbers=False) == "Compared with the day before, 2026-03-07."
+    assert comparison(one, 0, has_numbers=True).startswith("The day before, 2026-03-07, has never been synced, so")
+    assert comparison(found, 6, has_numbers=True).startswith(
+        "1 of the 7 days before, 2026-03-01 to 2026-03-07, has"
+    )
 
 
 @pytest.mark.parametrize(
