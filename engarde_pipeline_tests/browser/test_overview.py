@@ -9,15 +9,15 @@ from uuid import UUID
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from dagster import DagsterInstance
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect
 
 from engarde_pipeline.api.sessions import COOKIE
 from engarde_pipeline.core.dates import today
-from engarde_pipeline_tests.api.service import Service, serving, settings
+from engarde_pipeline_tests.api.service import Service
 from engarde_pipeline_tests.browser.visits import DESKTOP, PHONE
 from engarde_pipeline_tests.browser.visits import browser as browser
 from engarde_pipeline_tests.defs.daemon import eventually
+from engarde_pipeline_tests.web.conftest import service as service
 from engarde_pipeline_tests.web.numbers import (
     add_creative_numbers,
     add_numbers,
@@ -40,12 +40,6 @@ HOSTILE = (
 MOST_BYTES = 200_000
 
 OpenPage = Callable[..., Page]
-
-
-@pytest.fixture
-def service(configured: World, instance: DagsterInstance) -> Iterator[Service]:
-    with serving(settings(configured.database_url, api_rate_limit="1000000/minute"), instance) as running:
-        yield running
 
 
 @pytest.fixture
