@@ -40,7 +40,7 @@ def rows_of(samples: Samples, size: Size) -> list[Row]:
     """Return every row, measured or not."""
     sized = (_proofs, _peers, _job, _workers, _job_log, _history)
     parts = chain.from_iterable(part(samples, size) for part in sized)
-    return [*_loads(samples), *parts, _imports(samples), *_sensors(samples)]
+    return [*_loads(samples), *parts, *_imports(samples), *_sensors(samples)]
 
 
 def _loads(samples: Samples) -> Iterator[Row]:
@@ -85,9 +85,10 @@ def _described(load: str) -> str:
     return "first load" if load == FIRST else "nothing changed" if load == "0" else f"{load} % changed"
 
 
-def _imports(samples: Samples) -> Row:
-    label, ours = "CPU of importing the definitions", "imports.definitions"
-    return compare(samples, label, ours, "import dagster", "imports.dagster", show=seconds)
+def _imports(samples: Samples) -> Iterator[Row]:
+    beside = partial(compare, samples, "CPU of importing the definitions", "imports.definitions", show=seconds)
+    yield beside("import dagster", "imports.dagster")
+    yield beside("the libraries that a run needs", "imports.libraries")
 
 
 def _proofs(samples: Samples, size: Size) -> Iterator[Row]:

@@ -16,6 +16,7 @@ of one's own.
 in which Dagster stores the results of checks. Missing public API: to store many results at once.
 * `RunsTable`, `SqlRunStorage`: the table of runs. Missing public API: to count the runs of each job and status at
 once.
+* `AssetKeyTable`: the table of assets, whose columns are looked up together with those of all other tables.
 * The rest is used by the functions below; their docstrings name the missing public API.
 """
 
@@ -63,6 +64,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepo
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as AssetCheckExecutionsTable
+from dagster._core.storage.event_log.schema import AssetKeyTable as AssetKeyTable
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as SqlEventLogStorageTable
 from dagster._core.storage.runs import SqlRunStorage as SqlRunStorage
 from dagster._core.storage.runs.schema import RunsTable as RunsTable

@@ -10,7 +10,9 @@ Dagster stores times without a time zone and takes them for UTC, which only a se
 """
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from dagster import DagsterEventType, EventLogEntry
@@ -23,7 +25,9 @@ from sqlalchemy.exc import DisconnectionError
 from engarde_pipeline.dagster_internals import (
     PLANNED,
     AssetCheckExecutionsTable,
+    AssetKeyTable,
     DagsterSqliteStorage,
+    RunsTable,
     SqlEventLogStorageTable,
 )
 from engarde_pipeline.settings import has_dagster_database, load_dagster_settings, load_pipeline_settings
@@ -61,16 +65,40 @@ _MATERIALIZATION = DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 _CHECK = DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED
 
 
+_COLUMNS = """
+SELECT c.relname, a.attname
+FROM pg_class c
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
+"""
+
+
 class _Schema:
-    """Which tables and columns exist in Dagster's database; Dagster's migrations drop none."""
+    """Which tables and columns exist in Dagster's database; Dagster's migrations drop none.
 
-    def __init__(self) -> None:
-        self._existing: set[str] = set()
+    All are read by one statement. Dagster reads one table for each question, in several statements.
+    """
 
-    def has(self, name: str, look_up: Callable[[], bool]) -> bool:
-        if name not in self._existing and look_up():
-            self._existing.add(name)
-        return name in self._existing
+    def __init__(self, connect: Callable[[], AbstractContextManager[Connection]]) -> None:
+        self._connect = connect
+        self._columns: dict[str, set[str]] = {}
+
+    def has_table(self, name: str) -> bool:
+        if name not in self._columns:
+            self._read()
+        return name in self._columns
+
+    def has_columns(self, table: str, *names: str) -> bool:
+        if not self._columns.get(table, set()).issuperset(names):
+            self._read()
+        return self._columns.get(table, set()).issuperset(names)
+
+    def _read(self) -> None:
+        columns = defaultdict(set)
+        with self._connect() as connection:
+            for table, column in connection.exec_driver_sql(_COLUMNS):
+                columns[table].add(column)
+        self._columns = dict(columns)
 
 
 class Runs(PostgresRunStorage):
@@ -78,15 +106,15 @@ class Runs(PostgresRunStorage):
 
     def __init__(self, postgres_url: str) -> None:
         super().__init__(postgres_url)
-        self._schema = _Schema()
+        self._schema = _Schema(self.connect)
 
     def has_run_stats_index_cols(self) -> bool:
         """Return whether there are columns for the times of runs."""
-        return self._schema.has("run times", super().has_run_stats_index_cols)
+        return self._schema.has_columns(RunsTable.name, "start_time", "end_time")
 
     def has_backfill_id_column(self) -> bool:
         """Return whether there is a column for the backfill of a run."""
-        return self._schema.has("backfill_id", super().has_backfill_id_column)
+        return self._schema.has_columns(RunsTable.name, "backfill_id")
 
     def dispose(self) -> None:
         """Close the connections of the pool, with the instance."""
@@ -99,17 +127,15 @@ class EventLog(PostgresEventLogStorage):
 
     def __init__(self, postgres_url: str) -> None:
         super().__init__(postgres_url)
-        self._schema = _Schema()
+        self._schema = _Schema(self.index_connection)
 
     def has_table(self, table_name: str) -> bool:
         """Return whether a table exists; Dagster asks it for each materialization."""
-        return self._schema.has(table_name, lambda: super(EventLog, self).has_table(table_name))
+        return self._schema.has_table(table_name)
 
     def has_asset_key_col(self, column_name: str) -> bool:
         """Return whether the table of assets has a column; Dagster asks it for each asset that it reads."""
-        return self._schema.has(
-            f"asset_keys.{column_name}", lambda: super(EventLog, self).has_asset_key_col(column_name)
-        )
+        return self._schema.has_columns(AssetKeyTable.name, column_name)
 
     def dispose(self) -> None:
         """Stop watching runs, and close the connections of the pool, with the instance."""

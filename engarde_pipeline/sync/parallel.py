@@ -11,6 +11,7 @@ from contextvars import copy_context
 from datetime import date
 from math import ceil
 from queue import Empty, Queue
+from time import monotonic
 
 import psycopg
 
@@ -23,8 +24,11 @@ from engarde_pipeline.sync.retries import after_lost_connection
 MINIMUM_DATES = 7
 """The minimum number of dates for which another connection is worth opening."""
 
-MAXIMUM_AHEAD = 16
+MAXIMUM_AHEAD = 64
 """The maximum number of dates that have landed and that the caller has not received yet."""
+
+SECONDS_TOGETHER = 0.2
+"""How long dates that land are collected, so that the caller can record them together."""
 
 Outcome = SyncedDate | FailedDate
 
@@ -39,7 +43,7 @@ def sync_in_parallel(
 ) -> Generator[list[Outcome]]:
     """Sync `dates` over up to `writers` connections; yield each when it has landed or failed, in any order.
 
-    Dates that have landed while the caller was busy are yielded together.
+    Dates that land within `SECONDS_TOGETHER` are yielded together.
 
     After a lost connection, a new one is opened and its remaining dates are read again. Close the generator
     (`contextlib.closing`) if it is not exhausted, to stop the writers. Once the sync is asked to end
@@ -82,7 +86,7 @@ def sync_in_parallel(
         ended = 0
         try:
             while ended < len(writing):
-                arrived = [outcomes.get(), *_waiting(outcomes)]
+                arrived = list(_together(outcomes))
                 ended += arrived.count(None)
                 if landed := [outcome for outcome in arrived if outcome]:
                     yield landed
@@ -94,10 +98,13 @@ def sync_in_parallel(
             writer.result()
 
 
-def _waiting(outcomes: Queue[Outcome | None]) -> Iterator[Outcome | None]:
+def _together(outcomes: Queue[Outcome | None]) -> Iterator[Outcome | None]:
+    """Yield the next outcome, and those that follow it soon; a writer that ends (None) is the last one."""
+    yield (outcome := outcomes.get())
+    until = monotonic() + SECONDS_TOGETHER
     with suppress(Empty):
-        while True:
-            yield outcomes.get_nowait()
+        while outcome is not None:
+            yield (outcome := outcomes.get(timeout=max(0, until - monotonic())))
 
 
 def _spans(dates: Sequence[date], writers: int) -> list[Sequence[date]]:

@@ -14,6 +14,7 @@ from engarde_pipeline.bigquery.errors import SchemaMismatch
 from engarde_pipeline.core.metrics import CAMPAIGN_METRICS
 from engarde_pipeline.postgres.connection import connect
 from engarde_pipeline.postgres.load.options import LoadOptions
+from engarde_pipeline.sync import parallel
 from engarde_pipeline.sync.dates import FailedDate, SyncedDate
 from engarde_pipeline.sync.parallel import sync_in_parallel
 from engarde_pipeline_tests.sync.samples import row
@@ -32,6 +33,12 @@ def begin(world: World, writers: int = 3, threshold: float | None = 0.5) -> Outc
 
 
 @pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Yield dates as soon as they land, so that others are left when the first has."""
+    monkeypatch.setattr(parallel, "SECONDS_TOGETHER", 0)
+
+
+@pytest.fixture
 def month(world: World, tenant: UUID, campaign: UUID) -> World:
     """A world with one source row on each date."""
     world.load([row(tenant, metric_date=day, clicks=n) for n, day in enumerate(DAYS)])
@@ -45,6 +52,10 @@ def test_every_date_lands_exactly_once(month: World) -> None:
     assert [(loaded["metric_date"], loaded["clicks"]) for loaded in month.rows()] == [
         (day, n) for n, day in enumerate(DAYS)
     ]
+
+
+def test_dates_that_land_soon_after_one_another_are_yielded_together(month: World) -> None:
+    assert len(list(begin(month))) <= len(DAYS) / 2
 
 
 @pytest.mark.parametrize("writers", [1, 2, 16])
@@ -77,6 +88,7 @@ def test_a_fault_of_the_whole_table_is_raised_once(month: World) -> None:
     until_no_one_is_connected(month)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_broken_connections_are_opened_again_and_every_date_lands_once(month: World) -> None:
     outcomes = begin(month)
     first = next(outcomes)
@@ -92,6 +104,7 @@ def test_broken_connections_are_opened_again_and_every_date_lands_once(month: Wo
     until_no_one_is_connected(month)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_sync_that_is_given_up_ends_its_writers_and_holds_no_date(month: World) -> None:
     with closing(begin(month)) as outcomes:
         next(outcomes)

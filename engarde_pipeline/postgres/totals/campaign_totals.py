@@ -43,12 +43,17 @@ _LOCK = AdvisoryLock(
 # cast to the type of its column, which may be narrower in the application's table; NULL if it does not fit, which
 # only absurd input causes. Columns that cannot be written are skipped; an undefined ratio is 0 if its column is
 # NOT NULL.
+#
+# The rows are summed before they are joined, so that parallel workers share them.
 _TOTALS = """
-WITH sums AS (
-    SELECT c.id, {sums_or_zero}, coalesce({has_several_currencies}, false) AS has_several_currencies
+WITH of_rows AS (
+    SELECT campaign_space_id, {sums}, {has_several_currencies} AS has_several_currencies
+    FROM {table}
+    GROUP BY campaign_space_id
+), sums AS (
+    SELECT c.id, {sums_or_zero}, coalesce(r.has_several_currencies, false) AS has_several_currencies
     FROM campaign_spaces c
-    LEFT JOIN {table} m ON m.campaign_space_id = c.id
-    GROUP BY c.id
+    LEFT JOIN of_rows r ON r.campaign_space_id = c.id
 ), exact AS (
     SELECT *, {ctr} AS ctr, {roas} AS roas FROM sums
 ), totals AS (
@@ -57,9 +62,9 @@ WITH sums AS (
 """
 
 # Whether the rows of a campaign space have several currencies, from its sums and from its rows.
-_SEVERAL_IN_SUMS: LiteralString = 'min(m.min_currency COLLATE "C") <> max(m.max_currency COLLATE "C")'
+_SEVERAL_IN_SUMS: LiteralString = 'min(min_currency COLLATE "C") <> max(max_currency COLLATE "C")'
 _SEVERAL_IN_ROWS: LiteralString = """
-count(m.currency) BETWEEN 1 AND count(m.id) - 1 OR min(m.currency COLLATE "C") <> max(m.currency COLLATE "C")
+count(currency) BETWEEN 1 AND count(*) - 1 OR min(currency COLLATE "C") <> max(currency COLLATE "C")
 """
 
 # Campaigns with equal totals are not updated, nor those whose sums do not fit or must not be NULL, so that the
@@ -198,7 +203,8 @@ def _totals_statement(campaign_spaces: Table, text: LiteralString, table: str) -
         assignments.append(sql.SQL("{} = now()").format(sql.Identifier(LAST_UPDATED)))
     return sql.SQL(text).format(
         table=sql.Identifier(table),
-        sums_or_zero=sql.SQL(", ").join(_sum_or_zero(name, several) for name in _MEASURES),
+        sums=sql_list("sum({name}) AS {name}", _MEASURES),
+        sums_or_zero=sql.SQL(", ").join(map(_sum_or_zero, _MEASURES)),
         has_several_currencies=several,
         ctr=sql.SQL(ratio_sql(CTR)),
         roas=sql.SQL(ratio_sql(ROAS)),
@@ -210,10 +216,10 @@ def _totals_statement(campaign_spaces: Table, text: LiteralString, table: str) -
     )
 
 
-def _sum_or_zero(name: str, several: sql.SQL) -> sql.Composed:
-    total = sql.SQL("coalesce(sum(m.{}), 0)").format(sql.Identifier(name))
+def _sum_or_zero(name: str) -> sql.Composed:
+    total = sql.SQL("coalesce(r.{}, 0)").format(sql.Identifier(name))
     if name in _MONEY:
-        total = sql.SQL("CASE WHEN {} THEN NULL ELSE {} END").format(several, total)
+        total = sql.SQL("CASE WHEN r.has_several_currencies THEN NULL ELSE {} END").format(total)
     return sql.SQL("{} AS {}").format(total, sql.Identifier(name))
 
 
