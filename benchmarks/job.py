@@ -1,8 +1,8 @@
 """(e) The whole job, from BigQuery's emulator through Dagster to Postgres, and where its time goes.
 
 Beside it an empty asset with the same partitions, and assets and checks that only record the same events, each in
-a fresh process as Dagster starts one: for one small date and for many in one run; and for the one date, the same
-job with a process per step. What neither
+a fresh process as Dagster starts one: for one small date and for many in one run; and for the one date, the empty
+asset in a process that imports what the pipeline does, and the same job with a process per step. What neither
 reads, merges, totals, checks nor starts is Dagster's own: events, metadata, run records.
 
 The emulator takes seconds for what BigQuery answers at once (the partitions of a table) and sums rows much more
@@ -39,7 +39,7 @@ def measure(world: World, samples: Samples, emulator: dict[str, str]) -> None:
     with world.database() as url:
         variables = environment(world, emulator, url, emulated.SMALL)
         for dates in (1, world.size.small_dates):
-            for job in (*JOBS, "spawned") if dates == 1 else JOBS:
+            for job in (*JOBS, "loaded", "spawned") if dates == 1 else JOBS:
                 answer = _run(world, variables, job, dates, f"{job}, {dates} small dates")
                 samples.add(f"small.{job}.{dates}", answer["seconds"])
                 if job == "pipeline":

@@ -131,6 +131,9 @@ def _job(samples: Samples, size: Size) -> Iterator[Row]:
         yield compare(samples, label, ours, "the same events", events, show=seconds)
         yield compare(samples, without, f"small.own.{dates}", "the same events", events, show=seconds)
         if dates == 1:
+            loaded, same_imports = f"small.loaded.{dates}", "empty asset, with the same imports"
+            yield compare(samples, label, ours, same_imports, loaded, show=seconds)
+            yield compare(samples, without, f"small.own.{dates}", same_imports, loaded, show=seconds)
             spawned = f"small.spawned.{dates}"
             yield compare(samples, label, ours, "a process per step", spawned, show=seconds, is_cost=True)
 

@@ -67,6 +67,17 @@ def test_a_campaign_that_the_application_deletes_is_gone_from_the_next_answer(ap
     assert clicks(api, synced.tenant) == {str(synced.first): 20}
 
 
+def test_a_campaign_that_the_application_renames_has_its_new_name_in_the_next_answer(
+    api: Service, synced: Shop
+) -> None:
+    clicks(api, synced.tenant)
+    synced.world.connection.execute("UPDATE campaign_spaces SET name = 'Renamed' WHERE id = %s", [synced.second])
+
+    dates = {"start_date": str(DAY), "end_date": str(NEXT)}
+    told = api.get("/metrics", synced.tenant, group_by="campaign", **dates).json()["metrics"]
+    assert [group["name"] for group in told if group["campaign_space_id"] == str(synced.second)] == ["Renamed"]
+
+
 def test_a_change_not_yet_committed_is_not_seen_and_then_is(api: Service, synced: Shop) -> None:
     before = clicks(api, synced.tenant)
     with synced.world.connection.transaction():

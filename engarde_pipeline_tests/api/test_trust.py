@@ -316,7 +316,7 @@ def test_psycopg_caches_how_it_converts_the_statements() -> None:
         )
         for statement in (
             with_trust(groups(whole, "platform", Page(1, "spend", True, "meta", "", Decimal(1))), whole, calendar),
-            with_trust(fingerprint(whole, "campaign"), whole, calendar),
+            with_trust(fingerprint(whole), whole, calendar),
             with_trust(by_date(of_one), of_one, calendar),
         ):
             assert isinstance(statement[0], bytes)

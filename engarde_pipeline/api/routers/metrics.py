@@ -45,6 +45,7 @@ from engarde_pipeline.postgres.reads.metrics_queries import (
     by_date,
     fingerprint,
     groups,
+    names_version,
     reads_rows,
 )
 from engarde_pipeline.postgres.reads.trust import with_trust
@@ -142,9 +143,10 @@ async def asset_metrics(
 async def _groups(reader: MetricsReader, query: MetricsQuery, group_by: GroupBy, page: Page) -> Response:
     statement = with_trust(groups(query, group_by, page), query, reader.calendar)
     if reads_rows(query, group_by):
-        versions = fingerprint(query, group_by)
+        versions = fingerprint(query)
         recheck = with_trust(versions, query, reader.calendar)
-        row = await reader.cache.groups(Question(_references(query), statement, versions, recheck))
+        names = names_version(query, group_by)
+        row = await reader.cache.groups(Question(_references(query), statement, versions, recheck, names))
     else:
         _, ((row,),) = await check_and_execute(reader.database, _references(query), statement)
     return json_response(

@@ -18,7 +18,7 @@ from engarde_pipeline.postgres.reads import block_sums
 from engarde_pipeline.postgres.reads.group_order import GroupOrder, Page
 from engarde_pipeline.postgres.schema.tables import ratio_sql
 from engarde_pipeline.postgres.sql_lists import sql_list
-from engarde_pipeline.postgres.totals.metric_blocks import PLATFORM_DAYS
+from engarde_pipeline.postgres.totals.metric_blocks import PLATFORM_DAYS, VERSION
 
 GroupBy = Literal["date", "asset", "campaign", "platform"]
 KEYS: dict[GroupBy, LiteralString] = {
@@ -69,17 +69,11 @@ FROM named s
 """
 
 _FINGERPRINT = """
-SELECT concat_ws(' ', ({rows}), ({names})) AS fingerprint
+SELECT {version}::text AS fingerprint FROM {platform_days} m WHERE {conditions}
 """
 
-# A transaction that changes a row of a table also writes to its sums per platform, and xmin is its id.
-_VERSIONS = """
-SELECT md5(string_agg(written, ',' ORDER BY written))
-FROM (SELECT concat_ws(' ', metric_date, platform, xmin) AS written FROM {platform_days} m WHERE {conditions}) s
-"""
-
-_VERSIONS_OF_NAMES = """
-SELECT bit_xor(hashtextextended(row_version, uuid_hash_extended(id, 0))) FROM engarde_api.{view}
+_NAMES_VERSION = """
+SELECT bit_xor(hashtextextended(row_version, uuid_hash_extended(id, 0))) AS version FROM engarde_api.{view}
 """
 
 _DATES = """
@@ -165,12 +159,23 @@ def reads_rows(query: MetricsQuery, by: GroupBy) -> bool:
     return _reads_rows(by, query.filters)
 
 
-def fingerprint(query: MetricsQuery, by: GroupBy) -> Statement:
-    """Return the statement for the `fingerprint` of what `groups` reads, which any change of it alters.
+def fingerprint(query: MetricsQuery) -> Statement:
+    """Return the statement for the `fingerprint` of the rows that `groups` reads, which any change of them alters.
 
     It does not depend on the filters by campaign and asset, so changes of others alter it too.
     """
-    return _fingerprint(query.table, by, query.filters), query.values
+    return _fingerprint(query.table, query.filters), query.values
+
+
+def names_version(query: MetricsQuery, by: GroupBy) -> Statement | None:
+    """Return the statement for the `version` of the campaigns or assets that `groups` reads, or None without any.
+
+    Any change of the tenant's campaigns or assets alters it. It is the same for all dates and filters.
+    """
+    # An asset's version includes its campaign's.
+    if query.table is ASSET_METRICS and (by in ("asset", "campaign") or "campaign_space_ids" in query.filters):
+        return _names_version("campaign_assets"), {}
+    return (_names_version("campaign_spaces"), {}) if by == "campaign" else None
 
 
 def by_date(query: MetricsQuery) -> Statement:
@@ -294,15 +299,19 @@ def _json(table: MetricTable, by: GroupBy) -> sql.Composed:
 
 
 @cache
-def _fingerprint(table: MetricTable, by: GroupBy, filters: tuple[str, ...]) -> bytes:
+def _fingerprint(table: MetricTable, filters: tuple[str, ...]) -> bytes:
     conditions = _conditions(table, tuple(name for name in filters if name == "platform"))
-    # An asset's version includes its campaign's.
-    reads_assets = table is ASSET_METRICS and (by in ("asset", "campaign") or "campaign_space_ids" in filters)
-    view = "campaign_assets" if reads_assets else "campaign_spaces" if by == "campaign" else None
-    names = sql.SQL(_VERSIONS_OF_NAMES).format(view=sql.Identifier(view)) if view else sql.SQL("NULL")
     platform_days = sql.Identifier(PLATFORM_DAYS[table.target])
-    rows = sql.SQL(_VERSIONS).format(platform_days=platform_days, conditions=conditions)
-    return sql.SQL(_FINGERPRINT).format(rows=rows, names=names).as_bytes()
+    return (
+        sql.SQL(_FINGERPRINT)
+        .format(version=sql.SQL(VERSION), platform_days=platform_days, conditions=conditions)
+        .as_bytes()
+    )
+
+
+@cache
+def _names_version(view: str) -> bytes:
+    return sql.SQL(_NAMES_VERSION).format(view=sql.Identifier(view)).as_bytes()
 
 
 @cache

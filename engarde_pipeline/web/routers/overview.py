@@ -9,7 +9,13 @@ from engarde_pipeline.api.dependencies import MetricsReader, MetricsReaderDep
 from engarde_pipeline.api.references import References
 from engarde_pipeline.api.response_cache import Question
 from engarde_pipeline.postgres.reads.group_order import Page
-from engarde_pipeline.postgres.reads.metrics_queries import MetricsQuery, Statement, fingerprint, groups
+from engarde_pipeline.postgres.reads.metrics_queries import (
+    MetricsQuery,
+    Statement,
+    fingerprint,
+    groups,
+    names_version,
+)
 from engarde_pipeline.postgres.reads.page_queries import with_campaigns, with_platform_days
 from engarde_pipeline.postgres.reads.trust import with_trust
 from engarde_pipeline.web.overview_page import overview as page_of
@@ -48,7 +54,7 @@ async def overview(
 async def _read(reader: MetricsReader, query: MetricsQuery, parameters: OverviewParameters, period: Period) -> Row:
     """Return everything that the page shows, of one moment.
 
-    Cached campaigns are of the moment, too: their fingerprint is read together with the rest.
+    The numbers of cached campaigns are of the moment, too: their fingerprint is read together with the rest.
     """
 
     def with_the_rest(statement: Statement) -> Statement:
@@ -56,7 +62,13 @@ async def _read(reader: MetricsReader, query: MetricsQuery, parameters: Overview
 
     order = Page(parameters.limit, parameters.order_by, parameters.is_descending)
     campaigns = with_campaigns(groups(query, "campaign", order), query, spend_start(period))
-    versions = fingerprint(query, "campaign")
-    references = References(query.tenant_id, platform=query.platform)
-    question = Question(references, with_the_rest(campaigns), versions, with_the_rest(versions))
-    return await reader.cache.groups(question)
+    versions = fingerprint(query)
+    return await reader.cache.groups(
+        Question(
+            References(query.tenant_id, platform=query.platform),
+            with_the_rest(campaigns),
+            versions,
+            with_the_rest(versions),
+            names_version(query, "campaign"),
+        )
+    )
