@@ -88,8 +88,8 @@ def campaign(
     now = _by_currency(days, label(parameters.measure))
     shown_dates = list(period.shown_dates(latest_date(), dates_with_numbers(now)))
     before = before_by_currency(row["before"]) if now or trust.synced_at else {}
-    are_comparable = row["dates_before"] == period.days_before
-    numbers = BlockNumbers(now, before, are_comparable, parameters.measure, shown_dates, date_notes)
+    compared = comparison(period, trust.missing_dates, row["dates_before"], has_numbers=bool(before))
+    numbers = BlockNumbers(now, before, compared.is_possible, parameters.measure, shown_dates, date_notes)
     creatives = [_creative(group) for group in parse_numbers(assets["groups"])]
     return Campaign(
         name=row["name"] or "Campaign without a name",
@@ -103,7 +103,7 @@ def campaign(
         creatives_sentence=f"{len(creatives)} of {assets['total']:,}, by spend."
         " Creatives need not add up to their campaign.",
         notes=notes(trust, period, row["held_dates"]),
-        comparison=comparison(period, row["dates_before"], has_numbers=bool(before)),
+        comparison=compared.sentence,
         overview_query=parameters.range_query(default_days),
     )
 

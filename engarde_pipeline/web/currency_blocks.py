@@ -64,7 +64,7 @@ class CurrencyBlock:
 class BlockNumbers:
     """What the blocks of a page show: sums by currency, line and date, and those of the period before.
 
-    They are comparable if all dates of the period before have been synced.
+    They are comparable if all dates of both periods have been synced.
     """
 
     now: Mapping[Currency, Lines]

@@ -95,8 +95,8 @@ def overview(
     shown_dates = list(period.shown_dates(latest_date(), dates_with_numbers(now)))
     # Of dates that were never synced it is not known whether there is less than before.
     before = before_by_currency(row["before"]) if now or trust.synced_at else {}
-    are_comparable = row["dates_before"] == period.days_before
-    numbers = BlockNumbers(now, before, are_comparable, parameters.measure, shown_dates, date_notes)
+    compared = comparison(period, trust.missing_dates, row["dates_before"], has_numbers=bool(before))
+    numbers = BlockNumbers(now, before, compared.is_possible, parameters.measure, shown_dates, date_notes)
     return Overview(
         blocks=blocks(numbers),
         headers=[_header(name, parameters) for name in ("name", "platform", "currency", *NUMBER_COLUMNS)],
@@ -106,7 +106,7 @@ def overview(
         campaign_query=parameters.range_query(default_days),
         more=_more(row["total"], parameters),
         notes=notes(trust, period, row["held_dates"]),
-        comparison=comparison(period, row["dates_before"], has_numbers=bool(before)),
+        comparison=compared.sentence,
         platforms=sorted({*row["platforms"], *([parameters.platform] if parameters.platform else [])}),
         empty=None if now else _lacking(row),
     )

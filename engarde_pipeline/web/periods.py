@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from engarde_pipeline.core.plurals import counted
 from engarde_pipeline.postgres.reads.trust import Calendar
 from engarde_pipeline.web.date_ranges import written_range
 
@@ -44,21 +45,39 @@ class Period:
             yield first + timedelta(days=number)
 
 
-def comparison(period: Period, dates_before: int, has_numbers: bool) -> str:
-    """Return the sentence about the period before, of which `dates_before` dates have been synced.
+@dataclass(frozen=True)
+class Comparison:
+    """Whether the figures of a period can be compared with those of the period before, and a sentence about it."""
 
-    Dates can have numbers although they were never synced, of some campaigns only.
+    is_possible: bool
+    sentence: str
+
+
+def comparison(period: Period, missing: Iterable[date], dates_before: int, has_numbers: bool) -> Comparison:
+    """Return whether figures can be compared: if all dates of both periods have been synced.
+
+    `missing` are the dates of the period that have not; today, which is not over, may be one of them.
+    `dates_before` is the number of dates of the period before that have. Those that have not can have numbers all
+    the same, of some campaigns only.
     """
     days = period.days_before
     before = f"{days} days before" if days > 1 else "day before"
     before = f"the {before}, {written_range(period.before_start, period.before_end)}"
     if not dates_before and not has_numbers:
-        return f"There is nothing to compare with: {before}, {'have' if days > 1 else 'has'} never been synced."
-    if dates_before == days:
-        return f"Compared with {before}."
-    missing = days - dates_before
-    what = f"{missing} of {before}, {'has' if missing == 1 else 'have'}" if days > 1 else f"T{before[1:]}, has"
-    return f"{what} never been synced, so the figures cannot be compared with those before."
+        have = "have" if days > 1 else "has"
+        return Comparison(False, f"There is nothing to compare with: {before}, {have} never been synced.")
+    if dates_before < days:
+        number = days - dates_before
+        what = f"{number} of {before}, {'has' if number == 1 else 'have'}" if days > 1 else f"T{before[1:]}, has"
+        return Comparison(
+            False, f"{what} never been synced, so the figures cannot be compared with those before."
+        )
+    if number := sum(day < period.calendar.today for day in missing):
+        has = "has" if number == 1 else "have"
+        return Comparison(
+            False, f"Not compared with {before}: {counted(number, 'date')} of this range {has} never been synced."
+        )
+    return Comparison(True, f"Compared with {before}.")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from engarde_pipeline.core.restatement import RestatementDays
 from engarde_pipeline.postgres.reads.trust import Calendar
 from engarde_pipeline.web.page_parameters import OverviewParameters
-from engarde_pipeline.web.periods import Period, comparison
+from engarde_pipeline.web.periods import Comparison, Period, comparison
 from engarde_pipeline.web.range_view import range_view
 from engarde_pipeline.web.trust_notes import Trust, notes
 
@@ -44,21 +44,42 @@ def test_the_calendar_can_begin_and_end() -> None:
 def test_dates_that_the_period_before_lacks_are_said() -> None:
     found = period(date(2026, 3, 8), date(2026, 3, 14))
 
-    assert comparison(found, 7, has_numbers=True) == "Compared with the 7 days before, 2026-03-01 to 2026-03-07."
-    assert comparison(found, 5, has_numbers=True) == (
+    def sentence(dates_before: int, *, has_numbers: bool, of: Period = found) -> str:
+        return comparison(of, (), dates_before, has_numbers).sentence
+
+    assert comparison(found, (), 7, has_numbers=True) == Comparison(
+        True, "Compared with the 7 days before, 2026-03-01 to 2026-03-07."
+    )
+    assert comparison(found, (), 5, has_numbers=True) == Comparison(
+        False,
         "2 of the 7 days before, 2026-03-01 to 2026-03-07, have never been synced, so the figures cannot be"
-        " compared with those before."
+        " compared with those before.",
     )
-    assert comparison(found, 0, has_numbers=False) == (
-        "There is nothing to compare with: the 7 days before, 2026-03-01 to 2026-03-07, have never been synced."
+    assert comparison(found, (), 0, has_numbers=False) == Comparison(
+        False,
+        "There is nothing to compare with: the 7 days before, 2026-03-01 to 2026-03-07, have never been synced.",
     )
-    assert comparison(found, 0, has_numbers=True).startswith("7 of the 7 days before, ")
+    assert sentence(0, has_numbers=True).startswith("7 of the 7 days before, ")
     one = period(date(2026, 3, 8), date(2026, 3, 8))
-    assert comparison(one, 1, has_numbers=False) == "Compared with the day before, 2026-03-07."
-    assert comparison(one, 0, has_numbers=True).startswith("The day before, 2026-03-07, has never been synced, so")
-    assert comparison(found, 6, has_numbers=True).startswith(
-        "1 of the 7 days before, 2026-03-01 to 2026-03-07, has"
+    assert sentence(1, has_numbers=False, of=one) == "Compared with the day before, 2026-03-07."
+    assert sentence(0, has_numbers=True, of=one).startswith("The day before, 2026-03-07, has never been synced, so")
+    assert sentence(6, has_numbers=True).startswith("1 of the 7 days before, 2026-03-01 to 2026-03-07, has")
+
+
+def test_a_range_that_lacks_dates_is_not_compared() -> None:
+    found = period(TODAY - timedelta(days=6), TODAY)
+    before = f"the 7 days before, {TODAY - timedelta(days=13)} to {TODAY - timedelta(days=7)}"
+
+    def compared(*missing: date) -> Comparison:
+        return comparison(found, missing, 7, has_numbers=True)
+
+    assert compared(TODAY - timedelta(days=2), TODAY - timedelta(days=1)) == Comparison(
+        False, f"Not compared with {before}: 2 dates of this range have never been synced."
     )
+    assert compared(TODAY - timedelta(days=1), TODAY) == Comparison(
+        False, f"Not compared with {before}: 1 date of this range has never been synced."
+    )
+    assert compared(TODAY).is_possible, "it is not over, whether it has been synced or not"
 
 
 @pytest.mark.parametrize(
