@@ -69,9 +69,7 @@ def comparison(period: Period, missing: Iterable[date], dates_before: int, has_n
     if dates_before < days:
         number = days - dates_before
         what = f"{number} of {before}, {'has' if number == 1 else 'have'}" if days > 1 else f"T{before[1:]}, has"
-        return Comparison(
-            False, f"{what} never been synced, so the figures cannot be compared with those before."
-        )
+        return Comparison(False, f"{what} never been synced, so the figures cannot be compared with those before.")
     if number := sum(day < period.calendar.today for day in missing):
         has = "has" if number == 1 else "have"
         return Comparison(

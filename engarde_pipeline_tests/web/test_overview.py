@@ -262,6 +262,11 @@ def test_what_there_is_not_is_said(configured: World, service: Service, tenant: 
     assert "Spend 0.00 ▼ down 100.0% before: 1.00" in visitor.html("/", **RANGE).text
     assert "no numbers in this range" not in visitor.html("/", start_date=FIRST, end_date=FIRST).text
 
+    configured.connection.execute("DELETE FROM synced_dates WHERE metric_date = %s", [WEEK[2]])
+    text = visitor.html("/", **RANGE).text
+    assert "Spend 0.00 not comparable before: 1.00" in text
+    assert "1 date of this range has never been synced." in text
+
 
 @pytest.mark.parametrize(
     "dates",

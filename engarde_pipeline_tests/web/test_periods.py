@@ -62,7 +62,9 @@ def test_dates_that_the_period_before_lacks_are_said() -> None:
     assert sentence(0, has_numbers=True).startswith("7 of the 7 days before, ")
     one = period(date(2026, 3, 8), date(2026, 3, 8))
     assert sentence(1, has_numbers=False, of=one) == "Compared with the day before, 2026-03-07."
-    assert sentence(0, has_numbers=True, of=one).startswith("The day before, 2026-03-07, has never been synced, so")
+    assert sentence(0, has_numbers=True, of=one).startswith(
+        "The day before, 2026-03-07, has never been synced, so"
+    )
     assert sentence(6, has_numbers=True).startswith("1 of the 7 days before, 2026-03-01 to 2026-03-07, has")
 
 
