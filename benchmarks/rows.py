@@ -214,6 +214,9 @@ def _totals(samples: Samples, size: Size, dates: int, at: str) -> Iterator[Row]:
         yield _beside_old_totals(samples, label, every, "as measured on a few", seconds_of_old, target=None)
     bare, target = f"totals.bare.{dates}", Target(1.5, at_most=True)
     yield beside(label, every, "one bare sum of the rows", bare, target)
+    yield compare(
+        samples, label, every, "one bare sum, written to the campaigns", f"totals.written.{dates}", show=seconds
+    )
     yield beside(label_of_one, one, "all campaigns", every)
 
 
