@@ -57,7 +57,8 @@ ORDER BY size DESC
 
 _DATE = """
 SELECT m.metric_date, m.tenant_id::text AS tenant_id, c.external_campaign_id AS campaign_id, m.platform,
-       m.impressions + (abs(hashtext(m.id::text || %(turn)s)) %% 100 < %(percent)s)::int AS impressions,
+       m.impressions + (100 * row_number() OVER (ORDER BY hashtext(m.id::text || %(turn)s))
+                        <= %(percent)s * count(*) OVER ())::int AS impressions,
        m.clicks, m.spend::float8 AS spend, m.conversions::bigint AS conversions, m.revenue::float8 AS revenue
 FROM campaign_metrics m
 JOIN campaign_spaces c ON c.id = m.campaign_space_id
