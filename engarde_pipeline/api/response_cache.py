@@ -53,8 +53,8 @@ class Question:
 
 @dataclass(frozen=True)
 class _Entry:
-    versions: tuple[int | None, str]
-    """Of the names, and of the rows."""
+    versions: tuple[int | None, str | None]
+    """Of the names, and of the rows; None if there are none."""
     row: Row
 
     @property
