@@ -21,7 +21,8 @@ MAX_CONNECTIONS = 4
 """Enough to keep a small server's cores busy; more connections would only make the slowest responses slower."""
 
 MAX_CONNECTIONS_PER_TENANT = 2
-"""Leaves connections for other tenants, however many requests one tenant sends."""
+"""Leaves connections for other tenants, however many requests one tenant sends. While others are active, a tenant
+gets one: with two, its queries would take both cores of a small server."""
 
 _POOL_TIMEOUT = 2
 _STATEMENT_TIMEOUT = 4

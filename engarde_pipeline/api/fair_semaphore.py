@@ -11,16 +11,21 @@ from engarde_pipeline.api.errors import Problem
 _MAX_WAITING = 100
 """The waiting requests of one tenant; further ones are refused immediately."""
 
+_ACTIVE_SECONDS = 1
+"""How long a tenant is active after it has asked for a slot."""
+
 
 class FairSemaphore:
     """A fixed number of slots. Waiting tenants get free slots in rotation, however many requests each has sent.
 
-    A tenant holds at most `max_per_tenant` slots, so that it cannot use all of them.
+    A tenant gets at most `max_per_tenant` slots, so that it cannot use all of them, and no second one while other
+    tenants are active: those that hold a slot or have just asked for one.
     """
 
     def __init__(self, slots: int, max_per_tenant: int) -> None:
         self._free = slots
         self._max_per_tenant = max_per_tenant
+        self._asked: OrderedDict[UUID, float] = OrderedDict()  # when, the earliest first
         self._held: Counter[UUID] = Counter()
         self._waiting: OrderedDict[UUID, deque[asyncio.Future[None]]] = OrderedDict()
 
@@ -50,7 +55,10 @@ class FairSemaphore:
                 "Too many requests of this tenant are waiting; send fewer requests at the same time.",
                 {"Retry-After": "5"},
             )
-        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._asked[tenant_id] = loop.time()
+        self._asked.move_to_end(tenant_id)
+        granted: asyncio.Future[None] = loop.create_future()
         queue.append(granted)
         self._grant()
         try:
@@ -71,14 +79,27 @@ class FairSemaphore:
         self._grant()
 
     def _grant(self) -> None:
-        for tenant_id in list(self._waiting):
-            queue = self._waiting[tenant_id]
-            while queue and queue[0].done():  # cancelled
-                queue.popleft()
-            if queue and self._free and self._held[tenant_id] < self._max_per_tenant:
-                queue.popleft().set_result(None)
-                self._free -= 1
-                self._held[tenant_id] += 1
-                self._waiting.move_to_end(tenant_id)
-            if not queue:
-                del self._waiting[tenant_id]
+        """Give free slots to waiting requests, one at a time, in rotation."""
+        while any(self._grant_one(tenant_id) for tenant_id in list(self._waiting)):
+            pass
+
+    def _grant_one(self, tenant_id: UUID) -> bool:
+        queue = self._waiting[tenant_id]
+        while queue and queue[0].done():  # cancelled
+            queue.popleft()
+        is_granted = bool(queue) and self._free > 0 and self._held[tenant_id] < self._limit(tenant_id)
+        if is_granted:
+            queue.popleft().set_result(None)
+            self._free -= 1
+            self._held[tenant_id] += 1
+            self._waiting.move_to_end(tenant_id)
+        if not queue:
+            del self._waiting[tenant_id]
+        return is_granted
+
+    def _limit(self, tenant_id: UUID) -> int:
+        earliest = asyncio.get_running_loop().time() - _ACTIVE_SECONDS
+        while self._asked and next(iter(self._asked.values())) < earliest:
+            self._asked.popitem(last=False)
+        others = (self._asked.keys() | self._held.keys()) - {tenant_id}
+        return 1 if others else self._max_per_tenant

@@ -59,6 +59,34 @@ def test_no_tenant_holds_more_than_its_share_and_the_rest_is_for_others() -> Non
     assert asyncio.run(scenario()) == [ONE, ONE, OTHER]
 
 
+def test_a_tenant_gets_one_slot_while_others_are_active(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> list[UUID]:
+        now = 100.0
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+        semaphore = FairSemaphore(4, max_per_tenant=2)
+        queue = _Queue(semaphore)
+        await queue.request(OTHER)
+        now += 5  # a tenant that holds a slot is active, however long
+        await queue.request(ONE, 5)
+        assert queue.served == [OTHER, ONE]
+        semaphore.release(OTHER)
+        await _settle()
+        assert queue.served == [OTHER, ONE, ONE]
+
+        await queue.request(OTHER)
+        semaphore.release(OTHER)
+        now += 0.9
+        semaphore.release(ONE)
+        await _settle()
+        assert queue.served == [OTHER, ONE, ONE, OTHER]  # ONE still holds a slot
+        now += 0.2
+        semaphore.release(ONE)
+        await _settle()
+        return queue.served
+
+    assert asyncio.run(scenario()) == [OTHER, ONE, ONE, OTHER, ONE, ONE]
+
+
 def test_a_cancelled_wait_holds_no_slot() -> None:
     async def scenario() -> list[UUID]:
         semaphore = FairSemaphore(1, max_per_tenant=1)
