@@ -5,6 +5,9 @@ DIRECTORY` serves the API on it. The clients are one more process, because they 
 one. What is asked again and again is cached by the API, as for dashboards; with `--uncached` no question is
 repeated, and each is summed anew. The times include those of the clients, which share the cores: a second crowd
 has the lowest priority, so that it takes no time from the server, as if it were on another machine.
+
+The other tenant is measured alone, beside the crowds, and beside a process per core that only computes: what it
+then waits longer is the scheduler's, whatever the API does.
 """
 
 import asyncio
@@ -15,6 +18,8 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from itertools import count, cycle
 from pathlib import Path
@@ -136,6 +141,8 @@ def measure(
                     _show(f"{name}, {number} clients", _load(address, 0, number, seconds, uncached, name))
         for _ in range(3):
             _show("another tenant, quiet", _load(address, 1, 1, seconds, True, _NEIGHBOUR_ASKS))
+            with _busy_cores():
+                _show("another tenant, beside busy cores", _load(address, 1, 1, seconds, True, _NEIGHBOUR_ASKS))
             for crowd, niceness in (("the crowd", 0), ("the crowd with the lowest priority", 19)):
                 asking = _start(address, 0, clients, 2 * seconds, uncached, "")
                 os.setpriority(os.PRIO_PROCESS, asking.pid, niceness)
@@ -180,6 +187,17 @@ async def _ask(
 
     await asyncio.gather(*(work() for _ in range(clients)))
     return {"took": took, "statuses": statuses}
+
+
+@contextmanager
+def _busy_cores() -> Iterator[None]:
+    computing = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for process in computing:
+            process.kill()
+            process.wait()
 
 
 def _start(address: str, *options: object) -> "subprocess.Popen[str]":
