@@ -34,7 +34,7 @@ def copy_out(world: World, url: str, dates: int) -> None:
         # An index would give another order.
         connection.execute("SET LOCAL enable_indexscan = off")
         connection.execute("SET LOCAL enable_bitmapscan = off")
-        rows = f"SELECT {_columns(connection)} FROM campaign_metrics WHERE metric_date"
+        rows = f"SELECT {columns(connection)} FROM campaign_metrics WHERE metric_date"
         for path, compare in zip(files(world, dates), ("<", ">="), strict=True):
             statement = f"COPY ({rows} {compare} '{middle}') TO STDOUT (FORMAT binary)"
             with connection.cursor().copy(statement.encode()) as copy, path.open("wb") as file:
@@ -45,15 +45,23 @@ def copy_out(world: World, url: str, dates: int) -> None:
 def copy_in(url: str, paths: list[Path]) -> None:
     """Load the rows at `paths` into `campaign_metrics` over one connection, a statement for each file."""
     with connect(url) as connection:
-        statement = f"COPY campaign_metrics ({_columns(connection)}) FROM STDIN (FORMAT binary)"
-        for path in paths:
-            with connection.cursor().copy(statement.encode()) as copy, path.open("rb") as file:
-                while block := file.read(_BLOCK):
-                    copy.write(block)
+        copy_into(connection, "campaign_metrics", paths)
 
 
-def _columns(connection: psycopg.Connection) -> str:
-    # Generated columns cannot be given: Postgres computes them, whoever loads the rows.
+def copy_into(connection: psycopg.Connection, table: str, paths: list[Path]) -> None:
+    """Load the rows at `paths` into `table`, a statement for each file."""
+    statement = f"COPY {table} ({columns(connection)}) FROM STDIN (FORMAT binary)"
+    for path in paths:
+        with connection.cursor().copy(statement.encode()) as copy, path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                copy.write(block)
+
+
+def columns(connection: psycopg.Connection) -> str:
+    """Return the names of the columns of finished rows.
+
+    Generated columns cannot be given: Postgres computes them, whoever loads the rows.
+    """
     rows = connection.execute(
         """
         SELECT quote_ident(column_name)

@@ -51,6 +51,10 @@ def _loads(samples: Samples) -> Iterator[Row]:
     for step, name in _STEPS_OF_LOAD.items():
         label = f"first load over one connection: only {name}"
         yield beside(label, f"merge.single.{step}.rate", limit, "limit.single.rate")
+    insert = "limit: INSERT of finished rows, a transaction per date"
+    yield beside(
+        "first load over one connection: only merging", "merge.single.merge.rate", insert, "limit.insert.rate"
+    )
     yield beside("first load", first, limit, "limit.single.rate", Target(0.85))
     yield beside("first load", first, limit_of_two, "limit.double.rate")
     yield beside("first load", first, "limit without foreign keys, one connection", "limit.free.rate")
