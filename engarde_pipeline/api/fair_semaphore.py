@@ -101,5 +101,5 @@ class FairSemaphore:
         earliest = asyncio.get_running_loop().time() - _ACTIVE_SECONDS
         while self._asked and next(iter(self._asked.values())) < earliest:
             self._asked.popitem(last=False)
-        others = (self._asked.keys() | self._held.keys()) - {tenant_id}
-        return 1 if others else self._max_per_tenant
+        has_others = any(len(active) > (tenant_id in active) for active in (self._asked, self._held))
+        return 1 if has_others else self._max_per_tenant
