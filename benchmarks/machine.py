@@ -13,7 +13,7 @@ def machine(postgres_version: str) -> dict[str, str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
     return {
         "machine": f"{os.cpu_count()} cores, {_processor()}, {memory:.0f} GB memory, {platform.system()}",
-        "PostgreSQL": f"{postgres_version}, embedded, its settings as they come",
+        "PostgreSQL": f"{postgres_version}, embedded, its settings as they come but for min_wal_size",
         "Python": platform.python_version(),
         "packages": ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
     }
