@@ -21,8 +21,8 @@ _TEMPLATE = "seeded"
 _LOG_FILES = 64
 """Files of the server's log that are made beforehand, 16 MB each: `min_wal_size` of them are kept.
 
-Otherwise the server removes those that it has not needed lately, and makes them again for whoever writes much next:
-some measures would pay for that, and others not.
+Otherwise the server removes those that it has not needed lately, and makes them again for whoever writes much
+next: some measures would pay for that, and others not.
 """
 
 
