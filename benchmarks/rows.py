@@ -221,6 +221,7 @@ def _totals(samples: Samples, size: Size, dates: int, at: str) -> Iterator[Row]:
     yield compare(
         samples, label, every, "one bare sum, written to the campaigns", f"totals.written.{dates}", show=seconds
     )
+    yield compare(samples, label, every, "sums by month, written", f"totals.months.{dates}", show=seconds)
     yield beside(label_of_one, one, "all campaigns", every)
 
 
