@@ -7,7 +7,7 @@ measured on the server's own settings; `--variant` measures another index, fill 
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -89,7 +89,8 @@ class Bench:
         server = self.server.cpu_times()
         total = client + sum(server[:4])  # those of its children that have ended, too
         for child in self.server.children():
-            total += sum(child.cpu_times()[:2])
+            with suppress(psutil.NoSuchProcess):  # it has just ended, as workers of autovacuum do
+                total += sum(child.cpu_times()[:2])
         return float(total)
 
 
