@@ -47,7 +47,8 @@ def _rates(samples: Samples, load: str, old: str) -> dict[str, float]:
 def _bars(axes: Axes, rates: Mapping[str, float], title: str) -> None:
     colours = [_COLOURS.get(label, _GREY) for label in rates]
     bars = axes.barh(list(rates), list(rates.values()), color=colours)
-    axes.bar_label(bars, [f"{rate:,.0f}" for rate in rates.values()], padding=3, fontsize=8)
+    background = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # hides the line of the limit
+    axes.bar_label(bars, [f"{rate:,.0f}" for rate in rates.values()], padding=3, fontsize=8, bbox=background)
     axes.set_title(title, fontsize=10, loc="left")
     axes.margins(x=0.18)
     axes.set_xticks([])
