@@ -85,7 +85,7 @@ def _sum_and_write(url: str, samples: Samples, name: str) -> None:
 
 
 def _sum_by_month(url: str, samples: Samples, name: str) -> None:
-    # What it costs, in one plain statement, to keep a sum per month for the next changed date: no total is written.
+    # What it costs, in one plain statement, to keep sums per month for the next changed date: no total is written.
     names = CAMPAIGN_METRICS.measure_names
     sums = ", ".join(f"sum({name})" for name in names)
     with connect(url) as connection:
